@@ -1,0 +1,26 @@
+"""What every test shares: quiet TensorFlow, a fixed seed, and the reference data beside the checkout."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of reference outputs and real pictures, which is not part of the repository."""
+    folder = pathlib.Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"reference data is absent: {folder}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """Tests that draw weights or samples get the same ones every time."""
+    import keras
+
+    keras.utils.set_random_seed(0)
