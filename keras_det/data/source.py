@@ -1,0 +1,279 @@
+"""What every data source is: numbered pictures, their objects, and the faults found in their annotations."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+# COCO rounds coordinates to a hundredth of a pixel: leaving the picture by less than this part of its side is no fault.
+_ROUNDING = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A fault found while reading a data set, and what was done about it.
+
+    Attributes:
+        file: The file with the fault.
+        object: Number of the object within the file, from 0 and counting the dropped ones; None when the fault is the
+            file's or the picture's.
+        message: What is wrong, in words.
+        action: `"clipped"` (the box was cut at the picture's border), `"dropped"` (the object is left out),
+            `"skipped"` (the picture is left out) or `"corrected"` (the picture's own size was taken).
+
+    >>> print(Problem("a.xml", 2, "the box is inverted", "dropped"))
+    a.xml, object 2: the box is inverted (dropped)
+    """
+
+    file: str
+    object: int | None
+    message: str
+    action: str
+
+    def __str__(self) -> str:
+        number = "" if self.object is None else f", object {self.object}"
+        return f"{self.file}{number}: {self.message} ({self.action})"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Annotation:
+    """The objects of one picture. The arrays are read-only: they are shared by all who ask for the same picture.
+
+    Attributes:
+        image_id: VOC and folder: the file's stem; COCO: the decimal id; shapes: `shapes-<seed>-<index>`.
+        height: Of the picture as it is stored, in pixels.
+        width: Of the picture as it is stored, in pixels.
+        boxes: `[n, 4]` float32, `rel_yxyx`, inside 0..1, each of positive area.
+        labels: `[n]` int32, 0 .. C-1.
+        difficult: `[n]` bool, VOC's flag; False where the format has none.
+        is_crowd: `[n]` bool, COCO's flag; False where the format has none.
+        area: `[n]` float32, pixels squared: COCO's area of the segmentation, else the box's.
+
+    Raises:
+        ValueError: an array's shape does not fit the number of boxes.
+
+    >>> import numpy as np
+    >>> boxes = np.float32([[0, 0, 0.5, 1]])
+    >>> one = Annotation("a", 10, 20, boxes, [3], [False], [False], [100.0])
+    >>> one.labels.dtype, len(one)
+    (dtype('int32'), 1)
+    """
+
+    image_id: str
+    height: int
+    width: int
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    is_crowd: np.ndarray
+    area: np.ndarray
+
+    def __post_init__(self):
+        for name, dtype in _ARRAYS.items():
+            array = np.asarray(getattr(self, name), dtype).view()
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        count = len(self.boxes)
+        for name in _ARRAYS:
+            shape, expected = getattr(self, name).shape, (count, 4) if name == "boxes" else (count,)
+            if shape != expected:
+                raise ValueError(f"{name} of picture {self.image_id!r} must have shape {expected}, got {shape}")
+
+    def __len__(self) -> int:
+        """The number of objects."""
+        return len(self.boxes)
+
+
+_ARRAYS = {"boxes": np.float32, "labels": np.int32, "difficult": bool, "is_crowd": bool, "area": np.float32}
+
+
+class Source:
+    """Numbered pictures with their annotations: the base of `Voc`, `Coco`, `Tfds`, `Folder` and `Shapes`.
+
+    A subclass sets `name` and `classes` and defines `__len__`, `annotation` and `image`, and `path` where its pictures
+    are files. All methods may be called from several threads at a time.
+
+    Attributes:
+        name: What the source is called in reports, such as `"voc 2007_test"`.
+        classes: The names of the classes, in the order of the labels.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def annotation(self, i: int) -> Annotation:
+        """The objects of picture `i`; no pixels are read. Raises IndexError outside `0 .. len - 1`."""
+        raise NotImplementedError
+
+    def image(self, i: int) -> np.ndarray:
+        """Picture `i`: uint8 RGB `[H, W, 3]`, not rotated by EXIF. Raises ValueError for a corrupt file."""
+        raise NotImplementedError
+
+    def path(self, i: int) -> str | None:
+        """The file of picture `i`, or None where the source renders or decodes its pictures itself."""
+        return None
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The faults found in the annotations, in the pictures' order. The first use reads every annotation."""
+        found = (self._problems_of(i) for i in range(len(self)))
+        return [*self._general_problems(), *itertools.chain.from_iterable(found)]
+
+    def _problems_of(self, i: int) -> Sequence[Problem]:
+        """The faults of picture `i`."""
+        return ()
+
+    def _general_problems(self) -> Sequence[Problem]:
+        """The faults that belong to no picture of the source, such as pictures left out."""
+        return ()
+
+    def _check_index(self, i: int) -> int:
+        """`i` itself where it is the number of a picture."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"{self.name} has pictures 0 to {len(self) - 1}, asked for {i}")
+        return int(i)
+
+    def take(self, n: int) -> Source:
+        """A view of the first `n` pictures, or of all when there are fewer. Raises ValueError for a negative `n`."""
+        if n < 0:
+            raise ValueError(f"take needs a number of pictures of at least 0, got {n}")
+        return self.subset(range(min(n, len(self))))
+
+    def subset(self, indexes: Iterable[int]) -> Source:
+        """A view of the pictures with these numbers, in this order; nothing is read or copied.
+
+        The view has the attributes of the source itself (such as `Coco.category_ids`). Raises IndexError for a
+        number that the source does not have.
+        """
+        return _View(self, indexes)
+
+
+class _View(Source):
+    """Some pictures of another source."""
+
+    def __init__(self, source: Source, indexes: Iterable[int]):
+        self._source = source
+        self._indexes = [source._check_index(i) for i in indexes]
+
+    def __getattr__(self, name: str):
+        # Copying looks attributes up before __init__ ran, when there is no source to ask.
+        if name == "_source":
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    def annotation(self, i: int) -> Annotation:
+        return self._source.annotation(self._indexes[self._check_index(i)])
+
+    def image(self, i: int) -> np.ndarray:
+        return self._source.image(self._indexes[self._check_index(i)])
+
+    def path(self, i: int) -> str | None:
+        return self._source.path(self._indexes[self._check_index(i)])
+
+    def _problems_of(self, i: int) -> Sequence[Problem]:
+        return self._source._problems_of(self._indexes[i])
+
+    def _general_problems(self) -> Sequence[Problem]:
+        return self._source._general_problems()
+
+
+class ReadSource(Source):
+    """A source that reads the annotation of a picture when it is first asked for, and keeps it.
+
+    A subclass defines `_read` instead of `annotation`.
+    """
+
+    def __init__(self, name: str, classes: Sequence[str], general_problems: Sequence[Problem] = ()):
+        self.name = name
+        self.classes = tuple(classes)
+        self._general = tuple(general_problems)
+        self._kept: dict[int, tuple[Annotation, tuple[Problem, ...]]] = {}
+
+    def _read(self, i: int) -> tuple[Annotation, Sequence[Problem]]:
+        """The annotation of picture `i`, and the faults in it."""
+        raise NotImplementedError
+
+    def annotation(self, i: int) -> Annotation:
+        """The objects of picture `i`, read once. Raises ValueError naming file and entry for a wrong structure."""
+        return self._entry(self._check_index(i))[0]
+
+    def _problems_of(self, i: int) -> Sequence[Problem]:
+        return self._entry(i)[1]
+
+    def _general_problems(self) -> Sequence[Problem]:
+        return self._general
+
+    def _entry(self, i: int) -> tuple[Annotation, tuple[Problem, ...]]:
+        if i not in self._kept:
+            annotation, problems = self._read(i)
+            self._kept[i] = annotation, tuple(problems)
+        return self._kept[i]
+
+
+def clean_boxes(
+    corners: np.ndarray,
+    height: float,
+    width: float,
+    file: str,
+    numbers: Sequence[int] | None = None,
+    first_pixel: int = 0,
+) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+    """Boxes as a data set gives them to valid `rel_yxyx` boxes: the one rule for faulty boxes.
+
+    A box with a coordinate that is not finite, an inverted box, and a box without area as annotated (`ymax <= ymin`
+    or `xmax <= xmin`, which with VOC's inclusive pixels is a stray click of one pixel's width) are dropped. A box
+    that leaves the picture is clipped at its border, and dropped when nothing of it is left. Each is reported, but
+    for a box that leaves the picture by less than 1e-4 of its side, which is rounding: it is clipped without a word.
+
+    Args:
+        corners: `[n, 4]` ymin, xmin, ymax, xmax in the unit of `height` and `width`.
+        height: Of the picture, positive.
+        width: Of the picture, positive.
+        file: The file to name in the reports.
+        numbers: `[n]` numbers of the objects in the reports; None for 0 .. n-1.
+        first_pixel: 1 where pixels are counted from 1 and `ymax`, `xmax` are inclusive, as VOC's; else 0.
+
+    Returns:
+        Boxes `[k, 4]` float32 in 0..1, the rows of `corners` that they come from `[k]` int64, the problems.
+
+    >>> boxes, kept, problems = clean_boxes([[1, 1, 50, 120], [9, 9, 9, 9]], 50, 100, "a.xml", first_pixel=1)
+    >>> boxes.tolist(), kept.tolist()
+    ([[0.0, 0.0, 1.0, 1.0]], [0])
+    >>> print(*problems, sep="\\n")
+    a.xml, object 0: the box (ymin 1, xmin 1, ymax 50, xmax 120) leaves the picture of 50 x 100 (height x width) (clipped)
+    a.xml, object 1: the box (ymin 9, xmin 9, ymax 9, xmax 9) has no area (dropped)
+    """
+    corners = np.asarray(corners, np.float64).reshape(-1, 4)
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite = np.isfinite(corners).all(-1)
+        extent = corners[:, 2:] - corners[:, :2]
+        raw = (corners - [first_pixel, first_pixel, 0, 0]) / [height, width, height, width]
+        boxes = np.clip(raw, 0.0, 1.0).astype(np.float32)
+        leaves = (np.abs(raw - np.clip(raw, 0.0, 1.0)) > _ROUNDING).any(-1)
+        valid = finite & (extent > 0).all(-1)
+        keep = valid & (boxes[:, 2:] > boxes[:, :2]).all(-1)
+    problems = []
+    for row in np.flatnonzero(~keep | leaves):
+        if not finite[row]:
+            message = "has a coordinate that is not finite"
+        elif not valid[row]:
+            message = "is inverted" if (extent[row] < 0).any() else "has no area"
+        elif leaves[row]:
+            inside = "leaves" if keep[row] else "lies outside"
+            message = f"{inside} the picture of {height:g} x {width:g} (height x width)"
+        else:
+            message = "has no area"
+        values = ", ".join(f"{k} {v:g}" for k, v in zip(("ymin", "xmin", "ymax", "xmax"), corners[row]))
+        number = int(row) if numbers is None else int(numbers[row])
+        action = "clipped" if keep[row] else "dropped"
+        problems.append(Problem(str(file), number, f"the box ({values}) {message}", action))
+    return boxes[keep], np.flatnonzero(keep), problems
