@@ -249,7 +249,7 @@ def clean_boxes(
     >>> boxes.tolist(), kept.tolist()
     ([[0.0, 0.0, 1.0, 1.0]], [0])
     >>> print(*problems, sep="\\n")
-    a.xml, object 0: the box (ymin 1, xmin 1, ymax 50, xmax 120) leaves the picture of 50 x 100 (height x width) (clipped)
+    a.xml, object 0: the box (ymin 1, xmin 1, ymax 50, xmax 120) leaves the picture (50 high, 100 wide) (clipped)
     a.xml, object 1: the box (ymin 9, xmin 9, ymax 9, xmax 9) has no area (dropped)
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
@@ -269,7 +269,7 @@ def clean_boxes(
             message = "is inverted" if (extent[row] < 0).any() else "has no area"
         elif leaves[row]:
             inside = "leaves" if keep[row] else "lies outside"
-            message = f"{inside} the picture of {height:g} x {width:g} (height x width)"
+            message = f"{inside} the picture ({height:g} high, {width:g} wide)"
         else:
             message = "has no area"
         values = ", ".join(f"{k} {v:g}" for k, v in zip(("ymin", "xmin", "ymax", "xmax"), corners[row]))
