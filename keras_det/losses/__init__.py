@@ -1,0 +1,5 @@
+"""Training objectives as pure functions of targets and outputs, one value for each image."""
+
+from keras_det.losses.multibox import confidence_losses, hard_negatives, localization_losses, multibox_loss, smooth_l1
+
+__all__ = ["confidence_losses", "hard_negatives", "localization_losses", "multibox_loss", "smooth_l1"]

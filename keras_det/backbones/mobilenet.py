@@ -1,0 +1,92 @@
+"""MobileNetV2 and MobileNetV3-Large as feature extractors."""
+
+import keras
+from keras import layers
+
+from keras_det.backbones.common import conv_bn, depthwise_bn
+
+# MobileNetV3-Large, Table 1 of Howard et al. 2019: kernel, expansion, output, squeeze-excite, activation, stride.
+V3_BLOCKS = (
+    (3, 16, 16, False, "relu", 1),
+    (3, 64, 24, False, "relu", 2),
+    (3, 72, 24, False, "relu", 1),
+    (5, 72, 40, True, "relu", 2),
+    (5, 120, 40, True, "relu", 1),
+    (5, 120, 40, True, "relu", 1),
+    (3, 240, 80, False, "hard_swish", 2),
+    (3, 200, 80, False, "hard_swish", 1),
+    (3, 184, 80, False, "hard_swish", 1),
+    (3, 184, 80, False, "hard_swish", 1),
+    (3, 480, 112, True, "hard_swish", 1),
+    (3, 672, 112, True, "hard_swish", 1),
+    (5, 672, 160, True, "hard_swish", 2),
+    (5, 960, 160, True, "hard_swish", 1),
+    (5, 960, 160, True, "hard_swish", 1),
+)
+
+
+def mobilenet_v3_large(image_size, reduced_tail=False, name="mobilenet_v3_large"):
+    """MobileNetV3-Large without its classifier.
+
+    Args:
+        image_size: `(height, width)` in pixels.
+        reduced_tail: half the channels after stride 16 (Howard et al. 2019, section 6.3), as torchvision's SSDLite320.
+        name: name of the Keras model.
+
+    Returns:
+        A Keras model from images in -1 .. 1, `[B, H, W, 3]`, to a dict of `block7_expand`, `block13_expand` and
+        `last_conv`, of stride 8, 16 and 32. Convolutions of stride 2 pad both sides alike, so sizes round up.
+    """
+    x = inputs = keras.Input((*image_size, 3))
+    features = {}
+    x = conv_bn(x, 16, 3, "conv", stride=2, activation="hard_swish")
+    for i, (kernel, expansion, filters, squeeze, activation, stride) in enumerate(V3_BLOCKS, start=1):
+        half = 2 if reduced_tail and i >= 13 else 1
+        expansion = expansion if i == 13 else expansion // half
+        x, expanded = _v3_block(x, kernel, expansion, filters // half, squeeze, activation, stride, f"block{i}")
+        features[f"block{i}_expand"] = expanded
+    features["last_conv"] = conv_bn(x, 480 if reduced_tail else 960, 1, "last_conv", activation="hard_swish")
+    outputs = {k: features[k] for k in ("block7_expand", "block13_expand", "last_conv")}
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _v3_block(x, kernel, expansion, filters, squeeze, activation, stride, name):
+    """Inverted residual block; returns its output and its expansion."""
+    shortcut = x
+    if expansion != x.shape[-1]:
+        x = conv_bn(x, expansion, 1, f"{name}_expand", activation=activation)
+    expanded = x
+    x = depthwise_bn(x, kernel, f"{name}_depthwise", stride, activation)
+    if squeeze:
+        x = _squeeze_excite(x, name)
+    x = conv_bn(x, filters, 1, f"{name}_project", activation=None)
+    if stride == 1 and shortcut.shape[-1] == filters:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return x, expanded
+
+
+def _squeeze_excite(x, name):
+    """Channel attention with a hard sigmoid; the inner width is a quarter, to a multiple of 8 and never under 90 %."""
+    quarter = x.shape[-1] / 4
+    inner = max(8, int(quarter + 4) // 8 * 8)
+    inner += 8 if inner < 0.9 * quarter else 0
+    s = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_pool")(x)
+    s = layers.Conv2D(inner, 1, activation="relu", name=f"{name}_se_reduce")(s)
+    s = layers.Conv2D(x.shape[-1], 1, activation="hard_sigmoid", name=f"{name}_se_expand")(s)
+    return layers.Multiply(name=f"{name}_se")([x, s])
+
+
+def mobilenet_v2(image_size, name="mobilenet_v2"):
+    """MobileNetV2 without its classifier, as `keras.applications` builds it.
+
+    Args:
+        image_size: `(height, width)` in pixels.
+        name: name of the Keras model.
+
+    Returns:
+        A Keras model from images in -1 .. 1, `[B, H, W, 3]`, to a dict of `block_6_expand_relu`,
+        `block_13_expand_relu` and `out_relu`, of stride 8, 16 and 32, sizes rounded up.
+    """
+    network = keras.applications.MobileNetV2((*image_size, 3), include_top=False, weights=None)
+    names = ("block_6_expand_relu", "block_13_expand_relu", "out_relu")
+    return keras.Model(network.input, {n: network.get_layer(n).output for n in names}, name=name)

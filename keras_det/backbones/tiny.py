@@ -1,0 +1,33 @@
+"""A backbone of 0.25 M parameters for CPUs, demos and tests."""
+
+import keras
+
+from keras_det.backbones.common import conv_bn
+
+STAGES = (
+    (24, 1),
+    (32, 2),
+    (64, 2),
+    (96, 2),
+    (128, 2),
+)  # filters and convolutions of the stages of stride 2, 4, 8, 16, 32
+
+
+def tiny(image_size, name="tiny"):
+    """Plain 3x3 convolutions with batch normalisation, which CPUs run at full speed.
+
+    Args:
+        image_size: `(height, width)` in pixels.
+        name: name of the Keras model.
+
+    Returns:
+        A Keras model from images in -1 .. 1, `[B, H, W, 3]`, to a dict of `stage3`, `stage4` and `stage5`, of stride 8,
+        16 and 32, sizes rounded up.
+    """
+    x = inputs = keras.Input((*image_size, 3))
+    features = {}
+    for stage, (filters, convolutions) in enumerate(STAGES, start=1):
+        for i in range(1, convolutions + 1):
+            x = conv_bn(x, filters, 3, f"stage{stage}_conv{i}", stride=2 if i == 1 else 1)
+        features[f"stage{stage}"] = x
+    return keras.Model(inputs, {f"stage{k}": features[f"stage{k}"] for k in (3, 4, 5)}, name=name)

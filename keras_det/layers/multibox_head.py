@@ -1,0 +1,82 @@
+"""The convolutional predictors of SSD."""
+
+import keras
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class MultiBoxHead(layers.Layer):
+    """Convolutional predictors: `(c + 4) k` filters on each source layer (SSD section 2.1).
+
+    Args:
+        num_classes: outputs for each default box, background included: c.
+        boxes_per_cell: k of each source layer.
+        names: name of each source layer; its predictors are called `NAME_loc` and `NAME_conf`.
+        depthwise: SSDLite's predictors, a 3x3 depthwise convolution with batch normalisation and ReLU6 and then a
+            1x1 convolution, instead of one 3x3 convolution.
+
+    Input: a list of feature maps `[B, H, W, channels]`. Output: `offsets [B, A, 4]` as `(dcy, dcx, dh, dw)` and
+    `logits [B, A, c]` with background as class 0, both float32 also under mixed precision; A counts the boxes in
+    `PriorBox`'s order, map after map.
+
+    >>> import numpy as np
+    >>> head = MultiBoxHead(3, (4, 6), ("a", "b"))
+    >>> offsets, logits = head([np.zeros((2, 4, 4, 8), "float32"), np.zeros((2, 2, 2, 8), "float32")])
+    >>> tuple(offsets.shape), tuple(logits.shape)
+    ((2, 88, 4), (2, 88, 3))
+    """
+
+    def __init__(self, num_classes, boxes_per_cell, names, depthwise=False, **kwargs):
+        super().__init__(**kwargs)
+        if len(boxes_per_cell) != len(names):
+            raise ValueError(f"{len(names)} source layers but `boxes_per_cell` for {len(boxes_per_cell)}.")
+        self.num_classes = num_classes
+        self.boxes_per_cell = tuple(boxes_per_cell)
+        self.names = tuple(names)
+        self.depthwise = depthwise
+        self.localization = [self._predictor(k * 4, f"{n}_loc") for k, n in zip(boxes_per_cell, names)]
+        self.confidence = [self._predictor(k * num_classes, f"{n}_conf") for k, n in zip(boxes_per_cell, names)]
+
+    def _predictor(self, filters, name):
+        """The layers, in order, that predict from one source layer."""
+        if not self.depthwise:
+            return [layers.Conv2D(filters, 3, padding="same", name=name, dtype=self.dtype_policy)]
+        return [
+            layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_dw", dtype=self.dtype_policy),
+            layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn", dtype=self.dtype_policy),
+            layers.ReLU(6.0, dtype=self.dtype_policy),
+            layers.Conv2D(filters, 1, name=name, dtype=self.dtype_policy),
+        ]
+
+    def build(self, input_shape):
+        """Build the predictors of each map."""
+        for predictors in (self.localization, self.confidence):
+            for predictor, shape in zip(predictors, input_shape):
+                for layer in predictor:
+                    layer.build(shape)
+                    shape = layer.compute_output_shape(shape)
+
+    def _predict(self, features, predictors, values, training):
+        """Predictions of all maps for one kind, `[B, A, values]` float32."""
+        rows = []
+        for x, predictor in zip(features, predictors):
+            for layer in predictor:
+                x = layer(x, training=training) if isinstance(layer, layers.BatchNormalization) else layer(x)
+            boxes = x.shape[1] * x.shape[2] * x.shape[3] // values
+            rows.append(ops.reshape(ops.cast(x, "float32"), (-1, boxes, values)))
+        return ops.concatenate(rows, axis=1)
+
+    def call(self, features, training=False):
+        """Offsets and logits of every default box of every map."""
+        offsets = self._predict(features, self.localization, 4, training)
+        return offsets, self._predict(features, self.confidence, self.num_classes, training)
+
+    def get_config(self):
+        """Constructor arguments."""
+        own = {
+            "num_classes": self.num_classes,
+            "boxes_per_cell": self.boxes_per_cell,
+            "names": self.names,
+            "depthwise": self.depthwise,
+        }
+        return {**super().get_config(), **own}

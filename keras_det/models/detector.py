@@ -1,0 +1,278 @@
+"""The base class of all detectors: training step, inference, saving."""
+
+import os
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_det.models.detections import Detections
+from keras_det.models.pretrained import save_weights
+
+DETECT_BATCH = 8  # pictures of one size that `detect` sends through the network together
+
+
+class Detector(keras.Model):
+    """A detector: a network with its objective, its sampling and its inference.
+
+    A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes, and
+    `augmentation` if its paper samples pictures in a way of its own.
+
+    Args:
+        classes: names, in label order.
+        image_size: `(height, width)` of the input of `call`, in pixels.
+
+    Raises:
+        ValueError: no classes, or the same name twice.
+    """
+
+    loss_terms: tuple[str, ...] = ()  # keys of `compute_losses`
+    counters: tuple[str, ...] = ()  # keys of `count_targets`
+
+    def __init__(self, classes, image_size, **kwargs):
+        super().__init__(**kwargs)
+        self.classes = check_classes(classes)
+        self.image_size = tuple(image_size)
+        self.term_metrics = [keras.metrics.Mean(name=term) for term in self.loss_terms + self.counters]
+        self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        self._compiled_serve = None
+
+    # Training
+
+    def encode_targets(self, labels):
+        """What the loss compares the outputs with, from a padded labels dict."""
+        raise NotImplementedError(f"{type(self).__name__} does not define encode_targets.")
+
+    def compute_losses(self, targets, outputs):
+        """The terms of the objective, a dict of scalars that add up to the loss."""
+        raise NotImplementedError(f"{type(self).__name__} does not define compute_losses.")
+
+    def count_targets(self, targets):
+        """Numbers worth watching in training, such as matched boxes: a dict of scalars for `counters`."""
+        return {}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Sum of `compute_losses` and of the layers' own losses; Keras's step calls it on every backend."""
+        return self._total(self.compute_losses(self.encode_targets(y), y_pred))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Each term of the loss as a metric; in a compiled step the compiler merges it with `compute_loss`."""
+        targets = self.encode_targets(y)
+        self._update_terms(self.compute_losses(targets, y_pred), targets)
+        return self.get_metrics_result()
+
+    def _total(self, terms):
+        return sum(terms.values()) + sum(ops.cast(loss, "float32") for loss in self.losses)
+
+    def _update_terms(self, terms, targets):
+        values = terms | self.count_targets(targets)
+        for metric in self.term_metrics:
+            metric.update_state(values[metric.name])
+
+    def sum_over_replicas(self, value):
+        """Sum of `value` over the replicas of a `tf.distribute` strategy; `value` itself without one."""
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            context = tf.distribute.get_replica_context()
+            if context is not None and context.num_replicas_in_sync > 1:
+                return context.all_reduce("SUM", value)
+        return value
+
+    if keras.backend.backend() == "tensorflow":
+
+        def train_step(self, data):
+            """One step of gradient descent; a step whose loss is not finite changes nothing and is counted.
+
+            Under a strategy with several replicas the optimizer cannot be skipped, so it gets zero gradients: momentum
+            still moves the weights, but no bad value reaches them.
+
+            Args:
+                data: `(images [B, H, W, 3], labels dict)`.
+
+            Returns:
+                Dict of `loss`, each of `loss_terms` and `counters`, `skipped_steps`.
+            """
+            import tensorflow as tf
+
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            targets = self.encode_targets(y)
+            state = [(v, tf.identity(v.value)) for v in self.non_trainable_variables if v.dtype.startswith("float")]
+            with tf.GradientTape() as tape:
+                outputs = self(x, training=True)
+                terms = self.compute_losses(targets, outputs)
+                loss = self._total(terms)
+                scaled = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled, self.trainable_variables)
+            everywhere = self.sum_over_replicas(loss)
+            finite = tf.math.is_finite(everywhere)
+            for variable, before in state:
+                variable.assign(tf.where(finite, variable.value, before))
+            if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+                gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
+                self.optimizer.apply(gradients, self.trainable_variables)
+            else:
+                tf.cond(finite, lambda: self._apply(gradients), lambda: None)
+            self._count_step(everywhere, terms, targets, finite)
+            return self.get_metrics_result()
+
+    def _apply(self, gradients):
+        self.optimizer.apply(gradients, self.trainable_variables)
+
+    def _count_step(self, loss, terms, targets, finite):
+        """Update the metrics; values of a skipped step are left out of the means."""
+        weight = ops.cast(finite, "float32")
+        values = {"loss": loss} | terms | self.count_targets(targets)
+        for metric in self.metrics:
+            if metric.name in values:
+                value = ops.cast(values[metric.name], "float32")
+                metric.update_state(ops.where(ops.isfinite(value), value, 0.0), sample_weight=weight)
+        self.skipped_steps.update_state(1 - weight)
+
+    def compile(self, optimizer="adam", jit_compile=False, **kwargs):
+        """As Keras's `compile`, without a loss: the objective is the paper's.
+
+        Args:
+            optimizer: Keras optimizer.
+            jit_compile: compile the step with XLA. Off by default, since XLA's convolutions on CPUs are much slower
+                than TensorFlow's own.
+            **kwargs: further arguments of `keras.Model.compile`.
+        """
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    # Data
+
+    def augmentation(self):
+        """How this paper samples a training picture: a function for `keras_det.data.batches`, or `None`."""
+        return None
+
+    def batches(self, source, batch_size, training, seed=0, **options):
+        """Batches of a data source as this model takes them.
+
+        Args:
+            source: a `keras_det.data.Source`.
+            batch_size: pictures in a batch.
+            training: sample and shuffle as the paper does; else every picture once, in order, only resized.
+            seed: seed of order and augmentation.
+            **options: further arguments of `keras_det.data.batches`.
+
+        Returns:
+            `tf.data.Dataset` of `(images [B, H, W, 3] float32, labels dict)`.
+
+        Raises:
+            ValueError: the source's classes are not the model's.
+        """
+        from keras_det.data import batches
+
+        if tuple(source.classes) != self.classes:
+            raise ValueError(
+                f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
+                "build the model with `classes=source.classes`."
+            )
+        augment = self.augmentation() if training else None
+        return batches(source, batch_size, self.image_size, training, augment=augment, seed=seed, **options)
+
+    # Inference
+
+    def decode(self, outputs):
+        """Raw outputs to a detections dict."""
+        raise NotImplementedError(f"{type(self).__name__} does not define decode.")
+
+    def serve(self, images):
+        """The whole inference procedure on pictures of one size.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            Detections dict with boxes relative to these pictures.
+        """
+        images = ops.image.resize(ops.cast(images, "float32"), self.image_size, interpolation="bilinear")
+        return self.decode(self(images, training=False))
+
+    def detections(self, images):
+        """`serve`, compiled once for every size of picture, as a dict of numpy arrays.
+
+        Args:
+            images: `[B, h, w, 3]` array, uint8 or float in 0 .. 255.
+        """
+        if self._compiled_serve is None:
+            self._compiled_serve = _compiled(self.serve)
+        return {key: np.asarray(value) for key, value in self._compiled_serve(images).items()}
+
+    def detect(self, images, score_threshold=0.5):
+        """Detect objects in pictures of any size and kind.
+
+        Args:
+            images: a path, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or `[B, H, W, 3]`, or a list
+                of these. Arrays hold values in 0 .. 255, RGB.
+            score_threshold: detections below it are left out.
+
+        Returns:
+            A list of `Detections`, one for each picture, boxes relative to the picture as a viewer shows it (rotated by
+            its EXIF tag).
+
+        Raises:
+            FileNotFoundError: a path or a pattern that matches nothing.
+            ValueError: something that is no picture.
+            TypeError: an object of another type.
+        """
+        from keras_det.data.pictures import read_pictures
+
+        results = []
+        for batch, names in _same_size(read_pictures(images)):
+            found = self.detections(np.stack(batch))
+            for i, (image, name) in enumerate(zip(batch, names)):
+                keep = (found["scores"][i] >= score_threshold) & (found["labels"][i] >= 0)
+                boxes, scores, labels = (found[key][i][keep] for key in ("boxes", "scores", "labels"))
+                results.append(Detections(boxes, scores, labels, self.classes, image, name))
+        return results
+
+    def save_weights(self, filepath, overwrite=True):
+        """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all."""
+        if not overwrite and os.path.exists(filepath):
+            raise FileExistsError(f"{filepath} exists; pass `overwrite=True` to replace it.")
+        save_weights(self, filepath)
+
+    def get_config(self):
+        """Constructor arguments that rebuild the network; weights are saved apart."""
+        return {"name": self.name} | self.arguments
+
+
+def check_classes(classes):
+    """The class names as a tuple, or an error that says what is wrong with them."""
+    if isinstance(classes, str) or not all(isinstance(name, str) and name for name in classes):
+        raise ValueError(f"`classes` must be a list of names; got {classes!r}.")
+    classes = tuple(classes)
+    if not classes:
+        raise ValueError("`classes` must name at least one class.")
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice:
+        raise ValueError(f"`classes` names {', '.join(twice)} more than once.")
+    return classes
+
+
+def _compiled(function):
+    """The function compiled for the current backend; on TensorFlow one graph serves all picture sizes."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+def _same_size(pictures):
+    """Group consecutive pictures of one size into batches: `(images, names)` pairs."""
+    batch, names = [], []
+    for image, name in pictures:
+        if batch and (image.shape != batch[0].shape or len(batch) == DETECT_BATCH):
+            yield batch, names
+            batch, names = [], []
+        batch.append(image)
+        names.append(name)
+    if batch:
+        yield batch, names

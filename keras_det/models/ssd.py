@@ -1,0 +1,434 @@
+"""SSD: Single Shot MultiBox Detector (Liu et al. 2016, arXiv:1512.02325).
+
+Default boxes of several scales and aspect ratios stand on several feature maps; small convolutions predict, for each of
+them, its class and its offset to the object. One pass, no proposals.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_det import boxes as box_ops
+from keras_det.backbones import BACKBONES
+from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act
+from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
+from keras_det.losses import multibox_loss
+from keras_det.models.detector import Detector
+from keras_det.models.pretrained import find_checkpoint
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Feature maps of one input size and the default boxes on them.
+
+    Attributes:
+        steps: distance of the cells of each map in pixels, as the authors rounded it; `None` for 1 / |f_k|.
+        extras: the layers after the backbone: name, filters of the 1x1 convolution, of the 3x3 (or 4x4) convolution, and
+            how that shrinks the map.
+        ratios: aspect ratios of each map.
+        scales: by name, s_1 .. s_m+1 as shares of the image's side; map k has squares of s_k and sqrt(s_k s_k+1).
+    """
+
+    steps: tuple[float, ...] | None
+    extras: tuple[tuple[str, int, int, str], ...]
+    ratios: tuple[tuple[int, ...], ...]
+    scales: dict[str, tuple[float, ...]]
+
+
+def _pixels(size, *sides):
+    return tuple(side / size for side in sides)
+
+
+# Equation 4 as the authors' code rounds it: conv4_3 apart, then steps of 17 or 18 % rounded down to whole percents.
+TILING_300 = Tiling(
+    steps=(8, 16, 32, 64, 100, 300),
+    extras=(
+        ("conv8", 256, 512, "stride 2"),
+        ("conv9", 128, 256, "stride 2"),
+        ("conv10", 128, 256, "valid"),
+        ("conv11", 128, 256, "valid"),
+    ),
+    ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    scales={
+        "voc": _pixels(300, 30, 60, 111, 162, 213, 264, 315),
+        "coco": _pixels(300, 21, 45, 99, 153, 207, 261, 315),
+    },
+)
+TILING_512 = Tiling(
+    steps=(8, 16, 32, 64, 128, 256, 512),
+    extras=(
+        ("conv8", 256, 512, "stride 2"),
+        ("conv9", 128, 256, "stride 2"),
+        ("conv10", 128, 256, "stride 2"),
+        ("conv11", 128, 256, "stride 2"),
+        ("conv12", 128, 256, "valid 4x4"),
+    ),
+    ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    scales={
+        "voc": _pixels(512, 35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
+        "coco": _pixels(512, 20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
+    },
+)
+TILING_LITE = Tiling(
+    steps=None,
+    extras=(
+        ("extra1", 256, 512, "separable"),
+        ("extra2", 128, 256, "separable"),
+        ("extra3", 128, 256, "separable"),
+        ("extra4", 64, 128, "separable"),
+    ),
+    ratios=((2, 3),) * 6,
+    scales={"coco": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)},
+)
+
+
+class SSD(Detector):
+    """What SSD300, SSD512 and SSDLite320 share; use those."""
+
+    loss_terms = ("localization", "confidence")
+    counters = ("matched",)
+    size: int
+    tiling: Tiling
+    lite = False  # SSDLite: separable extra layers and predictors, maps from stride 16 on
+    defaults = {
+        "classes": VOC_CLASSES,
+        "backbone": "vgg16",
+        "box_scales": "voc",
+        "aspect_ratios": None,
+        "sources": None,
+        "atrous": True,
+        "boundary_boxes": True,
+        "expand": True,
+        "clip": None,
+        "score_threshold": 0.01,
+        "iou_threshold": 0.45,
+        "max_per_class": 400,
+        "max_detections": 200,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        classes=None,
+        backbone=None,
+        box_scales=None,
+        aspect_ratios=None,
+        sources=None,
+        atrous=None,
+        boundary_boxes=None,
+        expand=None,
+        clip=None,
+        score_threshold=None,
+        iou_threshold=None,
+        max_per_class=None,
+        max_detections=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        super().__init__(classes=arguments["classes"], image_size=(self.size, self.size), **kwargs)
+        self.arguments = arguments | {"classes": list(self.classes)}
+        self.backbone_name = self.arguments["backbone"]
+        if self.backbone_name not in BACKBONES:
+            raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {self.backbone_name!r}.")
+        self.features, self.sources = self._features()
+        self.priors = self._prior_boxes()
+        self.head = MultiBoxHead(
+            len(self.classes) + 1,  # class 0 is background
+            [prior.boxes_per_cell for prior in self.priors],
+            self.sources,
+            depthwise=self.lite,
+            name="head",
+        )
+        maps = [self.features.output[name].shape[1:3] for name in self.sources]
+        self.default_boxes = np.concatenate([prior.boxes(*shape) for prior, shape in zip(self.priors, maps)])
+        self.build((None, *self.image_size, 3))
+        checkpoint.load_into(self)
+
+    # Network, sections 2.1 and 3
+
+    def _features(self):
+        """Backbone and extra layers as one Keras model to a dict of source layers, and the names used of them."""
+        backbone = self._backbone()
+        maps = dict(backbone.output)
+        x = list(maps.values())[-1]
+        if "conv4_3" in maps:
+            maps["conv4_3"] = L2Norm(CONV4_3_LENGTH, name="conv4_3_norm")(maps["conv4_3"])
+        width = 0.25 if self.backbone_name == "tiny" else 1.0
+        for name, squeeze, filters, shrink in self.tiling.extras[len(maps) - len(self.tiling.ratios) :]:
+            x = _extra(x, name, int(squeeze * width), int(filters * width), shrink, self.backbone_name == "vgg16")
+            maps[name if self.lite else f"{name}_2"] = x
+        self.all_sources = tuple(maps)
+        sources = tuple(self.arguments["sources"] or maps)
+        unknown = [name for name in sources if name not in maps]
+        if unknown or not sources:
+            raise ValueError(f"`sources` must be taken from {', '.join(maps)}; got {', '.join(unknown) or 'none'}.")
+        return keras.Model(backbone.input, {name: maps[name] for name in sources}, name="features"), sources
+
+    def _backbone(self):
+        """The backbone with the outputs that are source layers, finest first."""
+        name, entry, options = self.backbone_name, BACKBONES[self.backbone_name], {}
+        names = entry.sources
+        if name == "vgg16":
+            options["atrous"] = self.arguments["atrous"]
+            names = names if self.arguments["atrous"] else ("conv4_3", "conv5_3", "fc7")
+        if self.lite:
+            if name == "vgg16":
+                raise ValueError("`backbone` 'vgg16' has no map of stride 32, which SSDLite320 needs.")
+            names = names[1:]
+            options |= {"reduced_tail": True} if name == "mobilenet_v3_large" else {}
+        network = entry.build(self.image_size, **options)
+        return keras.Model(network.input, {n: network.output[n] for n in names}, name=name)
+
+    def _prior_boxes(self):
+        """A `PriorBox` for each source layer, section 2.2."""
+        index = [self.all_sources.index(name) for name in self.sources]
+        box_scales, aspect_ratios = self.arguments["box_scales"], self.arguments["aspect_ratios"]
+        if isinstance(box_scales, str) and box_scales not in self.tiling.scales:
+            raise ValueError(f"`box_scales` must be one of {', '.join(self.tiling.scales)}; got {box_scales!r}.")
+        scales = self.tiling.scales[box_scales] if isinstance(box_scales, str) else box_scales
+        if np.ndim(scales[0]) == 0 and len(scales) == len(self.all_sources) + 1:
+            scales = [((scales[k], scales[k + 1]),) for k in index]
+        ratios = aspect_ratios
+        if aspect_ratios is None or all(np.ndim(a) == 0 for a in aspect_ratios):
+            used = (2, 3) if aspect_ratios is None else aspect_ratios
+            ratios = [tuple(a for a in self.tiling.ratios[k] if a in used) for k in index]
+        for argument, value in (("box_scales", scales), ("aspect_ratios", ratios)):
+            if len(value) != len(index):
+                raise ValueError(f"`{argument}` must be given for {len(index)} source layers; got {len(value)}.")
+        steps = self.tiling.steps
+        return [
+            PriorBox(s, r, steps[k] / self.size if steps else None, self.arguments["clip"], name=f"{name}_priors")
+            for s, r, k, name in zip(scales, ratios, index, self.sources)
+        ]
+
+    def build(self, input_shape):
+        """Build the predictors; the rest is built by the constructor."""
+        self.head.build([self.features.output[name].shape for name in self.sources])
+        self.built = True
+
+    def call(self, images, training=False):
+        """The network.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
+            training: whether batch normalisation uses the batch's statistics.
+
+        Returns:
+            `{"offsets": [B, A, 4], "logits": [B, A, C + 1]}` float32; class 0 is background.
+        """
+        entry = BACKBONES[self.backbone_name]
+        x = (ops.cast(images, "float32") - ops.convert_to_tensor(entry.mean, "float32")) * entry.scale
+        features = self.features(ops.cast(x, self.compute_dtype), training=training)
+        offsets, logits = self.head([features[name] for name in self.sources], training=training)
+        return {"offsets": offsets, "logits": logits}
+
+    # Training, section 2.2
+
+    @property
+    def _usable(self):
+        """`[A]` bool: all default boxes, or those inside the image (Table 3, "use boundary boxes?")."""
+        if self.arguments["boundary_boxes"]:
+            return np.ones(len(self.default_boxes), bool)
+        return (self.default_boxes[:, :2] >= 0).all(1) & (self.default_boxes[:, 2:] <= 1).all(1)
+
+    def encode_targets(self, labels):
+        """Match default boxes to objects.
+
+        Args:
+            labels: padded labels dict; crowd regions are no objects. Difficult objects are, as in the authors' code.
+
+        Returns:
+            `{"offsets": [B, A, 4] float32, "classes": [B, A] int32}`, class 0 for background.
+        """
+        boxes, classes = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32")
+        valid = classes >= 0
+        if "is_crowd" in labels:
+            valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
+        overlaps = box_ops.iou(self.default_boxes[None], boxes)
+        matched = box_ops.match(overlaps, valid, threshold=0.5, usable=self._usable)
+        positive, index = matched >= 0, ops.maximum(matched, 0)
+        boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
+        offsets = box_ops.encode_offsets(boxes, self.default_boxes[None])
+        return {
+            "offsets": ops.where(ops.expand_dims(positive, -1), offsets, 0.0),
+            "classes": ops.where(positive, ops.take_along_axis(classes, index, axis=1) + 1, 0),
+        }
+
+    def compute_losses(self, targets, outputs):
+        """Equation 1: both terms divided by N, the matched boxes of the global batch; 0 where N is 0."""
+        terms = multibox_loss(targets, outputs, usable=self._usable)
+        n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
+        return {name: ops.sum(term) / n for name, term in terms.items()}
+
+    def count_targets(self, targets):
+        """Matched default boxes of the batch."""
+        return {"matched": ops.sum(ops.cast(targets["classes"] > 0, "float32"))}
+
+    def augmentation(self):
+        """Patches, expansion, photometric distortion and flips of sections 2.2 and 3.6."""
+        from keras_det.data import SSDAugmentation
+
+        return SSDAugmentation(self.image_size, expand=self.arguments["expand"])
+
+    # Inference, section 3.7
+
+    def decode(self, outputs):
+        """Boxes from offsets, scores from logits, threshold, suppression per class, the best of the image.
+
+        Args:
+            outputs: as `call` returns them.
+
+        Returns:
+            Detections dict, boxes clipped to the image.
+        """
+        scores = ops.softmax(outputs["logits"])[..., 1:]
+        scores = scores * ops.cast(self._usable, "float32")[None, :, None]
+        boxes = ops.clip(box_ops.decode_offsets(outputs["offsets"], self.default_boxes[None]), 0.0, 1.0)
+        limits = ("score_threshold", "iou_threshold", "max_per_class", "max_detections")
+        return box_ops.nms(boxes, scores, **{name: self.arguments[name] for name in limits})
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+def _extra(x, name, squeeze, filters, shrink, plain):
+    """One extra layer: a 1x1 convolution, then one that shrinks the map; `plain` as in VGG16, without normalisation."""
+    if shrink == "separable":
+        x = conv_bn(x, squeeze, 1, f"{name}_squeeze", activation="relu6")
+        x = depthwise_bn(x, 3, f"{name}_depthwise", stride=2, activation="relu6")
+        return conv_bn(x, filters, 1, f"{name}_project", activation="relu6")
+    x = _convolution(x, squeeze, 1, 1, f"{name}_1", plain)
+    if shrink != "valid":
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    return _convolution(
+        x, filters, 4 if shrink == "valid 4x4" else 3, 2 if shrink == "stride 2" else 1, f"{name}_2", plain
+    )
+
+
+def _convolution(x, filters, kernel, stride, name, plain):
+    """A valid convolution and ReLU, with batch normalisation between them unless `plain`."""
+    x = layers.Conv2D(filters, kernel, stride, use_bias=plain, activation="relu" if plain else None, name=name)(x)
+    return x if plain else norm_act(x, name, "relu", momentum=0.97)
+
+
+_ARGUMENTS = """
+
+    Args:
+        weights: `None`, a registered name (see `keras_det.models.list()`), or a file saved by this package. A registered
+            weight brings its own constructor arguments.
+        classes: names of the classes, without background. Other classes than those of `weights` keep everything but the
+            class predictors.
+        backbone: `"vgg16"`, `"mobilenet_v2"`, `"mobilenet_v3_large"` or `"tiny"` (0.7 M parameters, for CPUs).
+        box_scales: scales of the default boxes: `"voc"` (section 3.1), `"coco"` (section 3.4), one number more than
+            there are maps, or for each source layer a list of `(s_k, s_k+1)` pairs.
+        aspect_ratios: ratios in use beside 1, such as `(2,)` or `()` (Table 2), or a tuple of ratios for each source
+            layer; `None` is the paper's choice.
+        sources: names of the source layers in use (Table 3); `None` uses all.
+        atrous: the subsampled VGG16 with dilated fc6; false is the full VGG16 with conv5_3 as a further source layer
+            (Table 2).
+        boundary_boxes: whether default boxes that leave the image are used; if not, they are neither trained nor
+            detected with (Table 3).
+        expand: whether training pictures are also zoomed out (section 3.6).
+        clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
+        score_threshold: lowest score that enters non-maximum suppression.
+        iou_threshold: overlap that suppresses, per class.
+        max_per_class: candidates of a class that enter suppression.
+        max_detections: detections of an image at most.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+"""
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class SSD300(SSD):
+    __doc__ = (
+        """SSD with an input of 300 x 300 pixels: 8732 default boxes on six maps.
+
+    Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016. Preprocessing, the subtraction of the mean,
+    is part of the network."""
+        + _ARGUMENTS
+        + """
+    >>> model = SSD300(backbone="tiny", classes=["cat", "dog"])
+    >>> model.default_boxes.shape
+    (8732, 4)
+    """
+    )
+    size = 300
+    tiling = TILING_300
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class SSD512(SSD):
+    __doc__ = (
+        """SSD with an input of 512 x 512 pixels: 24564 default boxes on seven maps.
+
+    Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016. Preprocessing, the subtraction of the mean,
+    is part of the network."""
+        + _ARGUMENTS
+        + """
+    >>> model = SSD512(backbone="tiny", classes=["cat", "dog"])
+    >>> model.default_boxes.shape
+    (24564, 4)
+    """
+    )
+    size = 512
+    tiling = TILING_512
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class SSDLite320(SSD):
+    __doc__ = (
+        """SSDLite with an input of 320 x 320 pixels on MobileNetV3-Large: 3234 default boxes on six maps.
+
+    Reference: Sandler et al., "MobileNetV2", CVPR 2018, section 6.2 (SSDLite), and Howard et al., "Searching for
+    MobileNetV3", ICCV 2019, section 6.3, in torchvision's form: separable predictors and extra layers, default boxes of
+    scale 0.2 to 0.95, thresholds 0.001 and 0.55. Preprocessing, scaling to -1 .. 1, is part of the network."""
+        + _ARGUMENTS
+        + """
+    >>> model = SSDLite320(backbone="tiny", classes=["cat", "dog"])
+    >>> model.default_boxes.shape
+    (3234, 4)
+    """
+    )
+    size = 320
+    tiling = TILING_LITE
+    lite = True
+    defaults = SSD.defaults | {
+        "backbone": "mobilenet_v3_large",
+        "box_scales": "coco",
+        "clip": "sides",
+        "score_threshold": 0.001,
+        "iou_threshold": 0.55,
+        "max_per_class": 300,
+        "max_detections": 300,
+    }
