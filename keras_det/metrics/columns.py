@@ -1,0 +1,300 @@
+"""Truth and results as columns: one row per object or detection, in pixels of the original pictures.
+
+Every metric of this package reads these two. Boxes are float64 `xyxy` (xmin, ymin, xmax, ymax) with the origin at the
+image's upper left corner, so a width is xmax - xmin. VOC's inclusive pixels and COCO's `xywh` become that in the
+readers of `voc` and `coco`, which shift no box's overlap with another; so both protocols share one overlap.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+_COLUMN_TYPES = {
+    "image": np.int64,
+    "boxes": np.float64,
+    "scores": np.float64,
+    "labels": np.int64,
+    "difficult": np.bool_,
+    "is_crowd": np.bool_,
+    "area": np.float64,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """The annotated objects of a set of images.
+
+    Attributes:
+        classes: The C class names, in label order.
+        image_ids: The I image names. An image without objects stands here too, and so is counted.
+        sizes: `[I, 2]` int64, height and width of the original pictures.
+        image: `[N]` int64, the object's image as an index into `image_ids`.
+        boxes: `[N, 4]` float64 `xyxy` in original pixels.
+        labels: `[N]` int64 in `0 .. C-1`.
+        difficult: `[N]` bool, VOC's flag; all False when left out.
+        is_crowd: `[N]` bool, COCO's flag; all False when left out.
+        area: `[N]` float64, pixels squared, COCO's size of an object (its mask's); the box's when left out.
+        category_ids: The C ids that stand for the classes in COCO's files; 1 .. C when left out.
+
+    Raises:
+        ValueError: A column has another length than the rest, a label or an image index is out of range, a box is not
+            finite or has no area, or an image id occurs twice.
+
+    >>> truth = Truth(("cat",), ("a", "b"), [[50, 80], [50, 80]], [0], [[10, 10, 30, 40]], [0])
+    >>> truth.area.tolist()
+    [600.0]
+    """
+
+    classes: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    sizes: np.ndarray
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray | None = None
+    is_crowd: np.ndarray | None = None
+    area: np.ndarray | None = None
+    category_ids: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        _set(self, classes=tuple(self.classes), image_ids=tuple(str(i) for i in self.image_ids))
+        _set(self, sizes=np.asarray(self.sizes, np.int64).reshape(-1, 2))
+        count = len(np.atleast_1d(self.image))
+        if self.difficult is None:
+            _set(self, difficult=np.zeros(count, bool))
+        if self.is_crowd is None:
+            _set(self, is_crowd=np.zeros(count, bool))
+        if self.area is None:
+            _set(self, area=box_area(np.asarray(self.boxes, np.float64).reshape(-1, 4)))
+        if self.category_ids is None:
+            _set(self, category_ids=range(1, len(self.classes) + 1))
+        _set(self, category_ids=tuple(int(i) for i in self.category_ids))
+        _cast_columns(self)
+        _check_columns(self, "truth", self.image_ids, len(self.classes))
+        _check_unique("truth.image_ids", self.image_ids)
+        _check_unique("truth.category_ids", self.category_ids)
+        if len(self.sizes) != len(self.image_ids) or len(self.category_ids) != len(self.classes):
+            raise ValueError(
+                f"truth has {len(self.image_ids)} image_ids but {len(self.sizes)} sizes, "
+                f"and {len(self.classes)} classes but {len(self.category_ids)} category_ids; each pair must agree."
+            )
+        flat = np.flatnonzero(box_area(self.boxes) <= 0)
+        if flat.size:
+            raise ValueError(f"truth object {flat[0]} has no area: box {self.boxes[flat[0]].tolist()} (xyxy).")
+
+    @property
+    def ignored(self) -> np.ndarray:
+        """`[N]` bool: difficult objects and crowds, which count neither as missed nor as found under VOC's rules."""
+        return self.difficult | self.is_crowd
+
+    @classmethod
+    def from_annotations(
+        cls, annotations: Iterable[Any], classes: Sequence[str], category_ids: Sequence[int] | None = None
+    ) -> "Truth":
+        """Collect `keras_det.data` annotations; their relative float32 boxes go back to original pixels.
+
+        Args:
+            annotations: Objects with `image_id`, `height`, `width`, `boxes` (`rel_yxyx`), `labels`, `difficult`,
+                `is_crowd` and `area`.
+            classes: Class names in label order.
+            category_ids: COCO's ids of the classes.
+        """
+        rows = list(annotations)
+        sizes = np.array([(a.height, a.width) for a in rows], np.int64).reshape(-1, 2)
+        image = np.repeat(np.arange(len(rows)), [len(a.labels) for a in rows])
+        boxes = to_pixels(_stack([a.boxes for a in rows], (0, 4)), sizes[image])
+        return cls(
+            classes=tuple(classes),
+            image_ids=tuple(a.image_id for a in rows),
+            sizes=sizes,
+            image=image,
+            boxes=restore_hundredths(boxes, sizes[image]),
+            labels=_stack([a.labels for a in rows], (0,)),
+            difficult=_stack([a.difficult for a in rows], (0,)),
+            is_crowd=_stack([a.is_crowd for a in rows], (0,)),
+            area=_stack([a.area for a in rows], (0,)),
+            category_ids=category_ids,
+        )
+
+    @classmethod
+    def from_source(cls, source: Any) -> "Truth":
+        """Read the annotations of a whole data source; no pixels are read.
+
+        Args:
+            source: Anything with `classes`, `__len__` and `annotation(i)`, as `keras_det.data.Source`. Its
+                `category_ids`, where it has them, are kept for COCO's files.
+        """
+        annotations = (source.annotation(i) for i in range(len(source)))
+        return cls.from_annotations(annotations, source.classes, getattr(source, "category_ids", None))
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """A detector's detections on the images of one `Truth`.
+
+    Attributes:
+        image: `[D]` int64, the image as an index into `Truth.image_ids`.
+        boxes: `[D, 4]` float64 `xyxy` in original pixels; they may leave the image.
+        scores: `[D]` float64, higher is surer.
+        labels: `[D]` int64 in `0 .. C-1`.
+
+    Raises:
+        ValueError: The columns differ in length, or a score or box is not finite. The entry is named.
+
+    >>> Results([0, 0], [[0, 0, 9, 9], [5, 5, 9, 9]], [0.9, 0.8], [0, 1]).labels.tolist()
+    [0, 1]
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self):
+        _cast_columns(self)
+        _check_lengths(self, "results")
+        for name, column, finite in (
+            ("score", self.scores, np.isfinite(self.scores)),
+            ("box", self.boxes, np.isfinite(self.boxes).all(-1)),
+        ):
+            bad = np.flatnonzero(~finite)
+            if bad.size:
+                raise ValueError(f"results entry {bad[0]} has a {name} that is not finite: {column[bad[0]].tolist()}.")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, rows: np.ndarray) -> "Results":
+        """The detections at `rows` (indexes or a mask), in that order."""
+        return Results(self.image[rows], self.boxes[rows], self.scores[rows], self.labels[rows])
+
+    def check_against(self, truth: Truth) -> None:
+        """Raise ValueError when an image index or a label does not exist in `truth`."""
+        _check_columns(self, "results", truth.image_ids, len(truth.classes))
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Area of `xyxy` boxes `[..., 4]`; zero where a box is inverted."""
+    return np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+
+
+def overlap(a: np.ndarray, b: np.ndarray, over_first: np.ndarray | bool = False) -> np.ndarray:
+    """Intersection over union of `xyxy` boxes, element by element with broadcasting.
+
+    Args:
+        a: `[..., 4]`.
+        b: `[..., 4]`.
+        over_first: Where True the intersection is divided by the area of `a` alone, as COCO does for crowds.
+
+    Returns:
+        `[...]` in 0 .. 1; 0 where both areas are zero.
+
+    >>> float(overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])))
+    0.3333333333333333
+    """
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=-1)
+    first = box_area(a)
+    whole = np.where(over_first, first, first + box_area(b) - common)
+    return np.divide(common, whole, out=np.zeros(np.shape(common)), where=whole > 0)
+
+
+def pairs(first_keys: np.ndarray, second_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every (i, j) with `first_keys[i] == second_keys[j]`, ordered by i, then by j.
+
+    >>> [part.tolist() for part in pairs(np.array([7, 5, 7]), np.array([7, 7, 9]))]
+    [[0, 0, 2, 2], [0, 1, 0, 1]]
+    """
+    order = np.argsort(second_keys, kind="stable")
+    in_order = second_keys[order]
+    start = np.searchsorted(in_order, first_keys, "left")
+    counts = np.searchsorted(in_order, first_keys, "right") - start
+    first = np.repeat(np.arange(len(first_keys)), counts)
+    within = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return first, order[np.repeat(start, counts) + within]
+
+
+def best_of_groups(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Index of the greatest value of each group, the first one on ties; -1 for a group without values.
+
+    Args:
+        groups: `[P]` int, not decreasing, in `0 .. count-1`.
+        values: `[P]` float.
+        count: Number of groups.
+
+    >>> best_of_groups(np.array([0, 0, 2]), np.array([0.2, 0.7, 0.1]), 3).tolist()
+    [1, -1, 2]
+    """
+    best = np.full(count, -1)
+    if len(groups):
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        sizes = np.diff(starts, append=len(groups))
+        at_top = values == np.repeat(np.maximum.reduceat(values, starts), sizes)
+        places = np.where(at_top, np.arange(len(groups)), len(groups))
+        best[groups[starts]] = np.minimum.reduceat(places, starts)
+    return best
+
+
+def to_pixels(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """`rel_yxyx` boxes `[N, 4]` on images of `sizes` `[N, 2]` (height, width) as float64 `xyxy` pixels.
+
+    >>> to_pixels(np.array([[0.5, 0.0, 1.0, 0.25]]), np.array([[10, 40]])).tolist()
+    [[0.0, 5.0, 10.0, 10.0]]
+    """
+    return np.asarray(boxes, np.float64)[:, [1, 0, 3, 2]] * np.asarray(sizes)[:, [1, 0, 1, 0]]
+
+
+def restore_hundredths(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Undo float32 rounding: a pixel coordinate within that rounding of a hundredth becomes that hundredth.
+
+    Data sets record whole pixels (VOC) or hundredths (COCO). A coordinate that came back from float32 `rel_yxyx` a hair
+    off would flip overlaps that lie exactly on a threshold, and the official tools would give another figure.
+    """
+    hundredths = np.round(boxes, 2)
+    rounding = np.asarray(sizes)[:, [1, 0, 1, 0]] * np.finfo(np.float32).eps
+    return np.where(np.abs(hundredths - boxes) <= rounding, hundredths, boxes)
+
+
+def _set(record, **values):
+    """Assign to a frozen dataclass while it is being made."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
+def _cast_columns(record):
+    """Give each column its type and shape."""
+    for name, dtype in _COLUMN_TYPES.items():
+        if hasattr(record, name):
+            shape = (-1, 4) if name == "boxes" else (-1,)
+            _set(record, **{name: np.asarray(getattr(record, name), dtype).reshape(shape)})
+
+
+def _check_lengths(record, what):
+    lengths = {name: len(getattr(record, name)) for name in _COLUMN_TYPES if hasattr(record, name)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{what} columns must have one length, got {lengths}.")
+
+
+def _check_columns(record, what, image_ids, class_count):
+    """Lengths, finite boxes, and indexes within the images and classes."""
+    _check_lengths(record, what)
+    bad = np.flatnonzero(~np.isfinite(record.boxes).all(-1))
+    if bad.size:
+        raise ValueError(f"{what} entry {bad[0]} has a box that is not finite: {record.boxes[bad[0]].tolist()}.")
+    for name, values, limit in (("image", record.image, len(image_ids)), ("label", record.labels, class_count)):
+        bad = np.flatnonzero((values < 0) | (values >= limit))
+        if bad.size:
+            raise ValueError(f"{what} entry {bad[0]} has {name} {values[bad[0]]}, expected 0 to {limit - 1}.")
+
+
+def _check_unique(name, values):
+    if len(set(values)) < len(values):
+        seen = set()
+        twice = next(v for v in values if v in seen or seen.add(v))
+        raise ValueError(f"{name} holds {twice!r} twice.")
+
+
+def _stack(parts, empty_shape):
+    return np.concatenate(parts) if parts else np.zeros(empty_shape)
