@@ -1,4 +1,4 @@
-"""A backbone of 0.25 M parameters for CPUs, demos and tests."""
+"""A backbone of 0.47 M parameters for CPUs, demos and tests."""
 
 import keras
 

@@ -13,8 +13,8 @@ def vgg16(image_size, atrous=True, name="vgg16"):
 
     Args:
         image_size: `(height, width)` in pixels.
-        atrous: subsampled fc6 (3x3, 1024 filters, dilation 6) after a 3x3 pool5 of stride 1, and fc7 of 1024 filters. Else
-            the full network: 2x2 pool5 of stride 2, 7x7 fc6 and fc7 of 4096 filters.
+        atrous: subsampled fc6 (3x3, 1024 filters, dilation 6) after a 3x3 pool5 of stride 1, and fc7 of 1024 filters.
+            Else the full network: 2x2 pool5 of stride 2, 7x7 fc6 and fc7 of 4096 filters.
         name: name of the Keras model.
 
     Returns:

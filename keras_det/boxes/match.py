@@ -18,8 +18,8 @@ def match(overlaps, valid, threshold=0.5, usable=None):
         usable: optional `[A]` bool; default boxes that are false are never matched.
 
     Returns:
-        `[B, A]` int32: the object matched to each default box, or -1. Each valid object that overlaps any usable box has
-        at least one, as long as there are boxes left.
+        `[B, A]` int32: the object matched to each default box, or -1. Each valid object that overlaps any usable box
+        has at least one, as long as there are boxes left.
 
     >>> import numpy as np
     >>> overlaps = np.array([[[0.9, 0.8], [0.1, 0.3], [0.6, 0.0]]], "float32")  # both objects claim box 0

@@ -24,8 +24,8 @@ def nms(boxes, scores, score_threshold=0.01, iou_threshold=0.45, max_per_class=4
         max_detections: detections of an image after suppression, D.
 
     Returns:
-        Detections dict: `boxes [B, D, 4]`, `scores [B, D]`, `labels [B, D]` int32, `num_detections [B]` int32, sorted by
-        score and padded with score 0, label -1 and zero boxes.
+        Detections dict: `boxes [B, D, 4]`, `scores [B, D]`, `labels [B, D]` int32, `num_detections [B]` int32, sorted
+        by score and padded with score 0, label -1 and zero boxes.
 
     >>> import numpy as np
     >>> boxes = np.array([[[0, 0, 1, 1], [0, 0, 1, 0.9], [0, 0, 0.1, 0.1]]], "float32")

@@ -16,11 +16,11 @@ class PriorBox(keras.layers.Layer):
     the other way round. Boxes come row by row, cell by cell, in that order.
 
     Args:
-        scales: pairs `(s_k, s_k+1)`, shares of the image's side. More than one pair stacks several tilings on one map, as
-            the paper does in its Table 3.
+        scales: pairs `(s_k, s_k+1)`, shares of the image's side. More than one pair stacks several tilings on one map,
+            as the paper does in its Table 3.
         aspect_ratios: ratios above 1; each also stands for its inverse.
-        step: distance of two cells' centres as a share of the image's side; `None` is the paper's `1 / |f_k|`. The authors'
-            code uses 8/300 on a map of 38, where `1 / 38` would be 0.4 pixels less.
+        step: distance of two cells' centres as a share of the image's side; `None` is the paper's `1 / |f_k|`. The
+            authors' code uses 8/300 on a map of 38, which is a little more than 1/38.
         clip: `None`; `"sides"` limits height and width to 1, as torchvision does; `"all"` limits the centres to 0 .. 1
             too, as ssd.pytorch does.
 

@@ -15,8 +15,9 @@ DETECT_BATCH = 8  # pictures of one size that `detect` sends through the network
 class Detector(keras.Model):
     """A detector: a network with its objective, its sampling and its inference.
 
-    A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes, and
-    `augmentation` if its paper samples pictures in a way of its own.
+    A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes,
+    and `augmentation` if its paper samples pictures in a way of its own. It keeps its constructor arguments, all plain
+    JSON values, in `arguments`.
 
     Args:
         classes: names, in label order.
@@ -204,8 +205,8 @@ class Detector(keras.Model):
         """Detect objects in pictures of any size and kind.
 
         Args:
-            images: a path, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or `[B, H, W, 3]`, or a list
-                of these. Arrays hold values in 0 .. 255, RGB.
+            images: a path, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or `[B, H, W, 3]`, or a
+                list of these. Arrays hold values in 0 .. 255, RGB.
             score_threshold: detections below it are left out.
 
         Returns:
@@ -217,7 +218,7 @@ class Detector(keras.Model):
             ValueError: something that is no picture.
             TypeError: an object of another type.
         """
-        from keras_det.data.pictures import read_pictures
+        from keras_det.models.inputs import read_pictures
 
         results = []
         for batch, names in _same_size(read_pictures(images)):

@@ -49,8 +49,8 @@ class Tiling:
 
     Attributes:
         steps: distance of the cells of each map in pixels, as the authors rounded it; `None` for 1 / |f_k|.
-        extras: the layers after the backbone: name, filters of the 1x1 convolution, of the 3x3 (or 4x4) convolution, and
-            how that shrinks the map.
+        extras: the layers after the backbone: name, filters of the 1x1 convolution, of the 3x3 (or 4x4) convolution,
+            and how that shrinks the map.
         ratios: aspect ratios of each map.
         scales: by name, s_1 .. s_m+1 as shares of the image's side; map k has squares of s_k and sqrt(s_k s_k+1).
     """
@@ -108,6 +108,34 @@ TILING_LITE = Tiling(
 )
 
 
+_ARGUMENTS = """
+
+    Args:
+        weights: `None`, a registered name (see `keras_det.models.list()`), or a file saved by this package. Weights
+            bring their own constructor arguments.
+        classes: names of the classes, without background. Other classes than those of `weights` keep everything but
+            the class predictors.
+        backbone: `"vgg16"`, `"mobilenet_v2"`, `"mobilenet_v3_large"` or `"tiny"` (0.7 M parameters, for CPUs).
+        box_scales: scales of the default boxes: `"voc"` (section 3.1), `"coco"` (section 3.4), one number more than
+            there are maps, or for each source layer a list of `(s_k, s_k+1)` pairs.
+        aspect_ratios: ratios in use beside 1, such as `(2,)` or `()` (Table 2), or a tuple of ratios for each source
+            layer; `None` is the paper's choice.
+        sources: names of the source layers in use (Table 3); `None` uses all.
+        atrous: the subsampled VGG16 with dilated fc6; false is the full VGG16 with conv5_3 as a further source layer
+            (Table 2).
+        boundary_boxes: whether default boxes that leave the image are used; if not, they are neither trained nor
+            detected with (Table 3).
+        expand: whether training pictures are also zoomed out (section 3.6).
+        clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
+        score_threshold: lowest score that enters non-maximum suppression.
+        iou_threshold: overlap that suppresses, per class.
+        max_per_class: candidates of a class that enter suppression.
+        max_detections: detections of an image at most.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+"""
+
+
 class SSD(Detector):
     """What SSD300, SSD512 and SSDLite320 share; use those."""
 
@@ -131,6 +159,10 @@ class SSD(Detector):
         "max_per_class": 400,
         "max_detections": 200,
     }
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.__doc__ = cls.__doc__.rstrip() + _ARGUMENTS  # one text for the arguments that all share
 
     def __init__(
         self,
@@ -341,85 +373,51 @@ def _convolution(x, filters, kernel, stride, name, plain):
     return x if plain else norm_act(x, name, "relu", momentum=0.97)
 
 
-_ARGUMENTS = """
-
-    Args:
-        weights: `None`, a registered name (see `keras_det.models.list()`), or a file saved by this package. A registered
-            weight brings its own constructor arguments.
-        classes: names of the classes, without background. Other classes than those of `weights` keep everything but the
-            class predictors.
-        backbone: `"vgg16"`, `"mobilenet_v2"`, `"mobilenet_v3_large"` or `"tiny"` (0.7 M parameters, for CPUs).
-        box_scales: scales of the default boxes: `"voc"` (section 3.1), `"coco"` (section 3.4), one number more than
-            there are maps, or for each source layer a list of `(s_k, s_k+1)` pairs.
-        aspect_ratios: ratios in use beside 1, such as `(2,)` or `()` (Table 2), or a tuple of ratios for each source
-            layer; `None` is the paper's choice.
-        sources: names of the source layers in use (Table 3); `None` uses all.
-        atrous: the subsampled VGG16 with dilated fc6; false is the full VGG16 with conv5_3 as a further source layer
-            (Table 2).
-        boundary_boxes: whether default boxes that leave the image are used; if not, they are neither trained nor
-            detected with (Table 3).
-        expand: whether training pictures are also zoomed out (section 3.6).
-        clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
-        score_threshold: lowest score that enters non-maximum suppression.
-        iou_threshold: overlap that suppresses, per class.
-        max_per_class: candidates of a class that enter suppression.
-        max_detections: detections of an image at most.
-
-    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
-"""
-
-
 @keras.saving.register_keras_serializable("keras_det")
 class SSD300(SSD):
-    __doc__ = (
-        """SSD with an input of 300 x 300 pixels: 8732 default boxes on six maps.
+    """SSD with an input of 300 x 300 pixels: 8732 default boxes on six maps.
 
     Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016. Preprocessing, the subtraction of the mean,
-    is part of the network."""
-        + _ARGUMENTS
-        + """
+    is part of the network.
+
     >>> model = SSD300(backbone="tiny", classes=["cat", "dog"])
     >>> model.default_boxes.shape
     (8732, 4)
     """
-    )
+
     size = 300
     tiling = TILING_300
 
 
 @keras.saving.register_keras_serializable("keras_det")
 class SSD512(SSD):
-    __doc__ = (
-        """SSD with an input of 512 x 512 pixels: 24564 default boxes on seven maps.
+    """SSD with an input of 512 x 512 pixels: 24564 default boxes on seven maps.
 
     Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016. Preprocessing, the subtraction of the mean,
-    is part of the network."""
-        + _ARGUMENTS
-        + """
+    is part of the network.
+
     >>> model = SSD512(backbone="tiny", classes=["cat", "dog"])
     >>> model.default_boxes.shape
     (24564, 4)
     """
-    )
+
     size = 512
     tiling = TILING_512
 
 
 @keras.saving.register_keras_serializable("keras_det")
 class SSDLite320(SSD):
-    __doc__ = (
-        """SSDLite with an input of 320 x 320 pixels on MobileNetV3-Large: 3234 default boxes on six maps.
+    """SSDLite with an input of 320 x 320 pixels on MobileNetV3-Large: 3234 default boxes on six maps.
 
     Reference: Sandler et al., "MobileNetV2", CVPR 2018, section 6.2 (SSDLite), and Howard et al., "Searching for
     MobileNetV3", ICCV 2019, section 6.3, in torchvision's form: separable predictors and extra layers, default boxes of
-    scale 0.2 to 0.95, thresholds 0.001 and 0.55. Preprocessing, scaling to -1 .. 1, is part of the network."""
-        + _ARGUMENTS
-        + """
+    scale 0.2 to 0.95, thresholds 0.001 and 0.55. Preprocessing, scaling to -1 .. 1, is part of the network.
+
     >>> model = SSDLite320(backbone="tiny", classes=["cat", "dog"])
     >>> model.default_boxes.shape
     (3234, 4)
     """
-    )
+
     size = 320
     tiling = TILING_LITE
     lite = True
