@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from keras_det.data.pictures import picture_size, read_image
+
 # COCO rounds coordinates to a hundredth of a pixel: leaving the picture by less than this part of its side is no fault.
 _ROUNDING = 1e-4
 
@@ -189,7 +191,7 @@ class _View(Source):
 class ReadSource(Source):
     """A source that reads the annotation of a picture when it is first asked for, and keeps it.
 
-    A subclass defines `_read` instead of `annotation`.
+    A subclass defines `__len__`, `path` (or `image`), and `_read` instead of `annotation`.
     """
 
     def __init__(self, name: str, classes: Sequence[str], general_problems: Sequence[Problem] = ()):
@@ -197,6 +199,10 @@ class ReadSource(Source):
         self.classes = tuple(classes)
         self._general = tuple(general_problems)
         self._kept: dict[int, tuple[Annotation, tuple[Problem, ...]]] = {}
+
+    def image(self, i: int) -> np.ndarray:
+        """Picture `i`: uint8 RGB `[H, W, 3]`, not rotated by EXIF. Raises ValueError for a corrupt file."""
+        return read_image(self.path(i))
 
     def _read(self, i: int) -> tuple[Annotation, Sequence[Problem]]:
         """The annotation of picture `i`, and the faults in it."""
@@ -217,6 +223,31 @@ class ReadSource(Source):
             annotation, problems = self._read(i)
             self._kept[i] = annotation, tuple(problems)
         return self._kept[i]
+
+
+def true_size(
+    image: str, said: tuple[int, int] | None, file: str, entry: str = ""
+) -> tuple[tuple[int, int], list[Problem]]:
+    """Height and width of a picture as it is stored, which count, and what is wrong with what its annotation says.
+
+    Args:
+        image: The picture's file.
+        said: Height and width in the annotation, None where it gives none.
+        file: The annotation's file, to name in the report.
+        entry: The words for the picture's place in that file, where it holds several.
+
+    Returns:
+        `(height, width)` of the picture; where it cannot be read the annotation's, or `(0, 0)`; and the problems.
+    """
+    try:
+        size = picture_size(image)
+    except ValueError as error:
+        return said or (0, 0), [Problem(image, None, str(error), "skipped")]
+    if said == size:
+        return size, []
+    words = "no size" if said is None else f"a size of {said[0]} x {said[1]}"
+    message = f"{entry}gives {words}, but the picture has {size[0]} x {size[1]} (height x width)"
+    return size, [Problem(file, None, message, "corrected")]
 
 
 def clean_boxes(

@@ -1,0 +1,91 @@
+"""One's own pictures: a folder of images with a VOC XML file each."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from keras_det.data.pictures import SUFFIXES
+from keras_det.data.voc import VocFiles, VocItem, present, read_list, read_xml
+
+
+class Folder(VocFiles):
+    """Images with a VOC XML file of the same stem each, as annotation tools write them.
+
+    The files lie beside each other (`a.jpg`, `a.xml`), or in VOC's folders (`JPEGImages/a.jpg`, `Annotations/a.xml`,
+    and lists `ImageSets/Main/<split>.txt`). Pixels are VOC's, counted from 1 and inclusive. `image_id` is the stem.
+    See `VocFiles` for the rule on sizes and `clean_boxes` for that on boxes.
+
+    Args:
+        root: The folder.
+        split: A list in `ImageSets/Main`, or the union of several (`"train+val"`); None for all pictures, in the
+            order of their names.
+        classes: The names of the classes in the order of the labels. None for all names that occur in the
+            annotations of the folder, whatever the split, sorted.
+        missing: What to do about pictures without annotation, annotations without picture and listed names without
+            either: `"error"`, or `"skip"` to leave them out with a `Problem` each.
+
+    Raises:
+        FileNotFoundError: no such folder or list, or files are missing (with their number and the first one).
+        ValueError: a bad split, list or class list, two images of one stem, a faulty annotation (with file and
+            object), or nothing in the folder.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | None = None,
+        classes: Sequence[str] | None = None,
+        missing: str = "error",
+    ):
+        root = os.path.expanduser(os.fspath(root))
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f"there is no folder {root}, expected one of images with VOC XML")
+        in_folders = os.path.isdir(os.path.join(root, "Annotations"))
+        xml_folder = os.path.join(root, "Annotations") if in_folders else root
+        image_folder = os.path.join(root, "JPEGImages") if in_folders else root
+        annotations = _by_stem(xml_folder, (".xml",))
+        images = _by_stem(image_folder, SUFFIXES)
+        name = f"folder {os.path.basename(os.path.abspath(root))}" + (f" {split}" if split else "")
+        stems = sorted({*annotations, *images}) if split is None else _listed(root, split)
+        if not stems:
+            raise ValueError(f"{name}: no images with VOC XML in {root}")
+        items = [
+            VocItem(
+                stem,
+                os.path.join(xml_folder, annotations.get(stem, f"{stem}.xml")),
+                os.path.join(image_folder, images.get(stem, f"{stem}.jpg")),
+            )
+            for stem in stems
+        ]
+        items, problems = present(items, name, missing)
+        if classes is None:
+            files = (os.path.join(xml_folder, file) for file in annotations.values())
+            classes = sorted({c for file in files for c in read_xml(file).names})
+        elif isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
+            raise ValueError(f"classes must be a sequence of different names, got {classes!r}")
+        super().__init__(name, classes, items, problems)
+
+
+def _listed(root: str, split: str) -> list[str]:
+    """The names in the lists of the split."""
+    parts = [part.strip() for part in split.split("+")]
+    for part in parts:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", part):
+            raise ValueError(f"split must be the name of a list, or several joined by +, got {split!r}")
+    lists = (read_list(os.path.join(root, "ImageSets", "Main", f"{part}.txt")) for part in parts)
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def _by_stem(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """The files of a folder with one of the suffixes, by stem."""
+    found: dict[str, str] = {}
+    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        stem, suffix = os.path.splitext(file)
+        if suffix.lower() not in suffixes or file.startswith("."):
+            continue
+        if stem in found:
+            raise ValueError(f"{folder} holds both {found[stem]} and {file}, expected one file per name")
+        found[stem] = file
+    return found

@@ -1,0 +1,299 @@
+"""Pascal VOC: a VOCdevkit folder, and the reader of its XML files that plain folders share."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import ElementTree
+
+from keras_det.data.source import Annotation, Problem, ReadSource, clean_boxes, true_size
+
+CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""The 20 classes of VOC, in the order of the alphabet, which is that of the labels."""
+
+MAX_XML_BYTES = 4 * 2**20
+"""The largest XML file that is read, in bytes."""
+
+MAX_OBJECTS = 10_000
+"""The most objects that one XML file may hold."""
+
+_MAX_LIST_BYTES = 64 * 2**20
+_SPLIT = re.compile(r"(\d{4})_([A-Za-z0-9][\w.-]*)")
+_FLAGS = {"0": False, "1": True, "false": False, "true": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class VocXml:
+    """What one VOC XML file says.
+
+    Attributes:
+        size: Height and width in pixels, None where absent or no positive whole numbers.
+        names: The class of each object.
+        corners: `[n, 4]` float64 ymin, xmin, ymax, xmax: pixels counted from 1, the last ones inclusive.
+        difficult: `[n]` bool.
+    """
+
+    size: tuple[int, int] | None
+    names: tuple[str, ...]
+    corners: np.ndarray
+    difficult: np.ndarray
+
+
+def read_xml(file: str | os.PathLike) -> VocXml:
+    """Reads a VOC XML file. Only `name`, `bndbox` and `difficult` of each object and the `size` are looked at.
+
+    `difficult`, `size` and all other fields may be absent. File names in the file are not used at all.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no XML, declares entities, exceeds `MAX_XML_BYTES` or `MAX_OBJECTS`, is no VOC
+            annotation, or an object lacks its name or a number of its box; names file and object.
+    """
+    file = os.fspath(file)
+    root = _parse(file)
+    if root.tag != "annotation":
+        raise ValueError(f"{file}: expected the element <annotation>, got <{root.tag}>")
+    objects = root.findall("object")
+    if len(objects) > MAX_OBJECTS:
+        raise ValueError(f"{file}: {len(objects)} objects, at most {MAX_OBJECTS} are read")
+    rows = [_read_object(file, number, element) for number, element in enumerate(objects)]
+    return VocXml(
+        size=_read_size(root),
+        names=tuple(row[0] for row in rows),
+        corners=np.array([row[1] for row in rows], np.float64).reshape(-1, 4),
+        difficult=np.array([row[2] for row in rows], bool),
+    )
+
+
+def _parse(file: str) -> Element:
+    """The root of the XML file, within the bounds."""
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"there is no annotation {file}")
+    if os.path.getsize(file) > MAX_XML_BYTES:
+        raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {MAX_XML_BYTES} are read")
+    with open(file, "rb") as stream:
+        content = stream.read()
+    try:
+        return ElementTree.fromstring(content)
+    except (ParseError, ValueError, LookupError) as error:
+        raise ValueError(f"{file}: cannot be read as XML: {error}") from error
+
+
+def _read_size(root: Element) -> tuple[int, int] | None:
+    """Height and width as the file says, None where it does not say."""
+    try:
+        height, width = (float(root.findtext(f"size/{side}", "")) for side in ("height", "width"))
+    except ValueError:
+        return None
+    whole = height.is_integer() and width.is_integer() and height > 0 and width > 0
+    return (int(height), int(width)) if whole else None
+
+
+def _read_object(file: str, number: int, element: Element) -> tuple[str, list[float], bool]:
+    """Name, corners and difficult flag of one object."""
+    name = element.findtext("name", "").strip()
+    if not name:
+        raise ValueError(f"{file}, object {number}: expected a <name>, got none")
+    corners = []
+    for side in ("ymin", "xmin", "ymax", "xmax"):
+        # Only the object's own box: VOC's persons have parts (head, hand, foot) with boxes of theirs.
+        text = element.findtext(f"bndbox/{side}")
+        try:
+            corners.append(float(text))
+        except (TypeError, ValueError):
+            raise ValueError(f"{file}, object {number}: expected a number in <bndbox><{side}>, got {text!r}") from None
+    flag = element.findtext("difficult", "0").strip().lower()
+    if flag not in _FLAGS:
+        raise ValueError(f"{file}, object {number}: expected 0 or 1 in <difficult>, got {flag!r}")
+    return name, corners, _FLAGS[flag]
+
+
+@dataclasses.dataclass(frozen=True)
+class VocItem:
+    """One picture of a source in VOC's form: its name in the lists, its two files."""
+
+    stem: str
+    xml: str
+    image: str
+
+
+class VocFiles(ReadSource):
+    """Pictures with a VOC XML file each: the common part of `Voc` and `Folder`.
+
+    The boxes refer to the picture as it is stored: its own size counts, and EXIF does not rotate it. Where the XML
+    gives another size, or none, that is reported as `"corrected"`. A picture that cannot be read is reported as
+    `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none.
+    """
+
+    def __init__(self, name: str, classes: Sequence[str], items: Sequence[VocItem], problems: Sequence[Problem] = ()):
+        super().__init__(name, classes, problems)
+        self._items = tuple(items)
+        self._label = {name: label for label, name in enumerate(self.classes)}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def path(self, i: int) -> str:
+        """The file of picture `i`."""
+        return self._items[self._check_index(i)].image
+
+    def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
+        item = self._items[i]
+        xml = read_xml(item.xml)
+        labels = self._labels(item.xml, xml.names)
+        (height, width), problems = true_size(item.image, xml.size, item.xml)
+        if not height:
+            return Annotation(item.stem, 0, 0, np.zeros((0, 4)), [], [], [], []), problems
+        boxes, kept, faults = clean_boxes(xml.corners, height, width, item.xml, first_pixel=1)
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
+        crowd = np.zeros(len(kept), bool)
+        annotation = Annotation(item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area)
+        return annotation, problems + faults
+
+    def _labels(self, file: str, names: Sequence[str]) -> np.ndarray:
+        """The labels of the classes named."""
+        for number, name in enumerate(names):
+            if name not in self._label:
+                expected = ", ".join(self.classes)
+                raise ValueError(f"{file}, object {number}: expected a class among {expected}, got {name!r}")
+        return np.array([self._label[name] for name in names], np.int32)
+
+
+class Voc(VocFiles):
+    """Pascal VOC as it is distributed: `VOCdevkit/VOC2007/{Annotations,ImageSets/Main,JPEGImages}`.
+
+    Pixels are counted from 1 and inclusive, so that a box becomes `((ymin-1)/H, (xmin-1)/W, ymax/H, xmax/W)`.
+    `image_id` is the file's stem. See `VocFiles` for the rule on sizes and `clean_boxes` for that on boxes.
+
+    Args:
+        root: The folder that holds `VOC2007`, `VOC2012` and so on.
+        split: `<year>_<list>`, or the union of several: `"2007_trainval+2012_trainval"`. A picture listed twice is
+            taken once. None is for the message that says which there are.
+        missing: What to do about listed pictures without a file or annotation: `"error"`, or `"skip"` to leave them
+            out with a `Problem` each.
+
+    Raises:
+        FileNotFoundError: no such folder or list, or pictures are missing (with their number and the first one).
+        ValueError: a bad split or list.
+    """
+
+    def __init__(self, root: str | os.PathLike, split: str | None = None, missing: str = "error"):
+        root = os.path.expanduser(os.fspath(root))
+        items: list[VocItem] = []
+        for year, name in _parse_split(root, split):
+            folder = os.path.join(root, f"VOC{year}")
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(f"there is no folder {folder}; {_splits_there(root)}")
+            stems = read_list(os.path.join(folder, "ImageSets", "Main", f"{name}.txt"))
+            xml, images = (os.path.join(folder, part) for part in ("Annotations", "JPEGImages"))
+            items += [VocItem(s, os.path.join(xml, f"{s}.xml"), os.path.join(images, f"{s}.jpg")) for s in stems]
+        items, problems = present(list(dict.fromkeys(items)), f"voc {split}", missing)
+        super().__init__(f"voc {split}", CLASSES, items, problems)
+
+
+def _parse_split(root: str, split: str | None) -> list[tuple[str, str]]:
+    """Year and list of each part of the split."""
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"there is no folder {root}, expected one that holds VOC2007 or the like")
+    parts = [_SPLIT.fullmatch(part.strip()) for part in (split or "").split("+")]
+    if not all(parts):
+        form = "'2007_test' or '2007_trainval+2012_trainval'"
+        raise ValueError(f"split must be like {form}, got {split!r}; {_splits_there(root)}")
+    return [(part[1], part[2]) for part in parts]
+
+
+def _splits_there(root: str) -> str:
+    """Says which lists of pictures the root has; those of single classes, such as cat_train, are left out."""
+    found = []
+    for folder in sorted(os.listdir(root)):
+        lists = os.path.join(root, folder, "ImageSets", "Main")
+        if re.fullmatch(r"VOC\d{4}", folder) and os.path.isdir(lists):
+            names = sorted(name[:-4] for name in os.listdir(lists) if name.endswith(".txt"))
+            found += [f"{folder[3:]}_{name}" for name in names if name.rpartition("_")[0] not in CLASSES]
+    return (
+        f"{root} has the splits {', '.join(found)}" if found else f"{root} holds no VOC2007/ImageSets/Main or the like"
+    )
+
+
+def read_list(file: str | os.PathLike) -> list[str]:
+    """The names in an `ImageSets` list, one per line, in order and each once.
+
+    Raises:
+        FileNotFoundError: there is no such list; names the lists beside it.
+        ValueError: a line is not one plain file name (it has blanks, or could lead out of the folder).
+    """
+    file = os.fspath(file)
+    if not os.path.isfile(file):
+        folder = os.path.dirname(file)
+        others = sorted(n[:-4] for n in os.listdir(folder) if n.endswith(".txt")) if os.path.isdir(folder) else []
+        raise FileNotFoundError(f"there is no list {file}, found {', '.join(others) or 'none'}")
+    if os.path.getsize(file) > _MAX_LIST_BYTES:
+        raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {_MAX_LIST_BYTES} are read")
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        lines = stream.read().splitlines()
+    names = {}
+    for number, line in enumerate(lines, 1):
+        name = line.strip()
+        if re.search(r"[\s/\\\0]", name) or name in (".", ".."):
+            raise ValueError(f"{file}, line {number}: expected the name of one picture, got {name!r}")
+        if name:
+            names[name] = None
+    return list(names)
+
+
+def present(items: Sequence[VocItem], name: str, missing: str) -> tuple[list[VocItem], list[Problem]]:
+    """The items that have both their files, and a problem for each that has not.
+
+    Raises:
+        ValueError: `missing` is neither `"error"` nor `"skip"`, two items share a name, or nothing is left.
+        FileNotFoundError: items are missing and `missing` is `"error"`.
+    """
+    if missing not in ("error", "skip"):
+        raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
+    listed: dict[str, set[str]] = {}
+    for folder in {os.path.dirname(file) for item in items for file in (item.xml, item.image)}:
+        listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    kept, problems, stems = [], [], set()
+    for item in items:
+        absent = [f for f in (item.image, item.xml) if os.path.basename(f) not in listed[os.path.dirname(f)]]
+        if absent:
+            problems.append(Problem(absent[0], None, f"listed in {name}, but there is no such file", "skipped"))
+            continue
+        if item.stem in stems:
+            raise ValueError(f"{name}: two pictures are called {item.stem}, names must be unique")
+        stems.add(item.stem)
+        kept.append(item)
+    if problems and missing == "error":
+        raise FileNotFoundError(
+            f"{name}: {len(problems)} of {len(items)} pictures have no file or annotation, the first is "
+            f"{problems[0].file}; missing='skip' leaves them out"
+        )
+    if not kept:
+        raise ValueError(f"{name}: none of the {len(items)} pictures is there")
+    return kept, problems
