@@ -1,0 +1,59 @@
+"""Data sources: Pascal VOC, COCO, TensorFlow Datasets, folders of one's own pictures, and rendered scenes."""
+
+from __future__ import annotations
+
+from keras_det.data.coco import Coco
+from keras_det.data.folder import Folder
+from keras_det.data.pictures import picture_size, read_image
+from keras_det.data.source import Annotation, Problem, Source, clean_boxes
+from keras_det.data.tfds import Tfds
+from keras_det.data.voc import Voc
+
+__all__ = [
+    "Annotation",
+    "Coco",
+    "Folder",
+    "Problem",
+    "Source",
+    "Tfds",
+    "Voc",
+    "clean_boxes",
+    "load",
+    "picture_size",
+    "read_image",
+]
+
+_KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "tfds": Tfds}
+_FORMS = "shapes, voc:/path/VOCdevkit, coco:/path, folder:/path or tfds:voc/2007"
+
+
+def load(spec: str, split: str | None = None, **options) -> Source:
+    """The data source that a short text names, as `--data` and `--split` of the command do.
+
+    Args:
+        spec: `"shapes"`, `"voc:/path/VOCdevkit"`, `"coco:/path"`, `"folder:/path"` or `"tfds:voc/2007"`.
+        split: In the source's notation: `"2007_trainval+2012_trainval"`, `"val2017"`, `"train"`,
+            `"train+validation"`; shapes have none.
+        **options: The source's own, such as `missing="skip"` of `Voc`, `Coco` and `Folder`, `classes` of `Folder`,
+            `data_dir` of `Tfds`, `images`, `seed` and `size` of `Shapes`.
+
+    Raises:
+        ValueError: the text names no kind of source, or the source cannot be read.
+        TypeError: the source has no such option.
+        FileNotFoundError: a folder, list or picture is missing.
+        ImportError: `tfds` without TensorFlow Datasets.
+
+    >>> source = load("shapes", images=3, size=64)
+    >>> len(source), source.image(0).shape
+    (3, (64, 64, 3))
+    """
+    kind, _, place = spec.partition(":")
+    if spec == "shapes":
+        if split is not None:
+            raise ValueError(f"shapes have no splits, got {split!r}: choose other scenes by their seed")
+        from keras_det.data.shapes import Shapes
+
+        return Shapes(**options)
+    if kind not in _KINDS or not place:
+        raise ValueError(f"a data source must be {_FORMS}, got {spec!r}")
+    return _KINDS[kind](place, split, **options)
