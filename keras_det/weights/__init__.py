@@ -1,0 +1,35 @@
+"""Weights by name: their registry, download and verification, and the way from publishers' files to our parameters.
+
+Nothing here knows a model. A model's constructor calls `find`, which gives the constructor arguments that the weights
+need, and, once built, `load`.
+"""
+
+from keras_det.weights.download import add, fetch, home
+from keras_det.weights.load import Found, find, load
+from keras_det.weights.registry import Integrity, Preprocessing, Reported, WeightsEntry, entries, get
+from keras_det.weights.safetensors_file import read_safetensors, read_safetensors_metadata, write_safetensors
+from keras_det.weights.tf_checkpoint import read_checkpoint
+from keras_det.weights.torch_file import read_torch
+from keras_det.weights.variables import assign, parameters
+
+__all__ = [
+    "Found",
+    "Integrity",
+    "Preprocessing",
+    "Reported",
+    "WeightsEntry",
+    "add",
+    "assign",
+    "entries",
+    "fetch",
+    "find",
+    "get",
+    "home",
+    "load",
+    "parameters",
+    "read_checkpoint",
+    "read_safetensors",
+    "read_safetensors_metadata",
+    "read_torch",
+    "write_safetensors",
+]

@@ -1,0 +1,122 @@
+"""From what a constructor's `weights` argument says to parameters in a network; the model classes call this."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_det.version import __version__
+from keras_det.weights.download import fetch, home, lock
+from keras_det.weights.registry import WeightsEntry, entries
+from keras_det.weights.tf_checkpoint import read_checkpoint
+from keras_det.weights.torch_file import read_torch
+from keras_det.weights.variables import assign, shapes
+
+READERS = {".pth": read_torch, ".zip": read_checkpoint}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Registered weights, or a file of the same form as registered ones.
+
+    Attributes:
+        entry: the registered entry.
+        arguments: constructor arguments of the network that they fit. Without `classes` when a file has another number
+            of them than the registered one.
+        parameters: the file's own, under its publisher's names; `None` for the registered file.
+    """
+
+    entry: WeightsEntry
+    arguments: dict
+    parameters: dict | None = field(default=None, repr=False)
+
+
+def find(model, weights):
+    """What a `weights` argument means, before anything is downloaded.
+
+    Args:
+        model: name of the class, in upper or lower case.
+        weights: a registered name, or the path of a file in a publisher's format (`.pth`, `.zip`), for instance of a
+            network that the user trained with the publisher's code.
+
+    Returns:
+        A `Found`, or `None` for anything else, which is the model's business.
+
+    Raises:
+        FileNotFoundError: no such `.pth` or `.zip`.
+        ValueError: it cannot be read, or none of the publishers of this model's weights has such names.
+
+    >>> find("SSD300", "voc").arguments["box_scales"]
+    'coco'
+    """
+    for entry in entries(model):
+        if entry.name == weights:
+            return Found(entry, entry.constructor_arguments)
+    path = Path(os.fspath(weights))
+    return _find_published(model, path) if path.suffix in READERS else None
+
+
+def _find_published(model, path):
+    """A `Found` for a publisher's file, by the converter that knows most of its names."""
+    reader = READERS[path.suffix]
+    parameters = reader(path)
+    candidates = [entry for entry in entries(model) if entry.converter and entry.converter.read is reader]
+    entry = max(candidates, key=lambda entry: entry.converter.known(parameters), default=None)
+    if entry is None or not entry.converter.known(parameters):
+        raise ValueError(f"{path} holds no weights in a form that is known for {model}.")
+    arguments = entry.constructor_arguments
+    if entry.converter.num_classes(parameters) != len(entry.classes) + 1:
+        del arguments["classes"]
+    return Found(entry, arguments, parameters)
+
+
+def load(found, network):
+    """Put the weights into a network, all of them or none. A registered file is downloaded and converted only once.
+
+    Args:
+        found: what `find` gave.
+        network: built with `found.arguments`; it has `weights`, `save_weights(path)` and `load_weights(path)`.
+
+    Raises:
+        ConnectionError: the file cannot be downloaded.
+        FileNotFoundError: it must be added by hand and was not.
+        ValueError: it does not fit the network, or is damaged.
+        OSError: it cannot be written.
+    """
+    entry = found.entry
+    if found.parameters is not None:
+        _convert(entry, found.parameters, network)
+    elif entry.embedded:
+        _load_own(fetch(entry), network)
+    else:
+        path = home() / f"{entry.model.lower()}_{entry.name}-{__version__}.weights.h5"
+        with lock(path):
+            if path.exists():
+                _load_own(path, network)
+            else:
+                _convert(entry, entry.converter.read(fetch(entry)), network)
+                _keep(network, path)
+
+
+def _convert(entry, parameters, network):
+    assign(network, entry.converter.convert(parameters, shapes(network)))
+
+
+def _keep(network, path):
+    """Save the converted weights; not from a network of less precision, which others would then get."""
+    if any(str(variable.dtype) != "float32" for variable in network.weights):
+        return
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        network.save_weights(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load_own(path, network):
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} does not fit this {type(network).__name__} or is damaged; if damaged, delete it: {error}"
+        ) from error

@@ -1,0 +1,253 @@
+"""Every weight file that has a name: one typed entry each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from keras_det.weights import convert_ssd
+from keras_det.weights.convert import Converter
+
+EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
+
+VOC_CLASSES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa "
+    "train tvmonitor"
+).split()
+_COCO_NAMES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,,stop sign,parking meter,bench,"
+    "bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,,backpack,umbrella,,,handbag,tie,suitcase,frisbee,skis,"
+    "snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,,wine glass,cup,fork,"
+    "knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,,"
+    "dining table,,,toilet,,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,,book,clock,"
+    "vase,scissors,teddy bear,hair drier,toothbrush"
+).split(",")
+# torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as `unused 12` and
+# so on, so that label = id - 1 and every predictor is kept; no object was ever labelled so, hence none is detected so.
+COCO_CLASSES = [name or f"unused {number}" for number, name in enumerate(_COCO_NAMES, start=1)]
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """How a file is known to be the right one.
+
+    Attributes:
+        kind: `"sha256"`; `"git_blob"`, the SHA-1 that git gives a file; or `"sha256_prefix"`, the first digits of the SHA-256.
+        digest: hexadecimal, lower case.
+    """
+
+    kind: Literal["sha256", "git_blob", "sha256_prefix"]
+    digest: str
+
+    def agrees(self, digests):
+        """Whether a file with these digests, a dict by kind, is the right one."""
+        digest = digests[self.kind]
+        return digest.startswith(self.digest) if self.kind == "sha256_prefix" else digest == self.digest
+
+    def __str__(self):
+        names = {"sha256": "SHA-256", "git_blob": "git blob", "sha256_prefix": "SHA-256 beginning with"}
+        return f"{names[self.kind]} {self.digest}"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the publisher's network expects: `(image - mean) * scale` of RGB images in 0 .. 255. Our models apply it."""
+
+    mean: tuple[float, float, float]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A figure that the publisher, not this project, measured.
+
+    Attributes:
+        value: in 0 .. 1.
+        metric: `"mAP@0.5"` (VOC 2007's 11 points) or `"mAP@[.5:.95]"` (COCO).
+        dataset: what it was measured on.
+        source: where it is published.
+    """
+
+    value: float
+    metric: str
+    dataset: str
+    source: str
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """One registered weight file.
+
+    Attributes:
+        model: name of the class.
+        name: what `weights=` takes.
+        source: URL at a fixed revision; `embedded:FILE`, a file of this package; or `manual:FILE`, a file that has no stable
+            URL and is added by hand.
+        integrity: how the file is verified; `None` where the publisher gives nothing to go by: then it must be a whole file
+            of its format with exactly the expected names, and no more can be said.
+        classes: names, in label order.
+        preprocessing: what the publisher's network expects.
+        licence: of the weights, an SPDX identifier.
+        reported: the publisher's measurement.
+        parameters: how many were trained (batch normalisation's running statistics do not count).
+        gflops: multiplications and additions of one image at the input size, counted as one operation, in 10^9.
+        trained_on: the data.
+        converter: from the publisher's file to our parameters; `None` for a file of our own.
+        box_scales: argument of that name of the SSD networks.
+        arguments: further constructor arguments that the weights need.
+        page: where a manual file is linked.
+    """
+
+    model: str
+    name: str
+    source: str
+    integrity: Integrity | None
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    licence: str
+    reported: Reported
+    parameters: int
+    gflops: float
+    trained_on: str
+    converter: Converter | None = None
+    box_scales: str | None = None
+    arguments: dict = field(default_factory=dict)
+    page: str | None = None
+
+    @property
+    def filename(self):
+        """Name of the file at its source."""
+        return self.source.removeprefix("embedded:").removeprefix("manual:").rsplit("/", 1)[-1]
+
+    @property
+    def embedded(self):
+        """Path of a file that comes with this package, else `None`."""
+        return EMBEDDED_FOLDER / self.filename if self.source.startswith("embedded:") else None
+
+    @property
+    def url(self):
+        """Where the file can be downloaded, else `None`."""
+        return self.source if self.source.startswith(("https://", "http://")) else None
+
+    @property
+    def constructor_arguments(self):
+        """Arguments of the network that the weights fit."""
+        scales = {} if self.box_scales is None else {"box_scales": self.box_scales}
+        return {"classes": list(self.classes), **scales, **self.arguments}
+
+
+_CAFFE = Preprocessing((123.0, 117.0, 104.0))
+_TORCHVISION = "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection."
+_BALANCAP = "https://github.com/balancap/SSD-Tensorflow"
+
+ENTRIES = (
+    WeightsEntry(
+        model="SSD300",
+        name="voc",
+        source=f"{_BALANCAP}/raw/e0e3104d3a2cc5d830fad041d4e56ebcf84caac3/checkpoints/ssd_300_vgg.ckpt.zip",
+        integrity=Integrity("git_blob", "1650a2ddbcb51351af4ad70ffe7a879301f5fdfe"),
+        converter=convert_ssd.SSD_TENSORFLOW_300,
+        classes=tuple(VOC_CLASSES),
+        box_scales="coco",
+        preprocessing=_CAFFE,
+        licence="Apache-2.0",
+        reported=Reported(0.817, "mAP@0.5", "VOC2007 test", f"{_BALANCAP}#evaluation-on-pascal-voc-2007"),
+        parameters=26_285_486,
+        gflops=31.374,
+        trained_on="VOC 07+12 trainval, COCO trainval35k",
+    ),
+    WeightsEntry(
+        model="SSD300",
+        name="voc-pytorch",
+        source="https://s3.amazonaws.com/amdegroot-models/ssd300_mAP_77.43_v2.pth",
+        integrity=None,
+        converter=convert_ssd.SSD_PYTORCH,
+        classes=tuple(VOC_CLASSES),
+        box_scales="voc",
+        arguments={"clip": "all"},
+        preprocessing=_CAFFE,
+        licence="MIT",
+        reported=Reported(0.774, "mAP@0.5", "VOC2007 test", "https://github.com/amdegroot/ssd.pytorch#performance"),
+        parameters=26_285_486,
+        gflops=31.374,
+        trained_on="VOC 07+12 trainval",
+    ),
+    WeightsEntry(
+        model="SSD300",
+        name="coco",
+        source="https://download.pytorch.org/models/ssd300_vgg16_coco-b556d3b4.pth",
+        integrity=Integrity("sha256_prefix", "b556d3b4"),
+        converter=convert_ssd.TORCHVISION_SSD300,
+        classes=tuple(COCO_CLASSES),
+        box_scales="coco",
+        arguments={"clip": "sides"},
+        preprocessing=Preprocessing((122.99925, 116.9991, 103.9992)),
+        licence="BSD-3-Clause",
+        reported=Reported(0.251, "mAP@[.5:.95]", "COCO val2017", f"{_TORCHVISION}ssd300_vgg16.html"),
+        parameters=35_641_826,
+        gflops=34.858,
+        trained_on="COCO train2017",
+    ),
+    WeightsEntry(
+        model="SSD512",
+        name="voc",
+        source="manual:VGG_VOC0712_SSD_512x512_ft_iter_120000.ckpt.zip",
+        integrity=None,
+        converter=convert_ssd.SSD_TENSORFLOW_512,
+        classes=tuple(VOC_CLASSES),
+        box_scales="coco",
+        preprocessing=_CAFFE,
+        licence="Apache-2.0",
+        reported=Reported(0.837, "mAP@0.5", "VOC2007 test", f"{_BALANCAP}#evaluation-on-pascal-voc-2007"),
+        parameters=27_188_676,
+        gflops=90.208,
+        trained_on="VOC 07+12 trainval, COCO trainval35k",
+        page=f"{_BALANCAP}#evaluation-on-pascal-voc-2007",
+    ),
+    WeightsEntry(
+        model="SSDLite320",
+        name="coco",
+        source="https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
+        integrity=Integrity("sha256_prefix", "a79551df"),
+        converter=convert_ssd.TORCHVISION_SSDLITE320,
+        classes=tuple(COCO_CLASSES),
+        box_scales="coco",
+        preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
+        licence="BSD-3-Clause",
+        reported=Reported(0.213, "mAP@[.5:.95]", "COCO val2017", f"{_TORCHVISION}ssdlite320_mobilenet_v3_large.html"),
+        parameters=3_440_060,
+        gflops=0.583,
+        trained_on="COCO train2017",
+    ),
+)
+
+
+def entries(model=None):
+    """The registered weight files.
+
+    Args:
+        model: name of a class, in upper or lower case; `None` for all.
+
+    >>> [entry.name for entry in entries("SSD300")][:2]
+    ['voc', 'voc-pytorch']
+    """
+    return [entry for entry in ENTRIES if model is None or entry.model.lower() == model.lower()]
+
+
+def get(model, name):
+    """One entry.
+
+    Args:
+        model: name of a class, in upper or lower case.
+        name: name of its weights.
+
+    Raises:
+        ValueError: no such entry; the message lists those of the model.
+
+    >>> get("SSDLite320", "coco").parameters
+    3440060
+    """
+    for entry in entries(model):
+        if entry.name == name:
+            return entry
+    names = ", ".join(entry.name for entry in entries(model)) or "none"
+    raise ValueError(f"`weights` of {model} must be one of: {names}; got {name!r}.")

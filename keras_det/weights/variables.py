@@ -1,0 +1,56 @@
+"""Parameters of a network by name, in and out. A network is anything whose `weights` have `path`, `shape` and `assign`."""
+
+import numpy as np
+
+from keras_det.weights.convert import raise_problems
+
+
+def place(variable):
+    """Our name of a parameter, `LAYER/VARIABLE`: the same in two networks of one form, whatever the networks are called."""
+    return "/".join(variable.path.split("/")[-2:])
+
+
+def shapes(network):
+    """Names and shapes of a network's parameters.
+
+    Raises:
+        ValueError: two parameters of one name.
+    """
+    found = {place(variable): tuple(variable.shape) for variable in network.weights}
+    if len(found) < len(network.weights):
+        names = [place(variable) for variable in network.weights]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"the network has several parameters called {', '.join(twice)}.")
+    return found
+
+
+def parameters(network):
+    """Names and numpy arrays of a network's parameters; errors as `shapes`."""
+    return {name: np.asarray(variable) for name, variable in zip(shapes(network), network.weights)}
+
+
+def assign(network, values, what="the parameters"):
+    """Set all of a network's parameters, or none of them.
+
+    Args:
+        network: the network.
+        values: dict from names to arrays.
+        what: what the values are, for the error.
+
+    Raises:
+        ValueError: names that are missing, unknown or misshapen, all in one error.
+    """
+    expected = shapes(network)
+    common = expected.keys() & values.keys()
+    problems = {
+        "missing": sorted(expected.keys() - common),
+        "unknown": sorted(values.keys() - common),
+        "misshapen": [
+            f"{name} {values[name].shape} for {expected[name]}"
+            for name in sorted(common)
+            if tuple(values[name].shape) != expected[name]
+        ],
+    }
+    raise_problems(f"{what} do not fit the network", problems)
+    for name, variable in zip(expected, network.weights):
+        variable.assign(values[name])
