@@ -52,8 +52,9 @@ class Tfds(ReadSource):
         features = builder.info.features
         _check_features(name, features)
         splits = builder.info.splits
+        expected = f"split of {name} must be one of {', '.join(splits)}, a part of one or several joined by +"
         if not split:
-            raise ValueError(f"split of {name} must be one of {', '.join(splits)}, or several joined by +")
+            raise ValueError(f"{expected}, got {split!r}")
         try:
             instructions = splits[split].file_instructions
         except (KeyError, ValueError) as error:
