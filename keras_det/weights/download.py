@@ -1,6 +1,7 @@
 """Fetches weight files: resumed, verified before use, moved in place atomically, one process at a time."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -56,7 +57,7 @@ def fetch(entry):
         if not _is_there(path, entry):
             if entry.url is None:
                 raise FileNotFoundError(
-                    f"{entry.model}(weights={entry.name!r}) needs a file that no program can download. {_by_hand(entry)}"
+                    f"{entry.model}(weights={entry.name!r}) needs a file that has no fixed address. {_by_hand(entry)}"
                 )
             _download(entry, path)
     return path
@@ -198,28 +199,24 @@ def _download(entry, path):
 
 def _receive(entry, part, note):
     """Fill `part` with the whole file, over as many connections as it takes."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    speed = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(TextColumn("{task.description}"), BarColumn(), *speed, console=Console(stderr=True)) as progress:
         task = progress.add_task(entry.filename, total=None)
         failures = 0
         while True:
             before = _size(part)
             try:
-                _receive_once(
-                    entry.url, part, note, lambda done, total: progress.update(task, completed=done, total=total)
-                )
+                _receive_once(entry.url, part, note, functools.partial(_report, progress, task))
                 return
             except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, HTTPException) as error:
                 failures = 1 if _size(part) > before else failures + 1
                 if failures == ATTEMPTS or _is_final(error):
                     raise ConnectionError(f"Cannot download {entry.url} ({error}). {_by_hand(entry)}") from error
                 time.sleep(RETRY_SECONDS)
+
+
+def _report(progress, task, done, total):
+    progress.update(task, completed=done, total=total)
 
 
 def _is_final(error):
@@ -229,10 +226,8 @@ def _is_final(error):
 
 def _by_hand(entry):
     """What to do without a network."""
-    where = entry.url or entry.page
-    return (
-        f"Get the file {entry.filename} from {where} in another way, then run: keras-det weights add {entry.filename}"
-    )
+    name, where = entry.filename, entry.url or entry.page
+    return f"Get the file {name} from {where} in another way, then run: keras-det weights add {name}"
 
 
 def _size(path):

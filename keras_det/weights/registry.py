@@ -9,21 +9,24 @@ from keras_det.weights.convert import Converter
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
-VOC_CLASSES = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa "
-    "train tvmonitor"
-).split()
-_COCO_NAMES = (
-    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,,stop sign,parking meter,bench,"
-    "bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,,backpack,umbrella,,,handbag,tie,suitcase,frisbee,skis,"
-    "snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,,wine glass,cup,fork,"
-    "knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,,"
-    "dining table,,,toilet,,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,,book,clock,"
-    "vase,scissors,teddy bear,hair drier,toothbrush"
-).split(",")
-# torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as `unused 12` and
-# so on, so that label = id - 1 and every predictor is kept; no object was ever labelled so, hence none is detected so.
-COCO_CLASSES = [name or f"unused {number}" for number, name in enumerate(_COCO_NAMES, start=1)]
+VOC_CLASSES = tuple(
+    """
+    aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep
+    sofa train tvmonitor
+    """.split()
+)
+_COCO_NAMES = """
+    person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, , stop sign,
+    parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, , backpack, umbrella, , ,
+    handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
+    surfboard, tennis racket, bottle, , wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+    broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, , dining table, , , toilet, , tv,
+    laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, , book, clock, vase,
+    scissors, teddy bear, hair drier, toothbrush
+"""
+# torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as "unused 12"
+# and so on, so that label = id - 1 and every predictor is kept. No object was ever labelled so; none is detected so.
+COCO_CLASSES = tuple(name.strip() or f"unused {number}" for number, name in enumerate(_COCO_NAMES.split(","), start=1))
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Integrity:
     """How a file is known to be the right one.
 
     Attributes:
-        kind: `"sha256"`; `"git_blob"`, the SHA-1 that git gives a file; or `"sha256_prefix"`, the first digits of the SHA-256.
+        kind: `"sha256"`; `"git_blob"`, the SHA-1 that git gives a file; or `"sha256_prefix"`, the first digits of the
+            SHA-256.
         digest: hexadecimal, lower case.
     """
 
@@ -80,10 +84,10 @@ class WeightsEntry:
     Attributes:
         model: name of the class.
         name: what `weights=` takes.
-        source: URL at a fixed revision; `embedded:FILE`, a file of this package; or `manual:FILE`, a file that has no stable
-            URL and is added by hand.
-        integrity: how the file is verified; `None` where the publisher gives nothing to go by: then it must be a whole file
-            of its format with exactly the expected names, and no more can be said.
+        source: URL at a fixed revision; `embedded:FILE`, a file of this package; or `manual:FILE`, a file that has no
+            stable URL and is added by hand.
+        integrity: how the file is verified; `None` where the publisher gives nothing to go by: then it must be a whole
+            file of its format with exactly the expected names, and no more can be said.
         classes: names, in label order.
         preprocessing: what the publisher's network expects.
         licence: of the weights, an SPDX identifier.
@@ -146,7 +150,7 @@ ENTRIES = (
         source=f"{_BALANCAP}/raw/e0e3104d3a2cc5d830fad041d4e56ebcf84caac3/checkpoints/ssd_300_vgg.ckpt.zip",
         integrity=Integrity("git_blob", "1650a2ddbcb51351af4ad70ffe7a879301f5fdfe"),
         converter=convert_ssd.SSD_TENSORFLOW_300,
-        classes=tuple(VOC_CLASSES),
+        classes=VOC_CLASSES,
         box_scales="coco",
         preprocessing=_CAFFE,
         licence="Apache-2.0",
@@ -161,7 +165,7 @@ ENTRIES = (
         source="https://s3.amazonaws.com/amdegroot-models/ssd300_mAP_77.43_v2.pth",
         integrity=None,
         converter=convert_ssd.SSD_PYTORCH,
-        classes=tuple(VOC_CLASSES),
+        classes=VOC_CLASSES,
         box_scales="voc",
         arguments={"clip": "all"},
         preprocessing=_CAFFE,
@@ -177,7 +181,7 @@ ENTRIES = (
         source="https://download.pytorch.org/models/ssd300_vgg16_coco-b556d3b4.pth",
         integrity=Integrity("sha256_prefix", "b556d3b4"),
         converter=convert_ssd.TORCHVISION_SSD300,
-        classes=tuple(COCO_CLASSES),
+        classes=COCO_CLASSES,
         box_scales="coco",
         arguments={"clip": "sides"},
         preprocessing=Preprocessing((122.99925, 116.9991, 103.9992)),
@@ -193,7 +197,7 @@ ENTRIES = (
         source="manual:VGG_VOC0712_SSD_512x512_ft_iter_120000.ckpt.zip",
         integrity=None,
         converter=convert_ssd.SSD_TENSORFLOW_512,
-        classes=tuple(VOC_CLASSES),
+        classes=VOC_CLASSES,
         box_scales="coco",
         preprocessing=_CAFFE,
         licence="Apache-2.0",
@@ -209,7 +213,7 @@ ENTRIES = (
         source="https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
         integrity=Integrity("sha256_prefix", "a79551df"),
         converter=convert_ssd.TORCHVISION_SSDLITE320,
-        classes=tuple(COCO_CLASSES),
+        classes=COCO_CLASSES,
         box_scales="coco",
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
         licence="BSD-3-Clause",

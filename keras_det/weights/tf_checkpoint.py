@@ -1,7 +1,8 @@
 """Reads TensorFlow checkpoints (the V2 "tensor bundle" of TF 1 and 2) from a zip, without TensorFlow.
 
-A bundle is an index, `NAME.index`, and the tensors' bytes, `NAME.data-00000-of-00001`. The index is a table in LevelDB's
-format whose values are small protocol buffers. Nothing is unpacked to disk, so names in the zip cannot lead anywhere.
+A bundle is an index, `NAME.index`, and the tensors' bytes, `NAME.data-00000-of-00001`. The index is a table in
+LevelDB's format whose values are small protocol buffers. Nothing is unpacked to disk, so names in the zip cannot lead
+anywhere.
 """
 
 import math
@@ -32,7 +33,7 @@ def read_checkpoint(path):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a zip, no single checkpoint in it, truncated, larger than 2 GiB, or a tensor that is not numeric.
+        ValueError: not a zip, no single checkpoint in it, truncated, over 2 GiB, or a tensor that is not numeric.
     """
     path = pathlib.Path(path)
     try:

@@ -71,8 +71,8 @@ def read_torch(path):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is truncated, of another kind, or holds anything but tensors in a dict; the message names what
-            was found.
+        ValueError: the file is truncated, of another kind, or holds anything but tensors in a dict; the message names
+            what was found.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size

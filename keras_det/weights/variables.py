@@ -1,4 +1,7 @@
-"""Parameters of a network by name, in and out. A network is anything whose `weights` have `path`, `shape` and `assign`."""
+"""Parameters of a network by name, in and out.
+
+A network is anything whose `weights` are a list of variables with `path`, `shape` and `assign`.
+"""
 
 import numpy as np
 
@@ -6,7 +9,7 @@ from keras_det.weights.convert import raise_problems
 
 
 def place(variable):
-    """Our name of a parameter, `LAYER/VARIABLE`: the same in two networks of one form, whatever the networks are called."""
+    """Our name of a parameter, `LAYER/VARIABLE`: the same in two networks of one form, whatever they are called."""
     return "/".join(variable.path.split("/")[-2:])
 
 
