@@ -17,7 +17,7 @@ MAX_PIXELS = 2**27
 """The largest picture that is decoded: 134 million pixels, 400 MB as RGB."""
 
 # Only plain raster formats: Pillow also has readers that start other programs (EPS) or open further files.
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 """The endings, in lower case, of the files that are taken for pictures in a folder."""

@@ -1,0 +1,193 @@
+import doctest
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from keras_det.data import pictures
+from keras_det.data.pictures import picture_size, read_image
+
+HEIGHT, WIDTH = 16, 24
+
+
+@pytest.fixture
+def pixels():
+    """A smooth picture whose corners differ, so that every rotation shows."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    return np.stack([y * 15, x * 10, (x + y) * 6], -1).astype(np.uint8)
+
+
+def encode(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_doctests():
+    assert doctest.testmod(pictures).failed == 0
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_rgb_is_exact(pixels, kind, tmp_path):
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(encode(Image.fromarray(pixels), kind))
+    for file in (path, str(path), path.read_bytes(), Image.open(path)):
+        got = read_image(file)
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, pixels)
+    assert picture_size(path) == picture_size(path.read_bytes()) == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_grey_is_repeated(pixels, mode):
+    image = Image.fromarray(pixels).convert(mode)
+    got = read_image(encode(image, "PNG"))
+    np.testing.assert_array_equal(got, np.repeat(np.asarray(image.convert("L"))[..., None], 3, -1))
+
+
+def test_alpha_is_left_out(pixels):
+    alpha = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH, 1)
+    np.testing.assert_array_equal(
+        read_image(encode(Image.fromarray(np.concatenate([pixels, alpha], -1)), "PNG")), pixels
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("transparency", [None, 3, bytes(range(256))])
+def test_palette(pixels, transparency):
+    image = Image.fromarray(pixels).quantize(32)
+    options = {} if transparency is None else {"transparency": transparency}
+    got = read_image(encode(image, "PNG", **options))
+    np.testing.assert_array_equal(got, np.asarray(image.convert("RGB")))
+
+
+def test_cmyk_jpeg(pixels):
+    got = read_image(encode(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=100, subsampling=0))
+    assert np.abs(got.astype(int) - pixels).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_keep_the_upper_eight(kind):
+    deep = (np.arange(HEIGHT * WIDTH) * 170).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    got = read_image(encode(Image.fromarray(deep), kind))
+    np.testing.assert_array_equal(got, np.repeat((deep >> 8)[..., None], 3, -1))
+
+
+def test_sixteen_bits_colour():
+    deep = (np.arange(HEIGHT * WIDTH * 3) * 56).astype(np.uint16).reshape(HEIGHT, WIDTH, 3)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    chunks = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts]
+    got = read_image(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    np.testing.assert_array_equal(got, deep >> 8)
+
+
+def test_floating_point_has_no_known_range():
+    with pytest.raises(ValueError, match="floating point"):
+        read_image(encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"))
+
+
+def test_an_animation_gives_its_first_frame(pixels, tmp_path):
+    frames = [Image.fromarray(np.full_like(pixels, v)) for v in (10, 200, 100)]
+    path = tmp_path / "a.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=10)
+    got = read_image(path)
+    assert got.shape == pixels.shape
+    assert np.abs(got.astype(int) - 10).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_rotates_only_when_asked(pixels, orientation, kind):
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {"quality": 100, **({"subsampling": 0} if kind == "JPEG" else {})} if kind != "PNG" else {}
+    content = encode(Image.fromarray(pixels), kind, exif=exif, **options)
+    upright = {  # what the standard says the stored rows and columns are
+        1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1],
+        5: pixels.swapaxes(0, 1), 6: pixels[::-1].swapaxes(0, 1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1), 8: pixels[:, ::-1].swapaxes(0, 1),
+    }[orientation]  # fmt: skip
+    assert picture_size(content) == (HEIGHT, WIDTH)
+    assert np.abs(read_image(content).astype(int) - pixels).mean() < 4
+    assert read_image(content, rotate=True).shape == upright.shape
+    assert np.abs(read_image(content, rotate=True).astype(int) - upright).mean() < 4
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_leaves_the_picture_as_it_is(pixels):
+    content = encode(Image.fromarray(pixels), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff")
+    assert read_image(content, rotate=True).shape == pixels.shape
+
+
+def test_faults_name_the_file(pixels, tmp_path):
+    jpeg = encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")
+    cases = {
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
+        "header.jpg": (jpeg[:20], "cannot be read|not a picture"),
+        "empty.jpg": (b"", "not a picture"),
+        "text.png": (b"not a picture at all", "not a picture"),
+        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a picture"),
+        "corrupt.png": (encode(Image.fromarray(pixels), "PNG")[:60], "cannot be read"),
+    }
+    for name, (content, words) in cases.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=words) as caught:
+            read_image(path)
+        assert name in str(caught.value)
+    assert picture_size(tmp_path / "truncated.jpg") == (64, 64)
+    with pytest.raises(FileNotFoundError, match="nothing.jpg"):
+        read_image(tmp_path / "nothing.jpg")
+    with pytest.raises(ValueError, match="not a file"):
+        picture_size(tmp_path)
+    with pytest.raises(TypeError, match="int"):
+        read_image(3)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [12_000, 60_000])
+def test_a_bomb_is_not_decoded(side):
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\1\0IDAT"
+    )
+    for read in (read_image, picture_size):
+        with pytest.raises(ValueError, match="pixels"):
+            read(bomb)
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    path = tmp_path / "huge.jpg"
+    with open(path, "wb") as file:
+        file.truncate(pictures.MAX_BYTES + 1)
+    assert os.path.getsize(path) > pictures.MAX_BYTES
+    with pytest.raises(ValueError, match=r"huge.jpg.*at most"):
+        read_image(path)
+
+
+VALID = encode(Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)), "JPEG")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_files_give_pixels_or_a_value_error(data):
+    content = bytearray(VALID)
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        got = read_image(content, rotate=True)
+    except ValueError:
+        return
+    assert got.dtype == np.uint8 and got.ndim == 3 and got.shape[-1] == 3
