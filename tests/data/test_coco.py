@@ -1,0 +1,321 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from keras_det.data import coco as module
+from keras_det.data.coco import Coco
+
+HEIGHT, WIDTH = 40, 60
+
+CATEGORIES = [{"id": 90, "name": "brush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "sign"}]
+
+
+def instances():
+    """A sound set: three images, the middle one without objects."""
+    names = {5: "a.jpg", 9: "b.jpg", 7: "deep/c.png"}
+    return {
+        "images": [{"id": k, "file_name": name, "height": HEIGHT, "width": WIDTH} for k, name in names.items()],
+        "categories": [dict(c) for c in CATEGORIES],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 13, "bbox": [0, 0, 60, 40], "area": 99.5, "iscrowd": 0},
+            {"id": 2, "image_id": 5, "category_id": 90, "bbox": [6, 4, 30.5, 20], "area": 12, "iscrowd": 1},
+            {"id": 3, "image_id": 7, "category_id": 1, "bbox": [15, 10, 30, 20], "segmentation": [[1, 2, 3]]},
+            {"id": 4, "image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0},
+        ],
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes instances with their images, and gives the root."""
+
+    def dump(content, split="val2017", folder="val2017", text=None):
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / folder / "deep").mkdir(parents=True, exist_ok=True)
+        for name in ("a.jpg", "b.jpg", "deep/c.png"):
+            Image.fromarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8)).save(tmp_path / folder / name)
+        file = tmp_path / "annotations" / f"instances_{split}.json"
+        file.write_bytes(json.dumps(content).encode() if text is None else text)
+        return tmp_path
+
+    return dump
+
+
+def test_boxes_labels_flags_and_areas(write):
+    source = Coco(write(instances()), "val2017")
+    assert source.classes == ("person", "sign", "brush")
+    assert source.category_ids == (1, 13, 90)
+    assert source.annotation_file.endswith("annotations/instances_val2017.json")
+    assert source.name == "coco val2017"
+    first, second, third = (source.annotation(i) for i in range(3))
+    assert [one.image_id for one in (first, second, third)] == ["5", "9", "7"]
+    assert (first.height, first.width) == (HEIGHT, WIDTH)
+    expected = [[4 / 40, 6 / 60, 24 / 40, 36.5 / 60], [2 / 40, 1 / 60, 6 / 40, 4 / 60]]
+    np.testing.assert_allclose(first.boxes, expected, atol=1e-7)
+    assert first.labels.tolist() == [2, 0]
+    assert first.is_crowd.tolist() == [True, False]
+    assert first.difficult.tolist() == [False, False]
+    assert second.boxes.shape == (0, 4)
+    np.testing.assert_allclose(third.boxes, [[0, 0, 1, 1], [0.25, 0.25, 0.75, 0.75]], atol=1e-7)
+    np.testing.assert_allclose(third.area, [99.5, 600])  # that of the outline, or of the box where it is absent
+    assert source.path(2).endswith("val2017/deep/c.png")
+    assert source.image(2).shape == (HEIGHT, WIDTH, 3)
+    assert source.problems == []
+    assert source.take(1).category_ids == (1, 13, 90)
+
+
+def test_the_only_split_and_images_in_a_folder_of_splits(write):
+    root = write(instances(), split="train", folder="images/train")
+    source = Coco(root)
+    assert source.name == "coco train"
+    assert source.path(0).endswith("images/train/a.jpg")
+    write(instances(), split="val")
+    for split in (None, "../val", "a/b", ""):
+        with pytest.raises(ValueError, match=r"split must be like .* has train, val"):
+            Coco(root, split)
+    with pytest.raises(FileNotFoundError, match="has the splits train, val"):
+        Coco(root, "test")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Coco(root / "nowhere")
+
+
+def test_missing_images(write):
+    root = write(instances())
+    (root / "val2017" / "a.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images .*val2017/a.jpg.*missing='skip'"):
+        Coco(root)
+    source = Coco(root, missing="skip")
+    assert [source.annotation(i).image_id for i in range(2)] == ["9", "7"]
+    assert [len(source.annotation(i)) for i in range(2)] == [0, 2]
+    assert [(p.file[-5:], p.action) for p in source.problems] == [("a.jpg", "skipped")]
+    for name in ("b.jpg", "deep/c.png"):
+        (root / "val2017" / name).unlink()
+    with pytest.raises(ValueError, match="none of the 3"):
+        Coco(root, missing="skip")
+    with pytest.raises(ValueError, match="missing must be"):
+        Coco(root, missing="no")
+
+
+def test_faulty_boxes_and_strangers_are_reported_by_their_place(write):
+    content = instances()
+    boxes = [[5, 5, 0, 9], [5, 5, -3, 9], [50, 30, 20, 20], [float("nan"), 1, 2, 3], [70, 5, 9, 9], [1, 1, 1e400, 2]]
+    content["annotations"] += [{"id": k, "image_id": 9, "category_id": 1, "bbox": b} for k, b in enumerate(boxes, 10)]
+    content["annotations"].append({"id": 30, "image_id": 8, "category_id": 1, "bbox": [1, 2, 3, 4]})
+    content["annotations"].append({"id": 31, "image_id": 9, "category_id": 2, "bbox": [1, 2, 3, 4]})
+    source = Coco(write(content))
+    np.testing.assert_allclose(source.annotation(1).boxes, [[30 / 40, 50 / 60, 1, 1]], atol=1e-7)
+    np.testing.assert_allclose(source.annotation(1).area, [100], rtol=1e-5)
+    assert [(p.object, p.action) for p in source.problems] == [
+        (10, "dropped"),
+        (11, "dropped"),
+        (4, "dropped"),
+        (5, "dropped"),
+        (6, "clipped"),
+        (7, "dropped"),
+        (8, "dropped"),
+        (9, "dropped"),
+    ]
+    words = ["image 8", "category 2", "no area", "inverted", "leaves", "not finite", "outside", "not finite"]
+    assert all(word in p.message for word, p in zip(words, source.problems))
+    assert all(p.file == source.annotation_file for p in source.problems)
+
+
+@pytest.mark.parametrize(
+    "size", [{}, {"height": 0, "width": 0}, {"height": 60, "width": 40}, {"height": "x", "width": None}]
+)
+def test_the_pictures_own_size_counts(write, size):
+    content = instances()
+    content["images"][2] = {"id": 7, "file_name": "deep/c.png", **size}
+    source = Coco(write(content))
+    one = source.annotation(2)
+    assert (one.height, one.width) == (HEIGHT, WIDTH)
+    np.testing.assert_allclose(one.boxes[1], [0.25, 0.25, 0.75, 0.75], atol=1e-7)
+    (problem,) = source.problems
+    assert (problem.object, problem.action) == (None, "corrected")
+    assert "image 7" in problem.message
+
+
+def test_exif_rotates_neither_picture_nor_size(write):
+    root = write(instances())
+    exif = Image.Exif()
+    exif[274] = 8
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(root / "val2017" / "deep" / "c.png", exif=exif)
+    source = Coco(root)
+    assert source.image(2).shape[:2] == (source.annotation(2).height, source.annotation(2).width) == (HEIGHT, WIDTH)
+    assert source.problems == []
+
+
+def test_an_unreadable_picture_is_reported(write):
+    content = instances()
+    del content["images"][0]["height"]
+    root = write(content)
+    for name in ("a.jpg", "deep/c.png"):
+        (root / "val2017" / name).write_bytes(b"no picture")
+    source = Coco(root)
+    assert [len(source.annotation(i)) for i in range(3)] == [0, 0, 2]
+    assert [(p.file[-5:], p.action) for p in source.problems] == [("a.jpg", "skipped"), ("c.png", "skipped")]
+    with pytest.raises(ValueError, match="c.png: not a picture"):
+        source.image(2)
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/passwd", "deep/../../x.jpg", "..", ".", "", "a\0.jpg", 3, None])
+def test_file_names_stay_inside_their_folder(write, name):
+    content = instances()
+    content["images"][1]["file_name"] = name
+    with pytest.raises(ValueError, match=r"instances_val2017\.json, images\[1\].*file_name"):
+        Coco(write(content), missing="skip")
+
+
+WRONG = {
+    "annotations[1]: expected a list of 4 numbers under 'bbox', got [1, 2, 3]": ("annotations", 1, "bbox", [1, 2, 3]),
+    "annotations[0]: expected a list of 4 numbers under 'bbox', got 'abcd'": ("annotations", 0, "bbox", "abcd"),
+    "annotations[2]: expected a list of 4 numbers under 'bbox', got ['1', 2, 3, 4]": (
+        "annotations",
+        2,
+        "bbox",
+        ["1", 2, 3, 4],
+    ),
+    "annotations[3]: expected a list of 4 numbers under 'bbox', got [None": ("annotations", 3, "bbox", [None] * 4),
+    "annotations[2]: expected a list of 4 numbers under 'bbox', got None": ("annotations", 2, "bbox", None),
+    "annotations[2]: expected a list of 4 numbers under 'bbox', got [1000": ("annotations", 2, "bbox", [10**30] * 4),
+    "annotations[1]: expected a whole number under 'image_id', got '5'": ("annotations", 1, "image_id", "5"),
+    "annotations[1]: expected a whole number under 'image_id', got 5.5": ("annotations", 1, "image_id", 5.5),
+    "annotations[1]: expected a whole number under 'category_id', got nan": (
+        "annotations",
+        1,
+        "category_id",
+        float("nan"),
+    ),
+    "annotations[1]: expected a whole number under 'category_id', got 36893": (
+        "annotations",
+        1,
+        "category_id",
+        2**65,
+    ),
+    "annotations[1]: expected a whole number under 'category_id', got 9223": ("annotations", 1, "category_id", 2**63),
+    "annotations[3]: expected a number under 'area', got [1]": ("annotations", 3, "area", [1]),
+    "annotations[3]: expected a whole number under 'iscrowd', got 'no'": ("annotations", 3, "iscrowd", "no"),
+    "images[2]: expected a whole number under 'id', got {'a': 1}": ("images", 2, "id", {"a": 1}),
+    "images[2]: the id 9 occurs twice": ("images", 2, "id", 9),
+    "categories[0]: expected a 'name', got 4": ("categories", 0, "name", 4),
+    "different ids and names": ("categories", 0, "name", "person"),
+    "different ids": ("categories", 0, "id", 1),
+}
+
+
+@pytest.mark.parametrize("words, place", WRONG.items(), ids=range(len(WRONG)))
+def test_wrong_values_name_file_and_entry(write, words, place):
+    content = instances()
+    part, number, key, value = place
+    content[part][number][key] = value
+    with pytest.raises(ValueError) as caught:
+        Coco(write(content))
+    assert "instances_val2017.json" in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+def test_wrong_structures_name_file_and_entry(write, part):
+    for value, words in (
+        (None, f"expected a list under '{part}', got None"),
+        ({}, f"expected a list under '{part}', got {{}}"),
+        ([[]], f"{part}[0]: expected an object, got []"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            Coco(write({**instances(), part: value}))
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        json.dumps(instances()).encode()[:-40],
+        b"[" * 500_000,
+        b'{"images": [], "annotations": ' + b'{"a":' * 200_000,
+        b'{"images": [{"id": ' + b"9" * 10_000 + b"}]}",
+        b"[]",
+        b"3",
+        b"null",
+    ],
+    ids=["empty", "bytes", "truncated", "deep", "deep objects", "a long number", "list", "number", "null"],
+)
+def test_what_is_no_json_of_instances(write, text):
+    with pytest.raises(ValueError, match=r"instances_val2017\.json: (cannot be read as JSON|expected an object)"):
+        Coco(write(None, text=text))
+
+
+def test_a_huge_file_is_not_read(write):
+    root = write(instances())
+    with open(root / "annotations" / "instances_val2017.json", "r+b") as file:
+        file.truncate(module.MAX_JSON_BYTES + 1)
+    with pytest.raises(ValueError, match="at most 1073741824 are read"):
+        Coco(root)
+
+
+def test_no_categories_and_no_annotations(write):
+    with pytest.raises(ValueError, match="categories of different ids"):
+        Coco(write({**instances(), "categories": []}))
+    source = Coco(write({**instances(), "annotations": []}))
+    assert [len(source.annotation(i)) for i in range(3)] == [0, 0, 0]
+    assert source.problems == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    ids=st.lists(st.integers(0, 2**50), min_size=3, max_size=3, unique=True),
+    categories=st.lists(st.integers(0, 10**6), min_size=1, max_size=5, unique=True),
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=12),
+)
+def test_grouping_equals_a_plain_loop(tmp_path_factory, ids, categories, rows):
+    """Images and categories of any ids in any order; index 3 and those past the categories are strangers."""
+    root = tmp_path_factory.mktemp("coco")
+    (root / "annotations").mkdir()
+    (root / "x").mkdir()
+    for k in range(3):
+        Image.new("L", (100, 100)).save(root / "x" / f"{k}.png")
+    known = [*ids, max(ids) + 1]
+    kinds = [*categories, *(max(categories) + 1 + k for k in range(6))]
+    content = {
+        "images": [{"id": k, "file_name": f"{n}.png", "height": 100, "width": 100} for n, k in enumerate(ids)],
+        "categories": [{"id": k, "name": str(k)} for k in categories],
+        "annotations": [
+            {"image_id": known[i], "category_id": kinds[c], "bbox": [n, 0, 50, 50]} for n, (i, c) in enumerate(rows)
+        ],
+    }
+    (root / "annotations" / "instances_x.json").write_text(json.dumps(content))
+    source = Coco(root)
+    for i in range(3):
+        mine = [(n, kinds[c]) for n, (k, c) in enumerate(rows) if k == i and c < len(categories)]
+        one = source.annotation(i)
+        assert one.image_id == str(ids[i])
+        assert [source.category_ids[label] for label in one.labels] == [c for _, c in mine]
+        assert [source.classes[label] for label in one.labels] == [str(c) for _, c in mine]
+        np.testing.assert_allclose(one.boxes[:, 1], [n / 100 for n, _ in mine], atol=1e-7)
+    strangers = [n for n, (i, c) in enumerate(rows) if i == 3 or c >= len(categories)]
+    assert [p.object for p in source.problems] == strangers
+
+
+@pytest.mark.parametrize("split, objects, crowds", [("train2017", 705, 6), ("val2017", 815, 11)])
+def test_the_real_coco(shared, split, objects, crowds):
+    source = Coco(shared / "data" / "coco_tiny", split)
+    assert (len(source), len(source.classes), source.problems) == (80, 80, [])
+    assert source.category_ids[-1] == 90
+    with open(source.annotation_file) as file:
+        content = json.load(file)
+    annotations = [source.annotation(i) for i in range(80)]
+    assert sum(map(len, annotations)) == objects
+    assert sum(one.is_crowd.sum() for one in annotations) == crowds
+    for one in annotations:
+        truth = [a for a in content["annotations"] if a["image_id"] == int(one.image_id)]
+        pixels = one.boxes[:, [1, 0, 3, 2]].astype(np.float64) * np.tile([one.width, one.height], 2)
+        pixels[:, 2:] -= pixels[:, :2]
+        np.testing.assert_allclose(pixels, [a["bbox"] for a in truth], atol=2e-3)
+        np.testing.assert_allclose(one.area, [a["area"] for a in truth], rtol=1e-6)
+        assert [source.category_ids[label] for label in one.labels] == [a["category_id"] for a in truth]
+    assert source.image(3).shape == (annotations[3].height, annotations[3].width, 3)
