@@ -180,63 +180,6 @@ def box_area(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
 
 
-def overlap(a: np.ndarray, b: np.ndarray, over_first: np.ndarray | bool = False) -> np.ndarray:
-    """Intersection over union of `xyxy` boxes, element by element with broadcasting.
-
-    Args:
-        a: `[..., 4]`.
-        b: `[..., 4]`.
-        over_first: Where True the intersection is divided by the area of `a` alone, as COCO does for crowds.
-
-    Returns:
-        `[...]` in 0 .. 1; 0 where both areas are zero.
-
-    >>> float(overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])))
-    0.3333333333333333
-    """
-    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=-1)
-    first = box_area(a)
-    whole = np.where(over_first, first, first + box_area(b) - common)
-    return np.divide(common, whole, out=np.zeros(np.shape(common)), where=whole > 0)
-
-
-def pairs(first_keys: np.ndarray, second_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every (i, j) with `first_keys[i] == second_keys[j]`, ordered by i, then by j.
-
-    >>> [part.tolist() for part in pairs(np.array([7, 5, 7]), np.array([7, 7, 9]))]
-    [[0, 0, 2, 2], [0, 1, 0, 1]]
-    """
-    order = np.argsort(second_keys, kind="stable")
-    in_order = second_keys[order]
-    start = np.searchsorted(in_order, first_keys, "left")
-    counts = np.searchsorted(in_order, first_keys, "right") - start
-    first = np.repeat(np.arange(len(first_keys)), counts)
-    within = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return first, order[np.repeat(start, counts) + within]
-
-
-def best_of_groups(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Index of the greatest value of each group, the first one on ties; -1 for a group without values.
-
-    Args:
-        groups: `[P]` int, not decreasing, in `0 .. count-1`.
-        values: `[P]` float.
-        count: Number of groups.
-
-    >>> best_of_groups(np.array([0, 0, 2]), np.array([0.2, 0.7, 0.1]), 3).tolist()
-    [1, -1, 2]
-    """
-    best = np.full(count, -1)
-    if len(groups):
-        starts = np.flatnonzero(np.diff(groups, prepend=-1))
-        sizes = np.diff(starts, append=len(groups))
-        at_top = values == np.repeat(np.maximum.reduceat(values, starts), sizes)
-        places = np.where(at_top, np.arange(len(groups)), len(groups))
-        best[groups[starts]] = np.minimum.reduceat(places, starts)
-    return best
-
-
 def to_pixels(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """`rel_yxyx` boxes `[N, 4]` on images of `sizes` `[N, 2]` (height, width) as float64 `xyxy` pixels.
 
@@ -254,7 +197,8 @@ def restore_hundredths(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """
     hundredths = np.round(boxes, 2)
     rounding = np.asarray(sizes)[:, [1, 0, 1, 0]] * np.finfo(np.float32).eps
-    return np.where(np.abs(hundredths - boxes) <= rounding, hundredths, boxes)
+    restored = np.where(np.abs(hundredths - boxes) <= rounding, hundredths, boxes)
+    return np.where(box_area(restored)[:, None] > 0, restored, boxes)
 
 
 def _set(record, **values):

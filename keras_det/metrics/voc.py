@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_det.metrics.columns import Results, Truth, best_of_groups, overlap, pairs
-from keras_det.metrics.files import write_text
+from keras_det.metrics.columns import Results, Truth
+from keras_det.metrics.files import read_text, write_text
+from keras_det.metrics.matching import best_of_groups, overlap, pairs
 
 FALSE, TRUE, IGNORED = 0, 1, 2
 
@@ -245,7 +246,7 @@ def _read_class(path: pathlib.Path, numbers: dict[str, int]) -> tuple[np.ndarray
     """Image indexes `[K]` and rows of score and box `[K, 5]` of one file."""
     if not path.is_file():
         raise FileNotFoundError(f"VOC results file {path} does not exist; write an empty one for a class not detected.")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     rows = [line.split() for line in lines]
     filled = np.array([bool(row) for row in rows], bool)
     _refuse(path, lines, filled & np.array([len(row) != 6 for row in rows], bool), lambda row: "needs six fields")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -142,3 +144,101 @@ def test_unknown_engine_and_empty_truth_are_refused():
         coco_metrics(truth, results, "fast")
     with pytest.raises(ValueError, match="at least one image"):
         coco_metrics(Truth(("a",), (), [], [], [], []), Results([], [], [], []))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_decimals_of_a_file_survive(tmp_path, engine):
+    """Two decimals, as COCO records: 10.07 + 32 - 10.07 is not 32, and 32 squared divides small from medium."""
+    truth, _ = random_set(6, images=3, classes=1, objects=4, crowds=False, grid=0.01)
+    dataset, _ = as_coco_files(truth, Results([], [], [], []))
+    starts = [10.07, 0.1, 33.33, 7.7, 19.93, 58.21]
+    found = [
+        {"image_id": int(truth.image_ids[0]), "category_id": 0, "bbox": [x, x, 32, 32], "score": 0.5} for x in starts
+    ]
+    assert any(x + 32 - x != 32 for x in starts)
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    truth = Truth(**{**vars(truth), "category_ids": (0,)})
+    results = coco.read_results(tmp_path / "r.json", truth)
+    np.testing.assert_array_equal(coco.to_xywh(results.boxes), [f["bbox"] for f in found])
+    figures = coco_metrics(truth, results, engine)
+    np.testing.assert_allclose([figures[n] for n in coco.SUMMARY], pycocotools_run(dataset, found).stats, atol=1e-9)
+
+
+def test_results_file_round_trips_and_pycocotools_reads_it(tmp_path):
+    truth, results = random_set(2, grid=0.01)
+    truth = Truth(**{**vars(truth), "category_ids": (0, 1, 2, 3)})
+    path = tmp_path / "results.json"
+    coco.write_results(path, truth, results)
+    back = coco.read_results(path, truth)
+    for name in ("image", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(results, name))
+    np.testing.assert_allclose(back.boxes, results.boxes, rtol=0, atol=1e-9)
+    run = pycocotools_run(as_coco_files(truth, results)[0], json.loads(path.read_text()))
+    figures = coco_metrics(truth, back)
+    np.testing.assert_allclose([figures[n] for n in coco.SUMMARY], run.stats, rtol=0, atol=1e-9)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+GOOD = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    "entry, says",
+    [
+        ({**GOOD, "image_id": 8}, "has image_id 8, which the truth lacks"),
+        ({**GOOD, "image_id": "7"}, "has image_id '7', which the truth lacks"),
+        ({**GOOD, "image_id": 7.0}, "has image_id 7.0, which the truth lacks"),
+        ({**GOOD, "category_id": 2}, "has category_id 2, which the truth lacks"),
+        ({**GOOD, "category_id": True}, "has category_id True, which the truth lacks"),
+        ({**GOOD, "score": float("nan")}, "not finite"),
+        ({**GOOD, "bbox": [1, 2, float("inf"), 4]}, "not finite"),
+        ({**GOOD, "bbox": [1, 2, -3, 4]}, "negative width or height"),
+        ({**GOOD, "bbox": [1, 2, 3]}, "needs a number as score and four as bbox"),
+        ({**GOOD, "bbox": "1234"}, "needs a number as score and four as bbox"),
+        ({**GOOD, "score": "0.5"}, "needs a number as score and four as bbox"),
+        ({**GOOD, "score": True}, "needs a number as score and four as bbox"),
+        ({"image_id": 7}, "has no 'category_id'"),
+        ([7, 1], "is no JSON object"),
+    ],
+)
+def test_bad_entries_are_named(tmp_path, entry, says):
+    truth = Truth(("a",), ("7",), [[30, 30]], [], [], [])
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([GOOD, GOOD, entry, GOOD]))
+    with pytest.raises(ValueError, match=f"r.json, entry 2 .*{says}"):
+        coco.read_results(path, truth)
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        (json.dumps([GOOD] * 3, indent=1)[:-20], "line .*, column .*: not whole JSON .* truncated"),
+        ("", "line 1, column 1: not whole JSON"),
+        (json.dumps({"annotations": []}), "expected a JSON list of detections, got dict"),
+        ("[" * 100000, "nested too deeply|not whole JSON"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, text, says):
+    truth = Truth(("a",), ("7",), [[30, 30]], [], [], [])
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"r.json.*({says})"):
+        coco.read_results(path, truth)
+    with pytest.raises(FileNotFoundError, match="other.json"):
+        coco.read_results(tmp_path / "other.json", truth)
+
+
+def test_empty_results_file(tmp_path):
+    (tmp_path / "r.json").write_text("[]")
+    assert len(coco.read_results(tmp_path / "r.json", Truth(("a",), ("7",), [[30, 30]], [], [], []))) == 0
+
+
+def test_files_too_large_or_not_text_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "r.json"
+    path.write_bytes(b'["\xff"]')
+    truth = Truth(("a",), ("7",), [[30, 30]], [], [], [])
+    with pytest.raises(ValueError, match="not UTF-8"):
+        coco.read_results(path, truth)
+    monkeypatch.setattr("keras_det.metrics.files.MAX_BYTES", 3)
+    with pytest.raises(ValueError, match="5 bytes, at most 3 are read"):
+        coco.read_results(path, truth)
