@@ -255,7 +255,7 @@ def _receive_once(url, part, note, report):
         limit = MAX_BYTES if total is None else total
         _write_note(note, url, response.headers)
         with part.open("ab" if resumed else "wb") as file:
-            while chunk := response.read(CHUNK_BYTES):
+            while chunk := response.read1(CHUNK_BYTES):
                 have += len(chunk)
                 if have > limit:
                     raise ValueError(f"{url} sends more than {limit} bytes.")

@@ -9,9 +9,10 @@ import math
 import pathlib
 import struct
 import zipfile
-import zlib
 
 import numpy as np
+
+from keras_det.weights.damage import DAMAGED
 
 MAX_INDEX_BYTES = 2**24
 MAX_DATA_BYTES = 2**31
@@ -36,16 +37,17 @@ def read_checkpoint(path):
         ValueError: not a zip, no single checkpoint in it, truncated, over 2 GiB, or a tensor that is not numeric.
     """
     path = pathlib.Path(path)
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            index, data = _members(archive)
-            entries = read_index(archive.read(index))
-            data = archive.read(data)
-        return {name: _tensor(name, entry, data) for name, entry in entries.items()}
-    except (ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a zipped TensorFlow checkpoint that can be read: {error}.") from error
-    except (LookupError, EOFError, OverflowError, struct.error, zlib.error) as error:
-        raise ValueError(f"{path} is not a zipped TensorFlow checkpoint that can be read: it is damaged.") from error
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                index, data = _members(archive)
+                entries, data = read_index(archive.read(index)), archive.read(data)
+            return {name: _tensor(name, entry, data) for name, entry in entries.items()}
+        except (ValueError, zipfile.BadZipFile) as error:
+            reason = error
+        except DAMAGED:
+            reason = "it is damaged or truncated"
+    raise ValueError(f"{path} is not a zipped TensorFlow checkpoint that can be read: {reason}.")
 
 
 def _members(archive):

@@ -8,10 +8,13 @@ import io
 import math
 import pathlib
 import pickletools
+import struct
 import zipfile
 from dataclasses import dataclass
 
 import numpy as np
+
+from keras_det.weights.damage import DAMAGED
 
 MAX_FILE_BYTES = 2**31
 MAX_PICKLE_BYTES = 2**24  # a network of ten thousand tensors needs a tenth of it
@@ -78,14 +81,14 @@ def read_torch(path):
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ValueError(f"{path}: {size} bytes are more than the {MAX_FILE_BYTES} allowed for a PyTorch file.")
-    try:
-        with path.open("rb") as file:
-            state, load = _open(file, size)
-            return _arrays(state, load)
-    except (ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{path} is not a PyTorch state dict that can be read: {error}.") from error
-    except (TypeError, LookupError, EOFError, OverflowError, AttributeError) as error:
-        raise ValueError(f"{path} is not a PyTorch state dict that can be read: it is damaged or truncated.") from error
+    with path.open("rb") as file:
+        try:
+            return _arrays(*_open(file, size))
+        except (ValueError, zipfile.BadZipFile) as error:
+            reason = error
+        except DAMAGED:
+            reason = "it is damaged or truncated"
+    raise ValueError(f"{path} is not a PyTorch state dict that can be read: {reason}.")
 
 
 def _open(file, size):
@@ -134,7 +137,7 @@ def _open_legacy(file, size):
     contents = {}
     for key in keys:
         storage = machine.storages[key]
-        elements = int.from_bytes(file.read(8), "little")
+        (elements,) = struct.unpack("<q", file.read(8))
         if elements != storage.elements:
             raise ValueError(f"storage {key} has {elements} numbers where {storage.elements} were announced")
         wanted = elements * np.dtype(storage.dtype).itemsize

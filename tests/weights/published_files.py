@@ -1,0 +1,98 @@
+"""Writes files as the publishers' programs do: PyTorch's two formats by hand, TensorFlow's by TensorFlow.
+
+PyTorch 2.13 reads what the two writers write; that was checked once, and so it was that this package reads what PyTorch
+writes.
+"""
+
+import struct
+import zipfile
+
+import numpy as np
+
+STORAGES = {"f4": b"FloatStorage", "f8": b"DoubleStorage", "i8": b"LongStorage"}
+
+
+def text(value):
+    data = value.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def integer(value):
+    if 0 <= value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    data = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def global_(module, name):
+    return b"c" + module + b"\n" + name + b"\n"
+
+
+def tuple_(*items):
+    return b"(" + b"".join(items) + b"t"
+
+
+def pickle(body):
+    return b"\x80\x02" + body + b"."
+
+
+def storage(key, array, legacy):
+    kind = STORAGES[array.dtype.str[1:]]
+    parts = [text("storage"), global_(b"torch", kind), text(str(key)), text("cpu"), integer(array.size)]
+    return tuple_(*parts, *([b"N"] if legacy else [])) + b"Q"
+
+
+def tensor(key, array, legacy):
+    strides = [stride // array.itemsize for stride in array.strides]
+    hooks = global_(b"collections", b"OrderedDict") + b")R"
+    arguments = [
+        storage(key, array, legacy),
+        integer(0),
+        tuple_(*map(integer, array.shape)),
+        tuple_(*map(integer, strides)),
+        b"\x89",
+        hooks,
+    ]
+    return global_(b"torch._utils", b"_rebuild_tensor_v2") + tuple_(*arguments) + b"R"
+
+
+def state_dict(arrays, legacy):
+    """An OrderedDict with the attribute `_metadata`, as `Module.state_dict` gives it."""
+    items = b"".join(text(name) + tensor(i, a, legacy) for i, (name, a) in enumerate(arrays.items()))
+    ordered = global_(b"collections", b"OrderedDict") + b")R"
+    metadata = b"}(" + text("_metadata") + ordered + b"(" + text("") + b"}" + text("version") + integer(1) + b"suub"
+    return pickle(ordered + b"(" + items + b"u" + metadata)
+
+
+def write_torch_zip(path, arrays, body=None):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", state_dict(arrays, legacy=False) if body is None else body)
+        archive.writestr("archive/byteorder", "little")
+        for i, array in enumerate(arrays.values()):
+            archive.writestr(f"archive/data/{i}", np.ascontiguousarray(array).tobytes())
+        archive.writestr("archive/version", "3\n")
+
+
+def write_torch_legacy(path, arrays, body=None):
+    system = b"}(" + text("protocol_version") + integer(1001) + text("little_endian") + b"\x88"
+    system += text("type_sizes") + b"}u"
+    with open(path, "wb") as file:
+        file.write(pickle(integer(0x1950A86A20F9469CFC6C)) + pickle(integer(1001)) + pickle(system))
+        file.write(state_dict(arrays, legacy=True) if body is None else body)
+        file.write(pickle(b"](" + b"".join(text(str(i)) for i in range(len(arrays))) + b"e"))
+        for array in arrays.values():
+            file.write(struct.pack("<q", array.size) + np.ascontiguousarray(array).tobytes())
+
+
+def write_checkpoint(path, arrays, folder="", name="model.ckpt"):
+    """A zip with a TensorFlow checkpoint in `folder` of it."""
+    import tensorflow as tf
+
+    prefix = str(path.parent / name)
+    names = list(arrays)
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=list(arrays.values())
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for end in (".index", ".data-00000-of-00001"):
+            archive.write(prefix + end, f"{folder}{name}{end}")
