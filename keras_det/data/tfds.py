@@ -58,9 +58,7 @@ class Tfds(ReadSource):
         try:
             instructions = splits[split].file_instructions
         except (KeyError, ValueError) as error:
-            raise ValueError(
-                f"{name} has the splits {', '.join(splits)}, got {split!r}: {_first_line(error)}"
-            ) from error
+            raise ValueError(f"{expected}, got {split!r}: {_first_line(error)}") from error
         decoders = {"image": tfds.decode.SkipDecoding()}
         if builder.info.file_format.value == "tfrecord":
             decode = functools.partial(features.deserialize_example_np, decoders=decoders)
