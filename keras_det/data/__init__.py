@@ -5,6 +5,8 @@ from __future__ import annotations
 from keras_det.data.coco import Coco
 from keras_det.data.folder import Folder
 from keras_det.data.pictures import picture_size, read_image
+from keras_det.data.relabel import relabel
+from keras_det.data.shapes import Shapes
 from keras_det.data.source import Annotation, Problem, Source, clean_boxes
 from keras_det.data.tfds import Tfds
 from keras_det.data.voc import Voc
@@ -14,13 +16,17 @@ __all__ = [
     "Coco",
     "Folder",
     "Problem",
+    "SSDAugmentation",
+    "Shapes",
     "Source",
     "Tfds",
     "Voc",
+    "batches",
     "clean_boxes",
     "load",
     "picture_size",
     "read_image",
+    "relabel",
 ]
 
 _KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "tfds": Tfds}
@@ -51,9 +57,17 @@ def load(spec: str, split: str | None = None, **options) -> Source:
     if spec == "shapes":
         if split is not None:
             raise ValueError(f"shapes have no splits, got {split!r}: choose other scenes by their seed")
-        from keras_det.data.shapes import Shapes
-
         return Shapes(**options)
     if kind not in _KINDS or not place:
         raise ValueError(f"a data source must be {_FORMS}, got {spec!r}")
     return _KINDS[kind](place, split, **options)
+
+
+def __getattr__(name: str):
+    """What needs TensorFlow is imported when it is used, so that detection on JAX does without."""
+    import importlib
+
+    modules = {"batches": "batching", "SSDAugmentation": "augment"}
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"keras_det.data.{modules[name]}"), name)

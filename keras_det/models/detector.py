@@ -147,7 +147,7 @@ class Detector(keras.Model):
         """How this paper samples a training picture: a function for `keras_det.data.batches`, or `None`."""
         return None
 
-    def batches(self, source, batch_size, training, seed=0, **options):
+    def batches(self, source, batch_size, training, seed=0, augment=True, **options):
         """Batches of a data source as this model takes them.
 
         Args:
@@ -155,6 +155,7 @@ class Detector(keras.Model):
             batch_size: pictures in a batch.
             training: sample and shuffle as the paper does; else every picture once, in order, only resized.
             seed: seed of order and augmentation.
+            augment: whether training pictures are augmented; false only resizes them.
             **options: further arguments of `keras_det.data.batches`.
 
         Returns:
@@ -170,8 +171,8 @@ class Detector(keras.Model):
                 f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
                 "build the model with `classes=source.classes`."
             )
-        augment = self.augmentation() if training else None
-        return batches(source, batch_size, self.image_size, training, augment=augment, seed=seed, **options)
+        sample = self.augmentation() if training and augment else None
+        return batches(source, batch_size, self.image_size, training, augment=sample, seed=seed, **options)
 
     # Inference
 
@@ -229,11 +230,20 @@ class Detector(keras.Model):
                 results.append(Detections(boxes, scores, labels, self.classes, image, name))
         return results
 
-    def save_weights(self, filepath, overwrite=True):
-        """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all."""
+    def save_weights(self, filepath, overwrite=True, optimizer=True):
+        """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
+
+        Args:
+            filepath: a path that ends in `.weights.h5`.
+            overwrite: replace an existing file.
+            optimizer: whether the optimizer's state goes along, as Keras has it; without it the file is a third as large.
+
+        Raises:
+            FileExistsError: the file exists and `overwrite` is false.
+        """
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(f"{filepath} exists; pass `overwrite=True` to replace it.")
-        save_weights(self, filepath)
+        save_weights(self, filepath, optimizer)
 
     def get_config(self):
         """Constructor arguments that rebuild the network; weights are saved apart."""

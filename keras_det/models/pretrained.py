@@ -31,15 +31,21 @@ class Checkpoint:
             return
         classes = self.arguments.get("classes")
         if classes is None or tuple(classes) == model.classes:
-            _load(model, self.path)
+            load_weights(model, self.path)
             return
         donor = type(model)(**(model.arguments | {"classes": classes}))
-        _load(donor, self.path)
+        load_weights(donor, self.path)
         left_out = copy_weights(donor, model)
         print(
             f"{self.path.name}: the classes differ ({len(classes)} there, {len(model.classes)} here); "
             f"{', '.join(left_out)} start from random values, everything else is loaded."
         )
+
+
+def registered(model_name):
+    """Names of the weights that come with the package for a model."""
+    prefix, suffix = f"{model_name.lower()}_", ".weights.h5"
+    return sorted(path.name[len(prefix) : -len(suffix)] for path in EMBEDDED.glob(f"{prefix}*{suffix}"))
 
 
 def find_checkpoint(model_name, weights):
@@ -76,16 +82,28 @@ def read_metadata(path):
         raise ValueError(f"{path} is not a readable weights file: {error}") from error
 
 
-def save_weights(model, path):
-    """Write `.weights.h5` with the model's name and arguments inside, first to a temporary file."""
+def save_weights(model, path, optimizer=True, training=None):
+    """Write `.weights.h5` with the model's name and arguments inside, first to a temporary file.
+
+    Args:
+        model: the detector.
+        path: where to.
+        optimizer: whether the optimizer's state goes along, as a resumed training needs.
+        training: JSON values to remember with it, such as the epoch.
+    """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    metadata = {"model": type(model).__name__, "arguments": model.arguments, "training": training}
+    state = model.optimizer
     try:
+        if not optimizer:
+            model.optimizer = None
         keras.Model.save_weights(model, temporary)
         with h5py.File(temporary, "a") as file:
-            file.attrs[ATTRIBUTE] = json.dumps({"model": type(model).__name__, "arguments": model.arguments})
+            file.attrs[ATTRIBUTE] = json.dumps(metadata)
         os.replace(temporary, path)
     finally:
+        model.optimizer = state
         temporary.unlink(missing_ok=True)
 
 
@@ -107,7 +125,8 @@ def _place(variable):
     return "/".join(variable.path.split("/")[-2:])
 
 
-def _load(model, path):
+def load_weights(model, path):
+    """Load every weight of a model from a file, or raise a ValueError that names the file."""
     try:
         if path.suffix == ".keras":
             values = keras.saving.load_model(path)

@@ -1,0 +1,276 @@
+"""The `keras-det` command."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, in the functions below
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Train, evaluate, run and export the convolutional detectors that founded the field.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+error_console = Console(stderr=True, soft_wrap=True)
+
+Model = Annotated[str, typer.Option("--model", help="Detector: see `keras-det models`.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Registered name, such as `shapes`, or a file.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option("--backbone", help="vgg16, mobilenet_v2, mobilenet_v3_large or tiny; default: the model's."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", help="shapes, voc:DEVKIT, coco:FOLDER, folder:FOLDER (pictures with VOC XML), or tfds:NAME."
+    ),
+]
+Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]
+Threshold = Annotated[float, typer.Option("--score-threshold", min=0.0, max=1.0, help="Lowest score shown.")]
+
+
+def main():
+    """Run the command; bad input ends it with exit code 2 and one line."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        error_console.print("[bold]keras-det:[/bold] stopped.")
+        sys.exit(130)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if os.environ.get("KERAS_DET_DEBUG"):
+            raise
+        error_console.print("[bold red]keras-det: error:[/bold red]", " ".join(str(error).split()), highlight=False)
+        sys.exit(2)
+
+
+@app.command()
+def models(as_json: Json = False):
+    """List the models and their weights."""
+    from keras_det import models as zoo
+
+    if as_json:
+        _print_json(zoo.list())
+        return
+    table = Table("model", "weights")
+    for name, weights in zoo.list().items():
+        table.add_row(name, ", ".join(weights) or "-")
+    Console().print(table)
+
+
+@app.command()
+def detect(
+    images: Annotated[list[str], typer.Argument(help="Pictures, or patterns in quotes.")],
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures with the boxes drawn.")] = None,
+    score_threshold: Threshold = 0.5,
+    as_json: Json = False,
+):
+    """Detect objects in pictures."""
+    network = _network(model, weights)
+    results = []
+    for found in network.detect(images, score_threshold):
+        results.append(found.to_dict())
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            results[-1]["drawn"] = str(_free_name(out, found.source, results))
+            found.save(results[-1]["drawn"])
+        if not as_json:
+            _print_detections(results[-1])
+    if as_json:
+        _print_json({"results": results})
+
+
+@app.command()
+def evaluate(
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    data: Data = "shapes",
+    split: Split = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")] = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N pictures.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a batch.")] = 16,
+    as_json: Json = False,
+):
+    """Evaluate a detector: VOC and COCO figures in original pixels."""
+    from keras_det.training import evaluate as run_evaluation
+
+    source = _source(data, split, seed, images)
+    network = _network(model, weights)
+    figures, _ = run_evaluation(network, source, batch_size, progress=not as_json)
+    if as_json:
+        _print_json({"model": model, "weights": weights, "data": source.name, "images": len(source), **figures})
+    else:
+        _print_figures(figures, source, network.classes)
+
+
+@app.command()
+def train(
+    model: Annotated[str | None, typer.Option("--model", help="Detector; default: the recipe's.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="As in `evaluate`; default: the recipe's.")] = None,
+    split: Split = None,
+    val_data: Annotated[str | None, typer.Option("--val-data", help="Data to evaluate on; default: --data.")] = None,
+    val_split: Annotated[str | None, typer.Option("--val-split", help="Split to evaluate on.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Named schedule, see --list-recipes.")] = "finetune",
+    weights: Annotated[str | None, typer.Option("--weights", help="Start from these weights.")] = None,
+    backbone: Backbone = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="none, or mirrored for all GPUs of the machine.")
+    ] = "none",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/train"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Training steps in all.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Pictures a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Highest rate.")] = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N pictures.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0,
+    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Print the recipes and stop.")] = False,
+    as_json: Json = False,
+):
+    """Train a detector; the run's folder gets figures, curves, pictures and weights."""
+    import keras
+
+    from keras_det import training
+    from keras_det.training import strategies
+
+    if list_recipes:
+        _print_recipes(training.RECIPES)
+        return
+    if recipe not in training.RECIPES:
+        raise ValueError(f"--recipe must be one of {', '.join(training.RECIPES)}; got {recipe!r}.")
+    plan = training.RECIPES[recipe]
+    same_data = data is None or data == plan.data
+    plan = plan.replace(
+        model=model,
+        data=data,
+        split=split,
+        val_split=val_split,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
+    val_source = _val_source(plan, val_data, same_data)
+    keras.utils.set_random_seed(seed)
+    with strategies.scope(strategy):
+        arguments = plan.arguments if weights is None else {}
+        if backbone is not None:
+            arguments = arguments | {"backbone": backbone}
+        network = _network(plan.model, weights, classes=source.classes, **arguments)
+        rows = training.train(
+            network, plan, source, out, val_source, seed=seed, resume=resume, verbose=0 if as_json else "auto"
+        )
+    if as_json:
+        _print_json({"out": str(out), "epochs": rows})
+    else:
+        Console().print(f"The run is in [bold]{out}[/bold]: results.csv, curves.png, detections.png, best.weights.h5")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Where to write.")],
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    format: Annotated[str, typer.Option("--format", help="saved_model.")] = "saved_model",
+    as_json: Json = False,
+):
+    """Export a detector to a file or folder that needs neither this package nor Keras."""
+    from keras_det import export as exporters
+
+    if format != "saved_model":
+        raise ValueError(f"--format must be saved_model; got {format!r}.")
+    path = exporters.saved_model(_network(model, weights), out)
+    if as_json:
+        _print_json({"path": str(path), "format": format})
+    else:
+        Console().print(f"written: [bold]{path}[/bold]")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, curves and the report.")] = Path("runs/demo"),
+):
+    """Detect, evaluate, fine-tune and export with the embedded network; no network connection is needed."""
+    from keras_det.training.demo import run_demo
+
+    run_demo(out)
+
+
+def _network(name, weights, **arguments):
+    """The model by name with its weights."""
+    from keras_det import models as zoo
+
+    return zoo.get(name)(weights=weights, **arguments)
+
+
+def _source(spec, split, seed, images, options=None):
+    """A data source; seed and number of scenes are options of `shapes`, elsewhere `images` takes the first."""
+    from keras_det import data
+
+    options = dict(options or {})
+    if spec == "shapes":
+        options = {"images": 500, "seed": 1} | options
+        options |= {} if seed is None else {"seed": seed}
+        options |= {} if images is None else {"images": images}
+        return data.load(spec, split, **options)
+    if seed is not None:
+        raise ValueError(f"--seed chooses scenes of --data shapes; it means nothing for {spec!r}.")
+    source = data.load(spec, split, **options)
+    return source if images is None else source.take(images)
+
+
+def _val_source(plan, val_data, same_data):
+    """What training evaluates on, if anything."""
+    if val_data is None and plan.val_split is None and plan.data != "shapes":
+        return None
+    return _source(val_data or plan.data, plan.val_split, None, None, plan.val_options if same_data else {})
+
+
+def _free_name(folder, source, results):
+    """A file name for a drawn picture that no other picture of this call has."""
+    stem = Path(source).stem if source else "image"
+    taken = {result.get("drawn") for result in results}
+    path, number = folder / f"{stem}.png", 2
+    while str(path) in taken:
+        path, number = folder / f"{stem}-{number}.png", number + 1
+    return path
+
+
+def _print_detections(result):
+    names = ", ".join(f"{o['name']} {o['score']:.2f}" for o in result["objects"])
+    Console(soft_wrap=True).print(f"{result['image']}: {names or 'nothing found'}", highlight=False)
+
+
+def _print_figures(figures, source, classes):
+    table = Table("figure", "value", title=f"{source.name}, {len(source)} pictures")
+    for name, value in figures.items():
+        if "/" not in name:
+            table.add_row(name, f"{value:.4f}")
+    per_class = Table("class", "AP50 (area)", title="per class")
+    for name in classes:
+        per_class.add_row(name, f"{figures[f'ap50/{name}']:.4f}")
+    Console().print(table, per_class)
+
+
+def _print_recipes(recipes):
+    table = Table("recipe", "model", "data", "steps", "about")
+    for name, recipe in recipes.items():
+        table.add_row(name, recipe.model, recipe.data, f"{recipe.steps:,}", recipe.about)
+    Console().print(table)
+
+
+def _print_json(value):
+    print(json.dumps(value, default=float))
+
+
+if __name__ == "__main__":
+    main()

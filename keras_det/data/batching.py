@@ -1,0 +1,252 @@
+"""Batches for training and evaluation: tf.data over a source, labels padded to one length."""
+
+import dataclasses
+import io
+import threading
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from keras_det.data.resize import resize
+from keras_det.data.source import Problem
+
+FEWEST_SEEN = 50  # pictures before the share of unreadable ones is judged
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture that is decoded only where it is needed.
+
+    Attributes:
+        encoded: scalar string, a JPEG, or empty.
+        pixels: `[H, W, 3]` uint8 where `encoded` is empty.
+        shape: `[2]` int32 height and width.
+    """
+
+    encoded: tf.Tensor
+    pixels: tf.Tensor
+    shape: tf.Tensor
+
+    @property
+    def scale(self):
+        """`[4]` float32: a rel_yxyx box times this is in pixels."""
+        return tf.cast(tf.tile(self.shape, [2]), tf.float32)
+
+    def crop(self, top, left, height, width):
+        """The pixels of a window inside the picture, uint8."""
+        return tf.cond(
+            tf.strings.length(self.encoded) > 0,
+            lambda: tf.image.decode_and_crop_jpeg(
+                self.encoded, tf.stack([top, left, height, width]), channels=3, try_recover_truncated=True
+            ),
+            lambda: self.pixels[top : top + height, left : left + width],
+        )
+
+    def whole(self):
+        """All pixels, uint8."""
+        return self.crop(0, 0, self.shape[0], self.shape[1])
+
+    def sample(self, window, size):
+        """The window resized to `size`.
+
+        Args:
+            window: `[4]` rel_yxyx of the picture, which it may leave.
+            size: `(height, width)` of the sample.
+
+        Returns:
+            `(image [H, W, 3] float32, inside [H, W, 1] bool)`; pixels that are not inside have no meaning.
+        """
+        window = window * self.scale
+        size_here = self.scale[:2]
+        low = tf.clip_by_value(tf.floor(window[:2]), 0.0, size_here - 1)  # one pixel at least, wherever the window lies
+        high = tf.clip_by_value(tf.math.ceil(window[2:]), low + 1, size_here)
+        top, left = tf.unstack(tf.cast(low, tf.int32))
+        height, width = tf.unstack(tf.cast(high - low, tf.int32))
+        pixels = tf.cast(self.crop(top, left, height, width), tf.float32)
+        scale = tf.constant(size, tf.float32) / (window[2:] - window[:2])
+        image = tf.raw_ops.ScaleAndTranslate(
+            images=pixels[None],
+            size=list(size),
+            scale=scale,
+            translation=(low - window[:2]) * scale,
+            kernel_type="triangle",
+            antialias=False,
+        )[0]
+        edges = [(e - window[:2]) * scale for e in (tf.zeros(2), size_here)]
+        centres = [tf.range(n, dtype=tf.float32) + 0.5 for n in size]
+        rows, columns = ((c > edges[0][k]) & (c < edges[1][k]) for k, c in enumerate(centres))
+        return tf.ensure_shape(image, (*size, 3)), (rows[:, None] & columns[None, :])[..., None]
+
+
+def batches(
+    source,
+    batch_size,
+    image_size,
+    training,
+    augment=None,
+    seed=0,
+    max_objects=None,
+    repeat=False,
+    first_step=0,
+    bad_picture_share=0.01,
+    skipped=None,
+):
+    """Batches of a source.
+
+    In training, order and samples are a pure function of `seed` and of how often the data has been gone through, so that
+    a resumed run (`repeat=True, first_step=...`) sees what an uninterrupted one would have seen.
+
+    Args:
+        source: a `Source`.
+        batch_size: pictures in a batch, at least 1. In training a last batch that is not full is left out, unless it is
+            the only one; else it is partial.
+        image_size: `(height, width)` of the batch in pixels.
+        training: sample and shuffle; else every picture once, in order, only resized.
+        augment: a function such as `SSDAugmentation(image_size)`, or `None` to resize only.
+        seed: of order and augmentation.
+        max_objects: M, to which labels are padded; by default the most that any picture has.
+        repeat: go through the data without end; else each iteration is once through it, in a new order.
+        first_step: with `repeat`, the batch to begin with.
+        bad_picture_share: share of unreadable pictures over which the run stops; up to it they are skipped.
+        skipped: list that gets a `Problem` for each unreadable picture.
+
+    Returns:
+        `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
+        `[B, M, 4]`, `labels` `[B, M]`, `difficult` and `is_crowd`, and without `training` also `index` `[B]` int64 and
+        `image_shape` `[B, 2]` int32, the picture's own height and width.
+
+    Raises:
+        ValueError: an empty source, or numbers out of range.
+    """
+    if len(source) == 0:
+        raise ValueError(f"{source.name} has no pictures.")
+    if batch_size < 1 or first_step < 0:
+        raise ValueError(f"`batch_size` must be at least 1 and `first_step` 0; got {batch_size} and {first_step}.")
+    reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped)
+    most = max_objects or most_objects(source)
+    full = training and len(source) >= batch_size
+    dataset = _order(source, batch_size if full else 1, seed, repeat, first_step) if training else _in_turn(source)
+    dataset = dataset.map(lambda i, key: (*reader(i), i, key), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.filter(lambda readable, *_: readable)
+
+    def sample(_, encoded, pixels, shape, boxes, labels, difficult, is_crowd, index, key):
+        picture = Picture(encoded, pixels, shape)
+        objects = {"boxes": boxes, "labels": labels, "difficult": difficult, "is_crowd": is_crowd}
+        if augment is None:
+            image = resize(picture.whole(), image_size)
+        else:
+            image, objects = augment(picture, objects, key)
+        padded = _pad(objects, most)
+        if not training:
+            padded |= {"index": index, "image_shape": shape}
+        return tf.ensure_shape(image, (*image_size, 3)), padded
+
+    dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=full)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.prefetch(2).with_options(options)
+
+
+def most_objects(source):
+    """The largest number of objects in a picture of the source, at least 1."""
+    known = getattr(source, "max_objects", None)  # rendered sources know without looking
+    return known or max(max(len(source.annotation(i)) for i in range(len(source))), 1)
+
+
+def _in_turn(source):
+    """Every picture once; the second value stands where training has its seed."""
+    return tf.data.Dataset.range(len(source)).map(lambda i: (i, tf.stack([i, i])))
+
+
+def _order(source, batch_size, seed, repeat, first_step):
+    """Numbers of pictures in a random order, new in each epoch, each with the seed of its sample."""
+    steps = len(source) // batch_size
+
+    def epoch(number):
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(source), dtype=tf.int64), key)
+        taken = order[: steps * batch_size]
+        keys = tf.random.stateless_uniform(
+            [steps * batch_size, 2], key + [1, 0], minval=None, maxval=None, dtype=tf.int64
+        )
+        return tf.data.Dataset.from_tensor_slices((taken, keys))
+
+    if repeat:
+        epochs = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max)
+        return epochs.flat_map(epoch).skip(first_step % steps * batch_size)
+    return tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
+
+
+def _pad(objects, most):
+    """Objects padded to `most` rows, labels with -1; more than that are cut off."""
+    padded = {}
+    for name, value in objects.items():
+        widths = [[0, tf.maximum(most - tf.shape(value)[0], 0)]] + [[0, 0]] * (value.shape.rank - 1)
+        value = tf.pad(value[:most], widths, constant_values=-1 if name == "labels" else value.dtype.as_numpy_dtype(0))
+        padded[name] = tf.ensure_shape(value, (most, *value.shape[1:]))
+    return padded
+
+
+class _Reader:
+    """Reads pictures and their objects for tf.data: JPEG stays encoded, everything else is decoded or rendered."""
+
+    types = (tf.bool, tf.string, tf.uint8, tf.int32, tf.float32, tf.int32, tf.bool, tf.bool)
+    shapes = ((), (), (None, None, 3), (2,), (None, 4), (None,), (None,), (None,))
+
+    def __init__(self, source, bad_share, skipped):
+        self.source = source
+        self.bad_share = bad_share
+        self.skipped = skipped
+        self.seen = 0
+        self.bad = set()
+        self.lock = threading.Lock()
+
+    def __call__(self, index):
+        """Tensors of `types` for picture `index`."""
+        values = tf.numpy_function(self._read, [index], self.types)
+        return [tf.ensure_shape(value, shape) for value, shape in zip(values, self.shapes)]
+
+    def _read(self, i):
+        i = int(i)
+        objects = self.source.annotation(i)
+        encoded, pixels, readable = b"", np.zeros((0, 0, 3), "uint8"), True
+        try:
+            encoded, shape = _jpeg(self.source.path(i))
+            if not encoded:
+                pixels = self.source.image(i)
+                shape = pixels.shape[:2]
+        except (ValueError, OSError) as error:
+            readable, shape = False, (0, 0)
+            self._report(i, error)
+        self.seen += 1
+        rows = (objects.boxes, objects.labels, objects.difficult, objects.is_crowd)
+        return (np.bool_(readable), encoded, pixels, np.array(shape, "int32"), *map(np.array, rows))
+
+    def _report(self, i, error):
+        """Remember an unreadable picture; too many end the run."""
+        with self.lock:
+            if i not in self.bad:
+                self.bad.add(i)
+                file = self.source.path(i) or f"{self.source.name}, picture {i}"
+                self.skipped.append(Problem(file, None, str(error), "skipped"))
+            if len(self.bad) > self.bad_share * max(self.seen, FEWEST_SEEN, 1):
+                names = ", ".join(problem.file for problem in self.skipped[:5])
+                raise ValueError(
+                    f"{len(self.bad)} of the first {self.seen + 1} pictures of {self.source.name} cannot be read, more "
+                    f"than {self.bad_share:.0%}: {names}"
+                )
+
+
+def _jpeg(path):
+    """The bytes and the shape of a whole RGB or grey JPEG, or empty bytes for any other picture."""
+    if path is None:
+        return b"", None
+    with open(path, "rb") as file:
+        encoded = file.read()
+    if not encoded.startswith(b"\xff\xd8") or b"\xff\xd9" not in encoded[-64:]:
+        return b"", None
+    with Image.open(io.BytesIO(encoded)) as image:
+        plain = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+        return (encoded, (image.height, image.width)) if plain else (b"", None)

@@ -1,0 +1,163 @@
+"""Training schedules as data: what is trained on what, how long, with which optimizer."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        model: name of the detector, such as `"ssd300"`.
+        data: data specification for `keras_det.data.load`.
+        about: cost, expected score and where the schedule comes from.
+        split: split to train on; `None` where the data has none.
+        val_split: split that is evaluated during training.
+        arguments: constructor arguments of the model.
+        data_options: options of `keras_det.data.load` for training.
+        val_options: the same for evaluation.
+        optimizer: Keras optimizer configuration, with `class_name`.
+        learning_rate: highest learning rate.
+        schedule: `"cosine"`, or `"step"` with `drops`.
+        drops: steps after which the learning rate falls to a tenth.
+        warmup: steps of linear warm-up.
+        batch_size: pictures in a step.
+        steps: steps in all.
+        steps_per_epoch: steps between two checkpoints; `None` is once through the data.
+        evaluate_every: epochs between two evaluations.
+        augment: whether training pictures are augmented as the paper does.
+    """
+
+    model: str
+    data: str
+    about: str
+    split: str | None = None
+    val_split: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
+    val_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"class_name": "AdamW", "weight_decay": 5e-4})
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    drops: tuple[int, ...] = ()
+    warmup: int = 100
+    batch_size: int = 32
+    steps: int = 2000
+    steps_per_epoch: int | None = None
+    evaluate_every: int = 1
+    augment: bool = True
+
+    def replace(self, **changes):
+        """The recipe with some fields changed; `None` leaves a field as it is.
+
+        >>> RECIPES["ssd300-shapes"].replace(batch_size=8, steps=None).batch_size
+        8
+        """
+        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def build_optimizer(self):
+        """The Keras optimizer with its learning rate schedule."""
+        config = dict(self.optimizer)
+        name = config.pop("class_name")
+        return keras.optimizers.get({"class_name": name, "config": config | {"learning_rate": self._schedule()}})
+
+    def _schedule(self):
+        schedules = keras.optimizers.schedules
+        if self.schedule == "cosine":
+            decay = max(self.steps - self.warmup, 1)
+            if not self.warmup:
+                return schedules.CosineDecay(self.learning_rate, decay, alpha=0.01)
+            return schedules.CosineDecay(
+                0.0, decay, alpha=0.01, warmup_target=self.learning_rate, warmup_steps=self.warmup
+            )
+        if self.schedule == "step":
+            rates = [self.learning_rate * 0.1**k for k in range(len(self.drops) + 1)]
+            return schedules.PiecewiseConstantDecay(list(self.drops), rates)
+        raise ValueError(f"`schedule` must be 'cosine' or 'step'; got {self.schedule!r}.")
+
+
+# Caffe adds weight decay to the gradient, where momentum 0.9 multiplies it by 10; Keras subtracts it apart from momentum.
+_SGD = {"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3}
+
+RECIPES = {
+    "finetune": Recipe(
+        model="ssd300",
+        data="folder:.",
+        about="A default for one's own pictures, from weights: AdamW with a cosine, augmentation as in the paper.",
+        steps=1000,
+        batch_size=16,
+    ),
+    "ssd300-shapes": Recipe(
+        model="ssd300",
+        data="shapes",
+        about="The embedded network. See benchmarks/results/ssd_shapes.json for its cost and its score.",
+        arguments={"backbone": "tiny"},
+        data_options={"images": 64_000, "seed": 0},
+        val_options={"images": 200, "seed": 1_000_000},
+        learning_rate=2e-3,
+        steps=1900,
+        steps_per_epoch=100,
+        evaluate_every=5,
+        augment=False,
+    ),
+    "ssd300-bccd": Recipe(
+        model="ssd300",
+        data="folder:bccd",
+        split="train",
+        val_split="val",
+        about="Blood cells from scratch. See benchmarks/results/ssd_bccd.json for its cost and its score.",
+        arguments={"backbone": "tiny", "box_scales": "coco"},
+        learning_rate=2e-3,
+        steps=3000,
+        steps_per_epoch=100,
+        evaluate_every=5,
+    ),
+    "ssd300-voc0712": Recipe(
+        model="ssd300",
+        data="voc:VOCdevkit",
+        split="2007_trainval+2012_trainval",
+        val_split="2007_test",
+        about="SSD300* of the paper's Table 6 (77.2 mAP on VOC2007 test): 120k steps, twice section 3.1's for expansion.",
+        optimizer=_SGD,
+        schedule="step",
+        drops=(80_000, 100_000),
+        warmup=0,
+        steps=120_000,
+        steps_per_epoch=1000,
+        evaluate_every=10,
+    ),
+    "ssd512-voc0712": Recipe(
+        model="ssd512",
+        data="voc:VOCdevkit",
+        split="2007_trainval+2012_trainval",
+        val_split="2007_test",
+        about="SSD512* of the paper's Table 6 (79.8 mAP on VOC2007 test).",
+        optimizer=_SGD,
+        schedule="step",
+        drops=(80_000, 100_000),
+        warmup=0,
+        steps=120_000,
+        steps_per_epoch=1000,
+        evaluate_every=10,
+    ),
+    "ssd300-coco": Recipe(
+        model="ssd300",
+        data="coco:coco",
+        split="train2017",
+        val_split="val2017",
+        about="SSD300* of the paper's Table 6 (25.1 AP on test-dev): 400k steps, drops at 280k and 360k (section 3.4, "
+        "lengthened for expansion as the authors' code does).",
+        arguments={"box_scales": "coco"},
+        optimizer=_SGD,
+        schedule="step",
+        drops=(280_000, 360_000),
+        warmup=0,
+        steps=400_000,
+        steps_per_epoch=1000,
+        evaluate_every=20,
+    ),
+}

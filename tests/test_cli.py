@@ -1,0 +1,122 @@
+"""The command, as a user runs it: in a process of its own where exit codes and streams matter, else in this one."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from keras_det import cli
+from keras_det.data import load
+
+runner = CliRunner()
+
+
+def call(*arguments):
+    """The command's result in this process, an error raised."""
+    return runner.invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    scenes = load("shapes", images=2, seed=11)
+    for i in range(2):
+        Image.fromarray(scenes.image(i)).save(folder / f"scene{i}.png")
+    return folder
+
+
+def test_help_names_every_command():
+    text = call("--help").output
+    for name in ("demo", "models", "detect", "train", "evaluate", "export"):
+        assert name in text
+
+
+def test_models_as_json():
+    assert "shapes" in json.loads(call("models", "--json").stdout)["ssd300"]
+
+
+def test_detect_prints_json_alone_and_draws(pictures, tmp_path):
+    result = call("detect", pictures / "*.png", "--out", tmp_path / "out", "--json")
+    found = json.loads(result.stdout)["results"]
+    truth = load("shapes", images=2, seed=11)
+    for i, one in enumerate(found):
+        assert one["image"].endswith(f"scene{i}.png")
+        names = {truth.classes[k] for k in truth.annotation(i).labels}
+        assert names & {o["name"] for o in one["objects"]}
+        with Image.open(one["drawn"]) as drawn:
+            assert drawn.size == (300, 300)
+            assert (np.asarray(drawn) != truth.image(i)).any()
+
+
+def test_evaluate_reports_the_figures():
+    result = json.loads(call("evaluate", "--images", 24, "--seed", 5, "--json").stdout)
+    assert result["images"] == 24
+    assert result["map50"] > 0.8
+    assert {"AP", "AP50", "map50_voc07"} <= set(result)
+
+
+def test_train_and_resume_make_a_run(tmp_path):
+    common = [
+        "train",
+        "--data",
+        "shapes",
+        "--backbone",
+        "tiny",
+        "--images",
+        8,
+        "--batch-size",
+        4,
+        "--out",
+        tmp_path / "run",
+    ]
+    first = json.loads(call(*common, "--steps", 2, "--json").stdout)
+    assert [row["epoch"] for row in first["epochs"]] == [1]
+    more = json.loads(call(*common, "--steps", 4, "--resume", "--json").stdout)
+    assert [row["epoch"] for row in more["epochs"]] == [1, 2]
+
+
+def test_recipes_are_listed():
+    assert "ssd300-voc0712" in call("train", "--list-recipes").output
+
+
+WRONG = {
+    "no such picture": (["detect", "absent.png"], "absent.png"),
+    "no such model": (["detect", "x.png", "--model", "yolo"], "ssd300"),
+    "no such weights": (["evaluate", "--weights", "imagined"], "imagined"),
+    "no such data": (["evaluate", "--data", "mnist"], "mnist"),
+    "seed without shapes": (["evaluate", "--data", "folder:/tmp", "--seed", "1"], "--seed"),
+    "no such recipe": (["train", "--recipe", "soup"], "ssd300-shapes"),
+    "nothing to resume": (["train", "--data", "shapes", "--backbone", "tiny", "--resume", "--out", "absent"], "resume"),
+    "no such strategy": (["train", "--data", "shapes", "--strategy", "pipeline"], "mirrored"),
+    "no such format": (["export", "--out", "x", "--format", "caffe"], "saved_model"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_is_one_line_and_exit_code_2(case, monkeypatch, tmp_path, capsys):
+    arguments, named = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["keras-det", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("keras-det: error:") and named in error
+    assert "\n" not in error
+
+
+def test_a_wrong_option_exits_with_2_and_no_traceback():
+    result = subprocess.run(
+        [sys.executable, "-m", "keras_det.cli", "detect", "--wrong"], capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr and "--wrong" in result.stderr
+
+
+def test_help_needs_no_tensorflow():
+    code = "import sys; import keras_det.cli; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

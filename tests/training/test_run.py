@@ -1,0 +1,175 @@
+"""A run's folder, and going on after a kill."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_det import models
+from keras_det.data import load
+from keras_det.models import pretrained
+from keras_det.training import EvaluateDetections, evaluate, train
+from keras_det.training.recipes import Recipe
+from keras_det.training.run import read_csv, write_csv
+
+RECIPE = Recipe("ssd300", "shapes", "test", batch_size=4, steps=4, steps_per_epoch=2, warmup=0, augment=False)
+
+
+def new_model(source):
+    keras.utils.set_random_seed(1)
+    return models.SSD300(backbone="tiny", classes=source.classes)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return load("shapes", images=12, seed=3)
+
+
+@pytest.fixture(scope="module")
+def whole_run(scenes, tmp_path_factory):
+    """A run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("run")
+    model = new_model(scenes)
+    rows = train(model, RECIPE, scenes, folder, val_source=scenes.take(4), verbose=0)
+    return folder, model, rows
+
+
+def test_the_folder_holds_everything(whole_run, scenes):
+    folder, model, rows = whole_run
+    arguments = json.loads((folder / "args.json").read_text())
+    assert arguments["arguments"]["classes"] == list(scenes.classes)
+    assert arguments["recipe"]["steps"] == 4
+    assert read_csv(folder / "results.csv") == rows
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert {"loss", "localization", "confidence", "matched", "skipped_steps", "val_map50", "seconds"} <= set(rows[0])
+    for name in ("curves.png", "samples.png", "detections.png"):
+        with Image.open(folder / name) as image:
+            assert min(image.size) > 100, name
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_the_best_weights_are_a_third_of_the_last(whole_run):
+    folder, _, _ = whole_run
+    best, last = ((folder / f"{name}.weights.h5").stat().st_size for name in ("best", "last"))
+    assert best < 0.4 * last
+
+
+def test_a_resumed_run_ends_with_the_same_weights(whole_run, scenes, tmp_path):
+    _, whole, rows = whole_run
+    half = RECIPE.replace(steps=2)
+    # The schedule is part of the recipe, so the first half is made by stopping the whole recipe after one epoch.
+    model = new_model(scenes)
+    stop = StopAfter(1)
+    with pytest.raises(Killed):
+        train_with(model, RECIPE, scenes, tmp_path, stop)
+    assert half.steps == 2
+    again = models.SSD300(backbone="tiny", classes=scenes.classes)
+    resumed = train(again, RECIPE, scenes, tmp_path, val_source=scenes.take(4), resume=True, verbose=0)
+    assert [row["epoch"] for row in resumed] == [1, 2]
+    assert resumed[1]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-5)
+    for mine, theirs in zip(again.weights, whole.weights):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=mine.path)
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Dies in the middle of the epoch after `epochs` whole ones."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+        self.seen = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.seen >= self.epochs:
+            raise Killed
+
+
+def train_with(model, recipe, source, folder, callback):
+    """`train` with one more callback."""
+    fit = model.fit
+    model.fit = lambda *args, callbacks, **kwargs: fit(*args, callbacks=[*callbacks, callback], **kwargs)
+    return train(model, recipe, source, folder, val_source=source.take(4), verbose=0)
+
+
+def test_ctrl_c_keeps_what_is_done(scenes, tmp_path, monkeypatch, capsys):
+    model = new_model(scenes)
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "fit", interrupted)
+    assert train(model, RECIPE, scenes, tmp_path, verbose=0) == []
+    assert "--resume" in capsys.readouterr().out
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole_run, scenes):
+    folder, model, _ = whole_run
+    with pytest.raises(FileExistsError, match="--resume"):
+        train(model, RECIPE, scenes, folder)
+
+
+def test_nothing_to_resume_is_said(scenes, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"last\.weights\.h5 is missing"):
+        train(new_model(scenes), RECIPE, scenes, tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused(whole_run, scenes):
+    folder, _, _ = whole_run
+    other = models.SSD300(backbone="tiny", classes=["one", "two"])
+    with pytest.raises(ValueError, match=r"last\.weights\.h5 does not hold the weights"):
+        train(other, RECIPE, load_as(scenes, ("one", "two")), folder, resume=True, verbose=0)
+
+
+def load_as(source, classes):
+    """A source with other class names."""
+    from keras_det.data.relabel import relabel
+
+    return relabel(source, dict(zip(source.classes, classes)))
+
+
+def test_a_failed_write_leaves_the_file_before_it(whole_run, monkeypatch):
+    folder, model, _ = whole_run
+    path = folder / "last.weights.h5"
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save_weights", full)
+    with pytest.raises(OSError, match="No space"):
+        pretrained.save_weights(model, path)
+    assert path.read_bytes() == before
+    assert not [other for other in folder.iterdir() if other.name.startswith(".")]
+
+
+def test_evaluation_sees_every_picture_once(whole_run, scenes):
+    _, model, _ = whole_run
+    figures, evaluator = evaluate(model, scenes, batch_size=5)
+    assert len(evaluator.missing) == 0
+    assert {"map50", "map50_voc07", "AP", "AP50", "AR100"} <= set(figures)
+
+
+def test_the_callback_repeats_its_figures_between_evaluations(whole_run, scenes):
+    _, model, _ = whole_run
+    callback = EvaluateDetections(scenes.take(2), every=2)
+    callback.set_model(model)
+    logs = [{}, {}, {}]
+    for epoch, log in enumerate(logs):
+        callback.on_epoch_end(epoch, log)
+    assert logs[0] == {}
+    assert logs[1] == logs[2] and set(logs[1]) == {"val_map50"}
+
+
+def test_csv_round_trip_with_missing_figures(tmp_path):
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_map50": 0.125}]
+    write_csv(tmp_path / "r.csv", rows)
+    assert read_csv(tmp_path / "r.csv") == rows
