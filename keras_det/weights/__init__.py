@@ -5,12 +5,13 @@ need, and, once built, `load`.
 """
 
 from keras_det.weights.download import add, fetch, home
-from keras_det.weights.load import Found, find, load
 from keras_det.weights.registry import Integrity, Preprocessing, Reported, WeightsEntry, entries, get
+from keras_det.weights.resolve import Found, find, load
 from keras_det.weights.safetensors_file import read_safetensors, read_safetensors_metadata, write_safetensors
 from keras_det.weights.tf_checkpoint import read_checkpoint
 from keras_det.weights.torch_file import read_torch
 from keras_det.weights.variables import assign, parameters
+from keras_det.weights.zoo import describe, zoo_table
 
 __all__ = [
     "Found",
@@ -20,6 +21,7 @@ __all__ = [
     "WeightsEntry",
     "add",
     "assign",
+    "describe",
     "entries",
     "fetch",
     "find",
@@ -32,4 +34,5 @@ __all__ = [
     "read_safetensors_metadata",
     "read_torch",
     "write_safetensors",
+    "zoo_table",
 ]

@@ -106,7 +106,7 @@ def _changed(rule, array):
     if array.dtype.kind != "f":
         return None
     try:
-        return np.ascontiguousarray(rule.change(array), "float32")
+        return np.asarray(rule.change(array), "float32", order="C")
     except ValueError:
         return None
 

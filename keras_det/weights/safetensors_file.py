@@ -22,7 +22,7 @@ def write_safetensors(path, arrays, metadata):
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         save_file(arrays, temporary, metadata={KEY: json.dumps(metadata)})
         os.replace(temporary, path)
     finally:
