@@ -68,6 +68,24 @@ def test_boxes_labels_flags_and_areas(write):
     assert source.take(1).category_ids == (1, 13, 90)
 
 
+def test_an_area_that_is_none_is_the_boxs(write):
+    content = instances()
+    for entry, area in zip(content["annotations"], (-1, float("nan"), 5, 0)):
+        entry["area"] = area
+    source = Coco(write(content))
+    np.testing.assert_allclose(source.annotation(2).area, [2400, 5], rtol=1e-6)
+    np.testing.assert_allclose(source.annotation(0).area, [610, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("key, value", [("area", [1]), ("bbox", [1, 2, 3]), ("image_id", [5])])
+def test_values_that_are_wrong_in_every_entry(write, key, value):
+    content = instances()
+    for entry in content["annotations"]:
+        entry[key] = value
+    with pytest.raises(ValueError, match=rf"annotations\[0\]: expected .* under '{key}'"):
+        Coco(write(content))
+
+
 def test_the_only_split_and_images_in_a_folder_of_splits(write):
     root = write(instances(), split="train", folder="images/train")
     source = Coco(root)
@@ -136,7 +154,7 @@ def test_the_pictures_own_size_counts(write, size):
     np.testing.assert_allclose(one.boxes[1], [0.25, 0.25, 0.75, 0.75], atol=1e-7)
     (problem,) = source.problems
     assert (problem.object, problem.action) == (None, "corrected")
-    assert "image 7" in problem.message
+    assert "image 7 gives " + ("a size of 60 x 40" if size.get("height") == 60 else "no size") in problem.message
 
 
 def test_exif_rotates_neither_picture_nor_size(write):
@@ -151,7 +169,7 @@ def test_exif_rotates_neither_picture_nor_size(write):
 
 def test_an_unreadable_picture_is_reported(write):
     content = instances()
-    del content["images"][0]["height"]
+    del content["images"][0]["width"]
     root = write(content)
     for name in ("a.jpg", "deep/c.png"):
         (root / "val2017" / name).write_bytes(b"no picture")
@@ -197,6 +215,7 @@ WRONG = {
         2**65,
     ),
     "annotations[1]: expected a whole number under 'category_id', got 9223": ("annotations", 1, "category_id", 2**63),
+    "annotations[1]: expected a whole number under 'image_id', got 1152": ("annotations", 1, "image_id", 2**60),
     "annotations[3]: expected a number under 'area', got [1]": ("annotations", 3, "area", [1]),
     "annotations[3]: expected a whole number under 'iscrowd', got 'no'": ("annotations", 3, "iscrowd", "no"),
     "images[2]: expected a whole number under 'id', got {'a': 1}": ("images", 2, "id", {"a": 1}),

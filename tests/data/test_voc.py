@@ -19,8 +19,10 @@ def voc_xml(*objects, size=(HEIGHT, WIDTH)):
         text += f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>"
     for name, xmin, ymin, xmax, ymax, *rest in objects:
         text += f"<object><name> {name} </name>" + "".join(f"<difficult>{flag}</difficult>" for flag in rest)
-        text += f"<bndbox><xmax>{xmax}</xmax><xmin>{xmin}</xmin><ymin>{ymin}</ymin><ymax>{ymax}</ymax></bndbox>"
-        text += "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part></object>"
+        text += "<part><name>head</name><bndbox><xmin>1</xmin><ymin>3</ymin></bndbox></part>"
+        text += (
+            f"<bndbox><xmax>{xmax}</xmax><xmin>{xmin}</xmin><ymin>{ymin}</ymin><ymax>{ymax}</ymax></bndbox></object>"
+        )
     return text + "</annotation>"
 
 
@@ -137,7 +139,8 @@ def test_a_list_may_be_hostile(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size", [None, (0, 0), (HEIGHT, 0), ("x", "y"), (WIDTH, HEIGHT), (400, 600), (-1, 5), ("nan", "inf")]
+    "size",
+    [None, (0, 0), (HEIGHT, 0), ("x", "y"), (WIDTH, HEIGHT), (400, 600), (-1, 5), ("nan", WIDTH), ("inf", WIDTH)],
 )
 def test_the_pictures_own_size_counts(devkit, size):
     devkit("a", ("dog", 1, 1, 60, 40), size=size)
