@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,9 @@ def test_downloads_once_with_a_progress_bar(server, folder, capsys):
 @pytest.mark.parametrize("fault", ["truncate", "stall"])
 def test_broken_connection_is_resumed(server, folder, fault):
     server.faults = [fault, fault]
+    start = time.monotonic()
     assert fetch(make_entry(server.url)).read_bytes() == CONTENT
+    assert time.monotonic() - start < 10  # the server would stall for 20 seconds
     assert [request.get("Range") for request in server.requests] == [None, "bytes=1500000-", "bytes=2250000-"]
     assert server.requests[1]["If-Range"] == '"1"'
     assert server.sent == len(CONTENT)
@@ -130,6 +133,14 @@ def test_part_longer_than_the_file(server, folder):
     (folder / "small.pth.part").write_bytes(bytes(4_000_000))
     (folder / "small.pth.part.json").write_text(f'{{"url": "{server.url}", "validator": "\\"1\\""}}')
     assert fetch(make_entry(server.url)).read_bytes() == CONTENT
+
+
+def test_part_of_another_address(server, folder):
+    folder.mkdir(parents=True)
+    (folder / "small.pth.part").write_bytes(bytes(1_000_000))
+    (folder / "small.pth.part.json").write_text('{"url": "http://127.0.0.1/other.pth", "validator": "\\"1\\""}')
+    assert fetch(make_entry(server.url)).read_bytes() == CONTENT
+    assert "Range" not in server.requests[0]
 
 
 def test_damaged_note_of_a_part(server, folder):

@@ -1,8 +1,10 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_det.weights import read_safetensors, read_safetensors_metadata, write_safetensors
+from keras_det.weights import read_safetensors, read_safetensors_metadata, safetensors_file, write_safetensors
 
 METADATA = {"model": "SSD300", "arguments": {"classes": ["cat", "Käse"], "box_scales": [0.1, 1 / 3]}}
 
@@ -30,12 +32,15 @@ def test_round_trip_to_the_bit(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def test_failed_write_keeps_the_old_file(tmp_path):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     write_safetensors(path, arrays(), METADATA)
     before = path.read_bytes()
     with pytest.raises(TypeError):
         write_safetensors(path, arrays(), {"classes": object()})
+    monkeypatch.setattr(safetensors_file.os, "replace", Mock(side_effect=OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_safetensors(path, {}, METADATA)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 

@@ -65,8 +65,8 @@ def snappy_literals(data):
     return varint(len(data)) + b"".join(bytes([(len(part) - 1) << 2]) + part for part in parts)
 
 
-def table(pairs, compress):
-    """A table of one data block."""
+def table(pairs, compress, times=1):
+    """A table of one data block, to which the index points so many times."""
 
     def block(pairs):
         entries = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs)
@@ -74,7 +74,7 @@ def table(pairs, compress):
         return (snappy_literals(content) if compress else content), bytes([compress]) + b"\0\0\0\0"
 
     data, trailer = block(pairs)
-    index, index_trailer = block([(b"~", varint(0) + varint(len(data)))])
+    index, index_trailer = block([(b"~", varint(0) + varint(len(data)))] * times)
     start = len(data) + len(trailer)
     footer = varint(0) + varint(0) + varint(start) + varint(len(index))
     return (
@@ -112,12 +112,25 @@ def test_entry_that_cannot_be_read(tmp_path, header, entry, message):
         read_checkpoint(tmp_path / "x.zip")
 
 
+def test_blocks_that_overlap(tmp_path):
+    """A small index that points a million times to one block would keep the reader busy for hours."""
+    members = {"m.index": table([(b"", HEADER)], 0, times=2), "m.data-00000-of-00001": b""}
+    write_zip(tmp_path / "x.zip", members)
+    with pytest.raises(ValueError, match="blocks of its index overlap"):
+        read_checkpoint(tmp_path / "x.zip")
+
+
 def test_snappy_copies():
     text = b"conv1/weights conv1/biases " * 3 + b"z" * 70
     assert tf_checkpoint._snappy(SNAPPY) == text
 
 
-@pytest.mark.parametrize("block", [b"\x05\x00a", b"\x04\x05\x01", b"\x02\x00a\x05\x09", b"\xff\xff\xff\xff\x7f\x00a"])
+def test_snappy_size_is_bounded():
+    with pytest.raises(ValueError, match="a block of 34359738367 bytes is more than"):
+        tf_checkpoint._snappy(b"\xff\xff\xff\xff\x7f\x00a")
+
+
+@pytest.mark.parametrize("block", [b"\x05\x00a", b"\x04\x05\x01", b"\x02\x00a\x05\x09"])
 def test_damaged_snappy(block):
     with pytest.raises((ValueError, IndexError)):
         tf_checkpoint._snappy(block)
