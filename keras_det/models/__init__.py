@@ -1,6 +1,6 @@
 """The detectors, one file for each paper."""
 
-from keras_det.models import pretrained
+from keras_det import weights as zoo
 from keras_det.models.detections import Detections
 from keras_det.models.detector import Detector
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
@@ -16,7 +16,7 @@ def list():
     >>> "shapes" in list()["ssd300"]
     True
     """
-    return {name: pretrained.registered(model.__name__) for name, model in _MODELS.items()}
+    return {name: [entry.name for entry in zoo.entries(name)] for name in _MODELS}
 
 
 def get(name):

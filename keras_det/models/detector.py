@@ -234,9 +234,9 @@ class Detector(keras.Model):
         """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
 
         Args:
-            filepath: a path that ends in `.weights.h5`.
+            filepath: a path that ends in `.weights.h5` or `.safetensors`.
             overwrite: replace an existing file.
-            optimizer: whether the optimizer's state goes along, as Keras has it; without it the file is a third as large.
+            optimizer: whether the optimizer's state goes along, as Keras has it; it makes the file three times as large.
 
         Raises:
             FileExistsError: the file exists and `overwrite` is false.

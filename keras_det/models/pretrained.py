@@ -9,8 +9,11 @@ from pathlib import Path
 import h5py
 import keras
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "weights" / "embedded"
+from keras_det import weights as zoo
+from keras_det.weights.variables import place
+
 ATTRIBUTE = "keras_det"  # of a .weights.h5 file: the model's name and constructor arguments, as JSON
+FORMATS = (".weights.h5", ".keras", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -18,38 +21,46 @@ class Checkpoint:
     """Weights that were asked for.
 
     Attributes:
-        path: the file, or `None` where no weights were asked for.
-        arguments: constructor arguments of the network that it was saved from.
+        name: what was asked for; empty for random weights.
+        arguments: constructor arguments of the network that the weights fit.
+        found: a registered entry or a publisher's file.
+        path: else the file.
     """
 
-    path: Path | None = None
+    name: str = ""
     arguments: dict = field(default_factory=dict)
+    found: zoo.Found | None = None
+    path: Path | None = None
 
     def load_into(self, model):
         """Copy the weights into a model; all of them, or all but the class predictors where the classes differ."""
-        if self.path is None:
+        if not self.name:
             return
         classes = self.arguments.get("classes")
         if classes is None or tuple(classes) == model.classes:
-            load_weights(model, self.path)
+            self._load(model)
             return
         donor = type(model)(**(model.arguments | {"classes": classes}))
-        load_weights(donor, self.path)
+        self._load(donor)
         left_out = copy_weights(donor, model)
-        print(
-            f"{self.path.name}: the classes differ ({len(classes)} there, {len(model.classes)} here); "
-            f"{', '.join(left_out)} start from random values, everything else is loaded."
+        keras.utils.io_utils.print_msg(
+            f"Weights {self.name}: the classes differ ({len(classes)} there, {len(model.classes)} here), so "
+            f"{', '.join(left_out)} start from random values; everything else is loaded."
         )
 
-
-def registered(model_name):
-    """Names of the weights that come with the package for a model."""
-    prefix, suffix = f"{model_name.lower()}_", ".weights.h5"
-    return sorted(path.name[len(prefix) : -len(suffix)] for path in EMBEDDED.glob(f"{prefix}*{suffix}"))
+    def _load(self, model):
+        if self.found is not None:
+            zoo.load(self.found, model)
+        else:
+            load_weights(model, self.path)
 
 
 def find_checkpoint(model_name, weights):
     """The checkpoint for a model's `weights` argument.
+
+    Args:
+        model_name: name of the class.
+        weights: `None`, a registered name, or a file: one that this package saved, or a publisher's.
 
     Raises:
         FileNotFoundError: no registered name and no file.
@@ -57,24 +68,37 @@ def find_checkpoint(model_name, weights):
     """
     if weights is None:
         return Checkpoint()
-    embedded = EMBEDDED / f"{model_name.lower()}_{weights}.weights.h5"
-    path = embedded if embedded.is_file() else Path(os.fspath(weights))
+    name = os.fspath(weights)
+    found = zoo.find(model_name, name)
+    if found is not None:
+        return Checkpoint(name, found.arguments, found=found)
+    path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"`weights` must be a registered name or a file; there is no {str(weights)!r}.")
-    metadata = read_metadata(path)
-    if metadata and metadata["model"] != model_name:
+        names = ", ".join(entry.name for entry in zoo.entries(model_name)) or "none"
+        raise FileNotFoundError(f"`weights` must be a file or a registered name ({names}); there is no {name!r}.")
+    if not name.endswith(FORMATS):
+        raise ValueError(f"`weights` must end in {', '.join(FORMATS)}, .pth or .zip; got {name!r}.")
+    metadata = read_metadata(path) or {"model": model_name, "arguments": {}}
+    if metadata["model"] != model_name:
         raise ValueError(f"{path} holds weights of {metadata['model']}, not of {model_name}.")
-    return Checkpoint(path, metadata["arguments"] if metadata else {})
+    return Checkpoint(name, metadata["arguments"], path=path)
 
 
 def read_metadata(path):
-    """What a weights file says of its network, `{"model", "arguments"}`, or `None` where it says nothing."""
+    """What a weights file says of its network, `{"model", "arguments", ...}`, or `None` where it says nothing.
+
+    Raises:
+        ValueError: the file is damaged, or is of another format.
+    """
+    path = Path(path)
     try:
+        if path.suffix == ".safetensors":
+            return zoo.read_safetensors_metadata(path)
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 config = json.loads(archive.read("config.json"))
-            arguments = config["config"]
-            return {"model": config["class_name"], "arguments": {k: v for k, v in arguments.items() if k != "name"}}
+            arguments = {k: v for k, v in config["config"].items() if k != "name"}
+            return {"model": config["class_name"], "arguments": arguments}
         with h5py.File(path) as file:
             text = file.attrs.get(ATTRIBUTE)
         return json.loads(text) if text else None
@@ -83,17 +107,30 @@ def read_metadata(path):
 
 
 def save_weights(model, path, optimizer=True, training=None):
-    """Write `.weights.h5` with the model's name and arguments inside, first to a temporary file.
+    """Write weights with the model's name and arguments inside; the file appears whole or not at all.
 
     Args:
         model: the detector.
-        path: where to.
-        optimizer: whether the optimizer's state goes along, as a resumed training needs.
+        path: where to; ends in `.weights.h5` or `.safetensors`.
+        optimizer: whether the optimizer's state goes along, as a resumed training needs; not in `.safetensors`.
         training: JSON values to remember with it, such as the epoch.
+
+    Raises:
+        ValueError: another ending.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     metadata = {"model": type(model).__name__, "arguments": model.arguments, "training": training}
+    if path.suffix == ".safetensors":
+        zoo.write_safetensors(path, zoo.parameters(model), metadata)
+    elif path.name.endswith(".weights.h5"):
+        _save_h5(model, path, optimizer, metadata)
+    else:
+        raise ValueError(f"weights are saved to .weights.h5 or .safetensors, not to {path.name!r}.")
+
+
+def _save_h5(model, path, optimizer, metadata):
+    """Keras's format with the metadata as an attribute, first in a temporary file."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     state = model.optimizer
     try:
         if not optimizer:
@@ -109,10 +146,10 @@ def save_weights(model, path, optimizer=True, training=None):
 
 def copy_weights(donor, model):
     """Copy every weight whose place and shape agree; the names of the layers left out."""
-    values = {_place(variable): variable for variable in donor.weights}
+    values = {place(variable): variable for variable in donor.weights}
     left_out = []
     for variable in model.weights:
-        value = values.get(_place(variable))
+        value = values.get(place(variable))
         if value is not None and value.shape == variable.shape:
             variable.assign(value)
         else:
@@ -120,19 +157,18 @@ def copy_weights(donor, model):
     return list(dict.fromkeys(left_out))
 
 
-def _place(variable):
-    """Layer and name of a variable, the same in two models of one form."""
-    return "/".join(variable.path.split("/")[-2:])
-
-
 def load_weights(model, path):
-    """Load every weight of a model from a file, or raise a ValueError that names the file."""
+    """Load every weight of a model from a file that this package or Keras saved.
+
+    Raises:
+        ValueError: the file is damaged, or its weights do not fit; it is named.
+    """
+    path = Path(path)
     try:
-        if path.suffix == ".keras":
-            values = keras.saving.load_model(path)
-            left_out = copy_weights(values, model)
-            if left_out:
-                raise ValueError(f"{', '.join(left_out)} do not fit")
+        if path.suffix == ".safetensors":
+            zoo.assign(model, zoo.read_safetensors(path)[0], str(path))
+        elif path.suffix == ".keras":
+            zoo.assign(model, zoo.parameters(keras.saving.load_model(path, compile=False)), str(path))
         else:
             model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:

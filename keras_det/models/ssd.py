@@ -17,29 +17,8 @@ from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
 from keras_det.models.detector import Detector
 from keras_det.models.pretrained import find_checkpoint
+from keras_det.weights.registry import VOC_CLASSES
 
-VOC_CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
 CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
 
 

@@ -58,7 +58,6 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         augment=recipe.augment,
         repeat=True,
         first_step=first_epoch * steps,
-        drop_remainder=True,
     )
     write_json(folder / "args.json", describe(model, recipe, source, seed))
     visualize.grid(_samples(batches, model.classes), columns=4).save(folder / "samples.png")
@@ -106,7 +105,7 @@ class RunFolder(keras.callbacks.Callback):
         best = self._is_best(row)
         self.rows.append(row)
         write_csv(self.folder / "results.csv", self.rows)
-        visualize.plot_curves(self.folder / "results.csv", self.folder / "curves.png")
+        visualize.plot_curves(self.rows, self.folder / "curves.png")
         if best:
             pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
         pretrained.save_weights(self.model, self.folder / "last.weights.h5", training={"epoch": epoch + 1})

@@ -1,0 +1,210 @@
+"""Pictures of what a detector sees, finds and learns. Functions return PIL images, or write a file."""
+
+import colorsys
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 4  # pixels between the pictures of a grid
+TRUTH = (255, 255, 255)
+
+
+def colour(label):
+    """The colour of a class, RGB: hues a golden section apart, so that neighbours differ.
+
+    >>> colour(0) == colour(0), colour(0) == colour(1)
+    (True, False)
+    """
+    red, green, blue = colorsys.hsv_to_rgb(0.02 + label * 0.618034 % 1.0, 0.85, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None):
+    """Draw boxes with tags on a picture.
+
+    Args:
+        image: `[H, W, 3]` uint8 RGB, or a PIL image.
+        boxes: `[n, 4]` rel_yxyx.
+        labels: `[n]` int; chooses the colours and, with `names`, the tags.
+        scores: `[n]` in 0 .. 1, written into the tags.
+        names: class names.
+        truth: `[m, 4]` rel_yxyx true boxes, drawn dashed and white.
+
+    Returns:
+        A PIL image of the same size.
+
+    Raises:
+        ValueError: boxes, labels and scores of different lengths.
+    """
+    picture = _picture(image)
+    boxes = np.asarray(boxes, "float32").reshape(-1, 4)
+    for name, values in (("labels", labels), ("scores", scores)):
+        if values is not None and len(values) != len(boxes):
+            raise ValueError(f"`{name}` must have one entry for each of the {len(boxes)} boxes; got {len(values)}.")
+    canvas, line = ImageDraw.Draw(picture), max(1, round(min(picture.size) / 200))
+    for box in () if truth is None else np.asarray(truth, "float32").reshape(-1, 4):
+        _dashed(canvas, _pixels(box, picture.size), line)
+    font = ImageFont.load_default(size=max(10, round(min(picture.size) / 26)))
+    for i in reversed(range(len(boxes))):  # the best score on top
+        label = 0 if labels is None else int(labels[i])
+        canvas.rectangle(_pixels(boxes[i], picture.size), outline=colour(label), width=line)
+        words = [names[label]] if names is not None and labels is not None else []
+        words += [f"{scores[i]:.2f}"] if scores is not None else []
+        if words:
+            _tag(canvas, " ".join(words), _pixels(boxes[i], picture.size), colour(label), font, picture.size)
+    return picture
+
+
+def draw_default_boxes(image, default_boxes, matched=None, limit=200):
+    """Draw default boxes thinly on a picture, those that are matched in colour.
+
+    Args:
+        image: `[H, W, 3]` uint8 RGB, or a PIL image.
+        default_boxes: `[A, 4]` rel_yxyx.
+        matched: `[A]` int, the object matched to each box or -1; `None` draws all alike.
+        limit: boxes drawn at most; evenly chosen among all, matched ones first.
+    """
+    picture = _picture(image)
+    canvas = ImageDraw.Draw(picture)
+    matched = np.full(len(default_boxes), -1) if matched is None else np.asarray(matched)
+    others = np.flatnonzero(matched < 0)
+    room = max(limit - int((matched >= 0).sum()), 0)
+    for i in others[:: max(1, -(-len(others) // max(room, 1)))][:room]:
+        canvas.rectangle(_pixels(default_boxes[i], picture.size), outline=(150, 150, 150))
+    for i in np.flatnonzero(matched >= 0)[:limit]:
+        canvas.rectangle(_pixels(default_boxes[i], picture.size), outline=colour(int(matched[i])), width=2)
+    return picture
+
+
+def grid(images, columns=4, titles=None):
+    """Pictures side by side, each in a cell of the largest one's size.
+
+    Args:
+        images: PIL images or uint8 arrays, at least one.
+        columns: pictures in a row.
+        titles: text over each picture.
+
+    Returns:
+        A PIL image.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    images = [_picture(image) for image in images]
+    if not images:
+        raise ValueError("`images` must hold at least one picture.")
+    columns = min(columns, len(images))
+    head = 18 if titles else 0
+    width, height = (max(image.size[k] for image in images) for k in (0, 1))
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + head + GAP) + GAP), (255, 255, 255))
+    canvas = ImageDraw.Draw(sheet)
+    for i, image in enumerate(images):
+        x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + head + GAP)
+        if titles:
+            canvas.text((x, y), titles[i], fill=(0, 0, 0), font=ImageFont.load_default(size=13))
+        sheet.paste(image, (x, y + head))
+    return sheet
+
+
+def plot_curves(rows, path):
+    """Write a picture of a run's losses and of its mAP against the epoch.
+
+    Args:
+        rows: dicts with `epoch`, `loss`, the loss's terms and perhaps `val_map50`, as a run's `results.csv` holds them.
+        path: PNG file to write.
+    """
+    losses = [n for n in ("loss", "localization", "confidence") if any(n in row for row in rows)]
+    scores = [n for n in dict.fromkeys(n for row in rows for n in row) if n.startswith("val_")]
+    figure, axes = _figure(2 if scores else 1)
+    for axis, names in zip(axes, (losses, scores)):
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            axis.plot(*zip(*points), marker=".", label=name.removeprefix("val_"))
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    axes[0].set_title("training loss")
+    axes[0].set_ylim(bottom=0)
+    if scores:
+        axes[1].set_title("validation")
+        axes[1].set_ylim(0, 1)
+    _save(figure, path)
+
+
+def plot_precision_recall(curves, path):
+    """Write a picture of precision against recall.
+
+    Args:
+        curves: dict from a name to `(recall, precision)`, arrays of one length.
+        path: PNG file to write.
+    """
+    figure, (axis,) = _figure(1)
+    for name, (recall, precision) in curves.items():
+        axis.plot(recall, precision, label=name)
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    _save(figure, path)
+
+
+def _figure(columns):
+    """A matplotlib figure of its own, without pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _save(figure, path):
+    """Write the figure as PNG to a temporary file and move it in place."""
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        figure.savefig(temporary, format="png", dpi=110)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _picture(image):
+    """A PIL image in RGB that may be drawn on."""
+    if isinstance(image, Image.Image):
+        return image.convert("RGB").copy()
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"a picture must be [H, W, 3] uint8 or a PIL image; got {image.dtype} {image.shape}.")
+    return Image.fromarray(image)
+
+
+def _pixels(box, size):
+    """`(x0, y0, x1, y1)` of a rel_yxyx box, inside the picture and in order, so that Pillow can draw it."""
+    ymin, xmin, ymax, xmax = (float(v) for v in np.clip(box, 0, 1))
+    width, height = size
+    x0, y0 = min(round(xmin * width), width - 1), min(round(ymin * height), height - 1)
+    return x0, y0, max(x0, round(xmax * width) - 1), max(y0, round(ymax * height) - 1)
+
+
+def _dashed(canvas, box, line):
+    """A dashed rectangle."""
+    x0, y0, x1, y1 = box
+    dash = 4 * line
+    for start in range(x0, x1, 2 * dash):
+        for y in (y0, y1):
+            canvas.line([(start, y), (min(start + dash, x1), y)], fill=TRUTH, width=line)
+    for start in range(y0, y1, 2 * dash):
+        for x in (x0, x1):
+            canvas.line([(x, start), (x, min(start + dash, y1))], fill=TRUTH, width=line)
+
+
+def _tag(canvas, text, box, fill, font, size):
+    """A label at the box's upper left corner, above it where there is room, always inside the picture."""
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    width, height = right - left + 4, bottom - top + 4
+    x = max(0, min(box[0], size[0] - width))
+    y = box[1] - height if box[1] >= height else box[1]
+    canvas.rectangle([x, y, x + width, y + height], fill=fill)
+    dark = sum(fill) > 380
+    canvas.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if dark else (255, 255, 255), font=font)
