@@ -211,7 +211,8 @@ def _receive(entry, part, note):
             except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, HTTPException) as error:
                 failures = 1 if _size(part) > before else failures + 1
                 if failures == ATTEMPTS or _is_final(error):
-                    raise ConnectionError(f"Cannot download {entry.url} ({error}). {_by_hand(entry)}") from error
+                    reason = error.reason if type(error) is urllib.error.URLError else error
+                    raise ConnectionError(f"Cannot download {entry.url} ({reason}). {_by_hand(entry)}") from error
                 time.sleep(RETRY_SECONDS)
 
 
@@ -226,8 +227,9 @@ def _is_final(error):
 
 def _by_hand(entry):
     """What to do without a network."""
-    name, where = entry.filename, entry.url or entry.page
-    return f"Get the file {name} from {where} in another way, then run: keras-det weights add {name}"
+    name = entry.filename
+    where = f"from {entry.url} in another way" if entry.url else f"that {entry.page} links"
+    return f"Get the file {name} {where}, then run: keras-det weights add {name}"
 
 
 def _size(path):
