@@ -45,7 +45,7 @@ def main():
     except KeyboardInterrupt:
         error_console.print("[bold]keras-det:[/bold] stopped.")
         sys.exit(130)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:  # what bad input raises; anything else is a defect
         if os.environ.get("KERAS_DET_DEBUG"):
             raise
         error_console.print("[bold red]keras-det: error:[/bold red]", " ".join(str(error).split()), highlight=False)
@@ -55,15 +55,30 @@ def main():
 @app.command()
 def models(as_json: Json = False):
     """List the models and their weights."""
-    from keras_det import models as zoo
+    from keras_det import weights
 
     if as_json:
-        _print_json(zoo.list())
+        _print_json([weights.describe(entry) for entry in weights.entries()])
         return
-    table = Table("model", "weights")
-    for name, weights in zoo.list().items():
-        table.add_row(name, ", ".join(weights) or "-")
+    table = Table("--model", "--weights", "classes", "trained on", "reported", "parameters", "GFLOPs", "licence")
+    for entry in weights.entries():
+        reported = f"{entry.reported.value:.3f} {entry.reported.metric}"
+        numbers = f"{entry.parameters:,}", f"{entry.gflops:.3g}"
+        classes = str(len(entry.classes))
+        table.add_row(entry.model.lower(), entry.name, classes, entry.trained_on, reported, *numbers, entry.licence)
     Console().print(table)
+
+
+weights_app = typer.Typer(help="Weight files.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command()
+def add(file: Annotated[Path, typer.Argument(help="A weight file that was downloaded by hand.")]):
+    """Take a downloaded weight file into the package's folder, recognised by its content."""
+    from keras_det import weights
+
+    Console(soft_wrap=True).print(f"added: {weights.add(file)}")
 
 
 @app.command()
@@ -105,6 +120,7 @@ def evaluate(
     from keras_det.training import evaluate as run_evaluation
 
     source = _source(data, split, seed, images)
+    _print_problems(source)
     network = _network(model, weights)
     figures, _ = run_evaluation(network, source, batch_size, progress=not as_json)
     if as_json:
@@ -160,6 +176,8 @@ def train(
     )
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
     val_source = _val_source(plan, val_data, same_data)
+    for each in (source, val_source) if val_source else (source,):
+        _print_problems(each)
     keras.utils.set_random_seed(seed)
     with strategies.scope(strategy):
         arguments = plan.arguments if weights is None else {}
@@ -259,6 +277,15 @@ def _print_figures(figures, source, classes):
     for name in classes:
         per_class.add_row(name, f"{figures[f'ap50/{name}']:.4f}")
     Console().print(table, per_class)
+
+
+def _print_problems(source, shown=10):
+    """Name the faults of the annotations on stderr."""
+    problems = source.problems
+    for problem in problems[:shown]:
+        error_console.print(f"[yellow]{source.name}:[/yellow]", str(problem), highlight=False)
+    if len(problems) > shown:
+        error_console.print(f"[yellow]{source.name}:[/yellow] and {len(problems) - shown} further faults")
 
 
 def _print_recipes(recipes):
