@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint prove bench clean
+BCCD ?= ../shared/data/bccd
+
+.PHONY: demo test lint prove prove-ssd bench clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -23,6 +25,16 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The long trainings, each writing benchmarks/results/*.json and the weights that the package embeds.
+prove: prove-ssd
+
+prove-ssd: $(STAMP)
+	$(BIN)/python benchmarks/prove_ssd_shapes.py
+	$(BIN)/python benchmarks/prove_ssd_bccd.py $(BCCD)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/metrics.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -22,7 +22,8 @@ served = model.signatures["serving_default"](tf.constant(given["images"]))
 encoded = [tf.io.encode_png(image).numpy() for image in given["images"]] + [tf.io.encode_jpeg(given["other"]).numpy()]
 from_bytes = model.signatures["serving_bytes"](tf.constant(encoded))
 raw = model.signatures["raw"](tf.constant(given["images"][:, :300, :300].astype("float32")))
-np.savez(sys.argv[3], **served, **{"bytes_" + k: v for k, v in from_bytes.items()}, **{"raw_" + k: v for k, v in raw.items()})
+parts = {"": served, "bytes_": from_bytes, "raw_": raw}
+np.savez(sys.argv[3], **{prefix + key: value for prefix, part in parts.items() for key, value in part.items()})
 """
 
 
