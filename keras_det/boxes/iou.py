@@ -2,6 +2,8 @@
 
 from keras import ops
 
+SMALLEST_UNION = 1e-12  # keeps 0 / 0 at 0; far below the area of any box that has one
+
 
 def area(boxes):
     """Area of `[..., 4]` corner boxes: `[...]`, in the boxes' own units; inverted boxes have area 0.
@@ -36,4 +38,4 @@ def iou(boxes1, boxes2):
     width = ops.minimum(first[3], second[3]) - ops.maximum(first[1], second[1])
     intersection = ops.maximum(height, 0) * ops.maximum(width, 0)
     union = ops.expand_dims(area(boxes1), -1) + ops.expand_dims(area(boxes2), -2) - intersection
-    return ops.where(union > 0, intersection / ops.where(union > 0, union, 1), 0.0)
+    return intersection / ops.maximum(union, SMALLEST_UNION)

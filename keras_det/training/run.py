@@ -2,13 +2,17 @@
 
 import csv
 import dataclasses
+import io
 import json
 import os
+import re
+import sys
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_det import visualize
 from keras_det.models import pretrained
@@ -50,6 +54,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         pretrained.load_weights(model, folder / "last.weights.h5")
     steps = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
     epochs = -(-recipe.steps // steps)
+    skipped = []
     batches = model.batches(
         source,
         recipe.batch_size,
@@ -58,6 +63,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         augment=recipe.augment,
         repeat=True,
         first_step=first_epoch * steps,
+        skipped=skipped,
     )
     write_json(folder / "args.json", describe(model, recipe, source, seed))
     visualize.grid(_samples(batches, model.classes), columns=4).save(folder / "samples.png")
@@ -74,7 +80,13 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
             verbose=verbose,
         )
     except KeyboardInterrupt:
-        print(f"stopped; go on with --resume. Everything up to the last whole epoch is in {folder}.")
+        _say(f"stopped; go on with --resume. Everything up to the last whole epoch is in {folder}.")
+    except tf.errors.OpError as error:
+        raise_unreadable(error)
+        raise
+    if skipped:
+        names = ", ".join(problem.file for problem in skipped[:5])
+        _say(f"{len(skipped)} unreadable pictures were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
     if val_source is not None:
         draw_detections(model, val_source, folder / "detections.png")
     return rows
@@ -130,10 +142,20 @@ def describe(model, recipe, source, seed):
     }
 
 
+def raise_unreadable(error):
+    """Raise what the input pipeline said of unreadable pictures, if TensorFlow's error holds it, as a ValueError."""
+    said = re.search(r"ValueError: (\d+ of the first .* cannot be read.*)", str(error))
+    if said:
+        raise ValueError(said.group(1)) from None
+
+
+def _say(text):
+    """A line on stderr, since stdout may be JSON."""
+    print(text, file=sys.stderr)
+
+
 def versions():
     """Versions of the packages that decide the figures."""
-    import tensorflow as tf
-
     import keras_det
 
     packages = {"keras_det": keras_det, "keras": keras, "tensorflow": tf, "numpy": np}
@@ -159,8 +181,6 @@ def write_json(path, value):
 
 def write_csv(path, rows):
     """Write rows of equal meaning, dicts, as CSV; a figure that an epoch lacks is left empty."""
-    import io
-
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

@@ -108,7 +108,7 @@ def test_ctrl_c_keeps_what_is_done(scenes, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(model, "fit", interrupted)
     assert train(model, RECIPE, scenes, tmp_path, verbose=0) == []
-    assert "--resume" in capsys.readouterr().out
+    assert "--resume" in capsys.readouterr().err
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole_run, scenes):
@@ -167,6 +167,28 @@ def test_the_callback_repeats_its_figures_between_evaluations(whole_run, scenes)
         callback.on_epoch_end(epoch, log)
     assert logs[0] == {}
     assert logs[1] == logs[2] and set(logs[1]) == {"val_map50"}
+
+
+def test_too_many_unreadable_pictures_end_the_run_by_name(tmp_path):
+    for i in range(6):
+        folder_picture(tmp_path / "data", i)
+    (tmp_path / "data" / "3.png").write_bytes(b"no picture")
+    source = load(f"folder:{tmp_path / 'data'}")
+    model = models.SSD300(backbone="tiny", classes=source.classes)
+    recipe = RECIPE.replace(batch_size=2, steps=50, steps_per_epoch=50)
+    with pytest.raises(ValueError, match=r"cannot be read.*3\.png"):
+        train(model, recipe, source, tmp_path / "run", verbose=0)
+
+
+def folder_picture(folder, i):
+    """A picture with its VOC XML."""
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.full((40, 60, 3), 40 * i, "uint8")).save(folder / f"{i}.png")
+    box = "<xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax>"
+    size = "<size><width>60</width><height>40</height><depth>3</depth></size>"
+    entry = f"<object><name>thing</name><bndbox>{box}</bndbox></object>"
+    text = f"<annotation><filename>{i}.png</filename>{size}{entry}</annotation>"
+    (folder / f"{i}.xml").write_text(text)
 
 
 def test_csv_round_trip_with_missing_figures(tmp_path):
