@@ -1,7 +1,7 @@
 """SSD's augmentation (sections 2.2 and 3.6) as graph operations, each sample a function of one seed.
 
-Geometry comes first and from the boxes alone: expansion and patch together are one window, which may leave the picture. Only
-its pixels are decoded and sampled. Colours are distorted at the size of the network's input, which gives the same
+Geometry comes first and from the boxes alone: expansion and patch together are one window, which may leave the picture.
+Only its pixels are decoded and sampled. Colours are distorted at the size of the network's input, which gives the same
 distribution as before the crop, the distortions being the same for all pixels, and costs less.
 """
 
@@ -105,7 +105,7 @@ def choose_patch(boxes, seed):
 
 
 def overlaps(patches, boxes):
-    """`[p, n]` jaccard overlap; in TensorFlow's own operations, since the input pipeline is TensorFlow's on any backend."""
+    """`[p, n]` jaccard overlap, in TensorFlow's own operations: the input pipeline is TensorFlow's on any backend."""
     low = tf.maximum(patches[:, None, :2], boxes[None, :, :2])
     high = tf.minimum(patches[:, None, 2:], boxes[None, :, 2:])
     intersection = tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
@@ -138,7 +138,7 @@ def flip_boxes(boxes):
 def distort_colours(image, draw):
     """Photometric distortion as in the authors' code: each with probability 1/2.
 
-    Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 18 degrees; contrast comes first or last.
+    Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 18 degrees; contrast comes early or last.
 
     Args:
         image: `[H, W, 3]` float32 in 0 .. 255.

@@ -94,8 +94,8 @@ def batches(
 ):
     """Batches of a source.
 
-    In training, order and samples are a pure function of `seed` and of how often the data has been gone through, so that
-    a resumed run (`repeat=True, first_step=...`) sees what an uninterrupted one would have seen.
+    In training, order and samples are a pure function of `seed` and of how often the data has been gone through, so
+    that a resumed run (`repeat=True, first_step=...`) sees what an uninterrupted one would have seen.
 
     Args:
         source: a `Source`.

@@ -115,8 +115,8 @@ SSD300 on the tiny backbone with the embedded weights `shapes`. Took {seconds:.0
 
 ## Fine-tuning
 
-The same network on other classes ({", ".join(dict.fromkeys(NEW_CLASSES.values()))}): everything but the class predictors
-starts from the embedded weights. After {FINE_TUNING_STEPS} steps: {_summary(tuned)}.
+The same network on other classes ({", ".join(dict.fromkeys(NEW_CLASSES.values()))}): everything but the class
+predictors starts from the embedded weights. After {FINE_TUNING_STEPS} steps: {_summary(tuned)}.
 
 | epoch | loss | mAP@0.5 |
 | --- | --- | --- |

@@ -18,8 +18,8 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
         progress: show a progress bar on the terminal.
 
     Returns:
-        `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator, which
-        holds every detection.
+        `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
+        which holds every detection.
     """
     evaluator = Evaluator(source)
     batches = model.batches(source, batch_size, training=False)

@@ -80,7 +80,7 @@ class Recipe:
         raise ValueError(f"`schedule` must be 'cosine' or 'step'; got {self.schedule!r}.")
 
 
-# Caffe adds weight decay to the gradient, where momentum 0.9 multiplies it by 10; Keras subtracts it apart from momentum.
+# Caffe adds weight decay to the gradient, where momentum 0.9 multiplies it by 10; Keras subtracts it directly.
 _SGD = {"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3}
 
 RECIPES = {
@@ -122,7 +122,8 @@ RECIPES = {
         data="voc:VOCdevkit",
         split="2007_trainval+2012_trainval",
         val_split="2007_test",
-        about="SSD300* of the paper's Table 6 (77.2 mAP on VOC2007 test): 120k steps, twice section 3.1's for expansion.",
+        about="SSD300* of the paper's Table 6 (77.2 mAP on VOC2007 test): 120k steps, since expansion "
+        "doubles section 3.1's.",
         optimizer=_SGD,
         schedule="step",
         drops=(80_000, 100_000),
