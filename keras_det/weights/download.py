@@ -246,6 +246,7 @@ def _receive_once(url, part, note, report):
         opener = urllib.request.build_opener(_SameSecurity)
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=STALL_SECONDS)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != 416:
             raise
         part.unlink(missing_ok=True)  # what is here is no beginning of the server's file
