@@ -1,0 +1,96 @@
+"""SSD's objective: each term's gradient, and hard negative mining against numpy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_det.losses import confidence_losses, hard_negatives, multibox_loss, smooth_l1
+
+
+def plain_negatives(losses, positive, ratio, usable):
+    chosen = np.zeros_like(positive)
+    for b in range(len(losses)):
+        candidates = np.flatnonzero(~positive[b] & usable)
+        candidates = candidates[np.argsort(-losses[b, candidates], kind="stable")]
+        chosen[b, candidates[: ratio * positive[b].sum()]] = True
+    return chosen
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 4), st.booleans())
+def test_hard_negatives_are_the_highest_and_never_too_many(seed, boxes, ratio, ties):
+    rng = np.random.default_rng(seed)
+    losses = rng.random((3, boxes)).astype("float32")
+    losses = np.round(losses * 3) / 3 if ties else losses
+    positive = rng.random((3, boxes)) < 0.2
+    usable = rng.random(boxes) < 0.8
+    found = np.asarray(hard_negatives(losses, positive, ratio, usable))
+    np.testing.assert_array_equal(found, plain_negatives(losses, positive, ratio, usable))
+
+
+def test_smooth_l1():
+    x = np.array([-3, -1, -0.5, 0, 0.25, 1, 2], "float32")
+    np.testing.assert_allclose(smooth_l1(x), np.where(abs(x) < 1, x**2 / 2, abs(x) - 0.5), atol=1e-7)
+
+
+def test_confidence_loss_is_the_softmax_loss():
+    logits = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    classes = np.array([[0, 1, 2, 3, 0], [3, 3, 0, 0, 1]], "int32")
+    share = np.exp(logits.astype("f8")) / np.exp(logits.astype("f8")).sum(-1, keepdims=True)
+    expected = -np.log(np.take_along_axis(share, classes[..., None], -1)[..., 0])
+    np.testing.assert_allclose(confidence_losses(classes, logits), expected, rtol=1e-5)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(3)
+    targets = {
+        "offsets": rng.normal(size=(2, 30, 4)).astype("float32"),
+        "classes": (rng.integers(1, 4, (2, 30)) * (rng.random((2, 30)) < 0.2)).astype("int32"),
+    }
+    outputs = {
+        "offsets": rng.normal(size=(2, 30, 4)).astype("float32"),
+        "logits": rng.normal(size=(2, 30, 4)).astype("float32"),
+    }
+    return targets, outputs
+
+
+@pytest.mark.parametrize(("term", "output"), [("localization", "offsets"), ("confidence", "logits")])
+def test_gradients_are_those_of_finite_differences(batch, term, output):
+    targets, outputs = batch
+    targets = targets | {"offsets": targets["offsets"].astype("float64")}
+    outputs = {name: tf.constant(value, "float64") for name, value in outputs.items()}
+
+    def loss(value):
+        return tf.reduce_sum(multibox_loss(targets, outputs | {output: value})[term])
+
+    with tf.GradientTape() as tape:
+        tape.watch(outputs[output])
+        total = loss(outputs[output])
+    gradient = tape.gradient(total, outputs[output]).numpy()
+    for index in np.random.default_rng(0).integers(0, [2, 30, 4], (25, 3)):
+        step = np.zeros(outputs[output].shape)
+        step[tuple(index)] = 1e-3  # the terms are computed in float32, which sets the tolerance
+        difference = float(loss(outputs[output] + step) - loss(outputs[output] - step)) / 2e-3
+        assert gradient[tuple(index)] == pytest.approx(difference, abs=5e-3)
+
+
+def test_no_object_is_no_loss(batch):
+    targets, outputs = batch
+    terms = multibox_loss(targets | {"classes": np.zeros((2, 30), "int32")}, outputs)
+    assert {name: np.asarray(value).tolist() for name, value in terms.items()} == {
+        "localization": [0, 0],
+        "confidence": [0, 0],
+        "matched": [0, 0],
+    }
+
+
+def test_unusable_boxes_take_no_part(batch):
+    targets, outputs = batch
+    usable = np.arange(30) < 15
+    targets = targets | {"classes": targets["classes"] * usable}
+    changed = {name: np.where(usable[None, :, None], value, 50 * value) for name, value in outputs.items()}
+    for one, other in zip(*(multibox_loss(targets, o, usable=usable).values() for o in (outputs, changed))):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
