@@ -27,6 +27,7 @@ class Detector(keras.Model):
         ValueError: no classes, or the same name twice.
     """
 
+    class_predictors: tuple[str, ...] = ()  # names of the layers whose meaning depends on the classes
     loss_terms: tuple[str, ...] = ()  # keys of `compute_losses`
     counters: tuple[str, ...] = ()  # keys of `count_targets`
 
@@ -141,6 +142,18 @@ class Detector(keras.Model):
         """
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
+    def get_compile_config(self):
+        """What `compile` was given, for a saved model."""
+        if not self.compiled:
+            return None
+        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "jit_compile": self.jit_compile}
+
+    def compile_from_config(self, config):
+        """Compile as the saved model was; the optimizer's state is loaded with the weights."""
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(optimizer=optimizer, jit_compile=config["jit_compile"])
+        optimizer.build(self.trainable_variables)
+
     # Data
 
     def augmentation(self):
@@ -162,11 +175,12 @@ class Detector(keras.Model):
             `tf.data.Dataset` of `(images [B, H, W, 3] float32, labels dict)`.
 
         Raises:
-            ValueError: the source's classes are not the model's.
+            ValueError: the source's classes are not the model's; without `training` it may have fewer, in any order.
         """
         from keras_det.data import batches
 
-        if tuple(source.classes) != self.classes:
+        known = set(source.classes) <= set(self.classes)
+        if tuple(source.classes) != self.classes and (training or not known):
             raise ValueError(
                 f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
                 "build the model with `classes=source.classes`."
@@ -236,7 +250,7 @@ class Detector(keras.Model):
         Args:
             filepath: a path that ends in `.weights.h5` or `.safetensors`.
             overwrite: replace an existing file.
-            optimizer: whether the optimizer's state goes along, as Keras has it; it makes the file three times as large.
+            optimizer: whether the optimizer's state goes along, as Keras has it; it makes a file three times as large.
 
         Raises:
             FileExistsError: the file exists and `overwrite` is false.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,10 +43,11 @@ class Checkpoint:
             return
         donor = type(model)(**(model.arguments | {"classes": classes}))
         self._load(donor)
-        left_out = copy_weights(donor, model)
-        keras.utils.io_utils.print_msg(
+        left_out = copy_all_but_class_predictors(donor, model)
+        print(
             f"Weights {self.name}: the classes differ ({len(classes)} there, {len(model.classes)} here), so "
-            f"{', '.join(left_out)} start from random values; everything else is loaded."
+            f"{', '.join(left_out)} start from random values; everything else is loaded.",
+            file=sys.stderr,
         )
 
     def _load(self, model):
@@ -131,30 +133,28 @@ def save_weights(model, path, optimizer=True, training=None):
 def _save_h5(model, path, optimizer, metadata):
     """Keras's format with the metadata as an attribute, first in a temporary file."""
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    state = model.optimizer
+    state = getattr(model, "optimizer", None)
+    leave_out = state is not None and not optimizer
     try:
-        if not optimizer:
+        if leave_out:
             model.optimizer = None
         keras.Model.save_weights(model, temporary)
         with h5py.File(temporary, "a") as file:
             file.attrs[ATTRIBUTE] = json.dumps(metadata)
         os.replace(temporary, path)
     finally:
-        model.optimizer = state
+        if leave_out:
+            model.optimizer = state
         temporary.unlink(missing_ok=True)
 
 
-def copy_weights(donor, model):
-    """Copy every weight whose place and shape agree; the names of the layers left out."""
+def copy_all_but_class_predictors(donor, model):
+    """Copy the weights of a model of the same form for other classes; the names of the layers left out."""
     values = {place(variable): variable for variable in donor.weights}
-    left_out = []
     for variable in model.weights:
-        value = values.get(place(variable))
-        if value is not None and value.shape == variable.shape:
-            variable.assign(value)
-        else:
-            left_out.append(variable.path.split("/")[-2])
-    return list(dict.fromkeys(left_out))
+        if variable.path.split("/")[-2] not in model.class_predictors:
+            variable.assign(values[place(variable)])
+    return model.class_predictors
 
 
 def load_weights(model, path):

@@ -241,6 +241,11 @@ class SSD(Detector):
             for s, r, k, name in zip(scales, ratios, index, self.sources)
         ]
 
+    @property
+    def class_predictors(self):
+        """Names of the layers whose meaning depends on the classes."""
+        return tuple(f"{source}_conf" for source in self.sources)
+
     def build(self, input_shape):
         """Build the predictors; the rest is built by the constructor."""
         self.head.build([self.features.output[name].shape for name in self.sources])

@@ -12,7 +12,7 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
 
     Args:
         model: a `Detector`.
-        source: a `keras_det.data.Source` with the model's classes.
+        source: a `keras_det.data.Source` with the model's classes, or some of them: detections of others do not count.
         batch_size: pictures sent through the network together.
         metrics: as `Evaluator.result` takes them.
         progress: show a progress bar on the terminal.
@@ -23,8 +23,10 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
     """
     evaluator = Evaluator(source)
     batches = model.batches(source, batch_size, training=False)
+    label_of = np.array([source.classes.index(c) if c in source.classes else -1 for c in model.classes] + [-1], "int32")
     for images, labels in track(batches, "evaluate", total=-(-len(source) // batch_size), disable=not progress):
-        evaluator.update(np.asarray(labels["index"]), model.detections(images))
+        found = model.detections(images)
+        evaluator.update(np.asarray(labels["index"]), found | {"labels": label_of[found["labels"]]})
     return evaluator.result(metrics), evaluator
 
 

@@ -1,0 +1,307 @@
+"""One recipe for every model: build, train a step, save, load, detect; and what the base class promises."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_det import models
+from keras_det.models import pretrained
+
+CLASSES = ["cat", "dog", "owl"]
+
+
+def build(name, **arguments):
+    keras.utils.set_random_seed(0)
+    return models.get(name)(**{"backbone": "tiny", "classes": CLASSES} | arguments)
+
+
+def batch(model, size=2, seed=0):
+    """Random pictures, each with two objects and one row of padding."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, *model.image_size, 3)).astype("float32")
+    boxes = np.tile(np.array([[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.8], [0, 0, 0, 0]], "float32"), (size, 1, 1))
+    return images, {"boxes": boxes, "labels": np.tile(np.array([[0, 2, -1]], "int32"), (size, 1))}
+
+
+def values(model):
+    return [np.array(variable) for variable in model.weights]
+
+
+@pytest.fixture(scope="module", params=["ssd300", "ssd512", "ssdlite320"])
+def model(request):
+    return build(request.param)
+
+
+def test_a_step_of_training_moves_the_weights(model):
+    images, labels = batch(model)
+    model.compile(optimizer=keras.optimizers.SGD(1e-3))
+    before = values(model)
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    assert set(logs) == {"loss", "localization", "confidence", "matched", "skipped_steps"}
+    assert logs["loss"] == pytest.approx(logs["localization"] + logs["confidence"], rel=1e-5)
+    assert np.isfinite(logs["loss"]) and logs["matched"] >= 4 and logs["skipped_steps"] == 0
+    assert any((old != new).any() for old, new in zip(before, values(model)))
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".safetensors"])
+def test_saved_and_loaded_it_gives_the_same(model, tmp_path, ending):
+    images, _ = batch(model, 1)
+    path = tmp_path / f"model{ending}"
+    model.save(path) if ending == ".keras" else model.save_weights(path)
+    again = type(model)(weights=path)
+    assert again.classes == model.classes
+    for name, value in model(images).items():
+        np.testing.assert_array_equal(again(images)[name], value)
+    if ending == ".keras":
+        loaded = keras.models.load_model(path)
+        for name, value in model(images).items():
+            np.testing.assert_array_equal(loaded(images)[name], value)
+
+
+def test_decode_is_sorted_padded_and_inside(model):
+    found = model.detections(batch(model)[0].astype("uint8"))
+    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    assert boxes.shape == (2, model.arguments["max_detections"], 4)
+    assert (np.diff(scores) <= 0).all() and boxes.min() >= 0 and boxes.max() <= 1
+    for b, n in enumerate(found["num_detections"]):
+        assert (labels[b, :n] >= 0).all() and (labels[b, n:] == -1).all() and not scores[b, n:].any()
+
+
+@pytest.fixture(scope="module")
+def ssd():
+    return build("ssd300")
+
+
+def detected(model, images):
+    return model.detect(images, score_threshold=0.0)
+
+
+def test_detect_takes_pictures_of_every_kind(ssd, tmp_path):
+    rng = np.random.default_rng(0)
+    colour = Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype="uint8"))
+    paths = []
+    for mode in ("RGB", "L", "RGBA", "P"):
+        paths.append(tmp_path / f"{mode}.png")
+        colour.convert(mode).save(paths[-1])
+    array = np.asarray(colour)
+    given = [*paths, colour, array, array.astype("float32"), array[..., :1], array[..., 0], array[None]]
+    results = detected(ssd, given)
+    assert [found.image.shape for found in results] == [(120, 160, 3)] * len(given)
+    for i in (4, 5, 6, 9):  # the same picture as a file, a PIL image, integers, floats and a batch
+        np.testing.assert_allclose(results[i].scores, results[0].scores, atol=1e-6)
+    assert [found.source for found in detected(ssd, str(tmp_path / "*.png"))] == sorted(map(str, paths))
+
+
+def test_detect_turns_pictures_upright(ssd, tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype="uint8"))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert detected(ssd, tmp_path / "turned.jpg")[0].image.shape == (150, 90, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "named"),
+    [
+        ("absent.jpg", FileNotFoundError, "absent.jpg"),
+        ("absent*.jpg", FileNotFoundError, "absent"),
+        (3, TypeError, "int"),
+        (np.zeros((4, 4, 5)), ValueError, "shape"),
+        (np.full((4, 4, 3), 300), ValueError, "0 .. 255"),
+        (np.full((4, 4, 3), np.nan), ValueError, "0 .. 255"),
+        (np.zeros((0, 4, 3)), ValueError, "shape"),
+    ],
+)
+def test_detect_refuses_what_is_no_picture(ssd, images, error, named):
+    with pytest.raises(error, match=named):
+        ssd.detect(images)
+
+
+def test_detections_in_pixels_and_as_coco(ssd):
+    found = detected(ssd, np.random.default_rng(1).integers(0, 256, (100, 200, 3)))[0]
+    assert len(found) and len(found.names) == len(found)
+    first = found.to_dict()["objects"][0]
+    ymin, xmin, ymax, xmax = found.boxes[0]
+    np.testing.assert_allclose(first["box"], [xmin * 200, ymin * 100, xmax * 200, ymax * 100], rtol=1e-5)
+    entry = found.to_coco(7)[0]
+    assert entry["image_id"] == 7 and entry["category_id"] == found.labels[0] + 1
+    np.testing.assert_allclose(entry["bbox"][2:], [(xmax - xmin) * 200, (ymax - ymin) * 100], rtol=1e-4)
+
+
+def test_a_drawn_picture_is_written_whole(ssd, tmp_path, monkeypatch):
+    found = detected(ssd, np.zeros((60, 60, 3), "uint8"))[0]
+    found.save(tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").size == (60, 60)
+    with pytest.raises(ValueError):
+        found.save(tmp_path / "a.unknown")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(ssd):
+    images, labels = batch(ssd)
+    ssd.compile(optimizer=keras.optimizers.SGD(1e-3, momentum=0.9))
+    ssd.train_on_batch(images, labels)
+    before = values(ssd)
+    expected = float(ssd.compute_loss(y=labels, y_pred=ssd(images, training=True)))
+    for old, variable in zip(before, ssd.weights):
+        variable.assign(old)  # the pass in training mode moved the running statistics
+    logs = ssd.train_on_batch(np.full_like(images, np.nan), labels, return_dict=True)
+    assert logs["skipped_steps"] == 1 and np.isfinite(logs["loss"])
+    for old, new, variable in zip(before, values(ssd), ssd.weights):
+        np.testing.assert_array_equal(old, new, err_msg=variable.path)
+    after = ssd.train_on_batch(images, labels, return_dict=True)
+    assert after["skipped_steps"] == 0 and after["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_batch_without_objects_has_loss_0(ssd):
+    images, labels = batch(ssd)
+    ssd.compile(optimizer="sgd")
+    logs = ssd.test_on_batch(images, labels | {"labels": np.full((2, 3), -1, "int32")}, return_dict=True)
+    assert logs["loss"] == 0 and logs["matched"] == 0
+
+
+def test_degenerate_boxes_give_no_nan(ssd):
+    images, labels = batch(ssd)
+    ssd.compile(optimizer="sgd")
+    flat = labels | {"boxes": np.tile(np.array([[0.2, 0.2, 0.2, 0.9]] * 3, "float32"), (2, 1, 1))}
+    assert np.isfinite(ssd.train_on_batch(images, flat, return_dict=True)["loss"])
+
+
+def test_the_loss_falls_on_one_batch():
+    model = build("ssd300")
+    images, labels = batch(model)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    losses = [model.train_on_batch(images, labels, return_dict=True)["confidence"] for _ in range(12)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_crowd_regions_are_no_objects(ssd):
+    _, labels = batch(ssd)
+    crowd = np.array([[True, False, False]] * 2)
+    classes = np.asarray(ssd.encode_targets(labels | {"is_crowd": crowd})["classes"])
+    assert set(np.unique(classes)) == {0, 3}
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = build("ssd300")
+        images, labels = batch(model)
+        model.compile(optimizer=keras.optimizers.SGD(1e-3))
+        logs = model.train_on_batch(images, labels, return_dict=True)
+        assert np.isfinite(logs["loss"]) and logs["skipped_steps"] == 0
+        assert model(images)["logits"].dtype == tf.float32
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def test_a_step_compiled_by_xla_is_the_same_step():
+    results = []
+    for jit in (False, True):
+        model = build("ssd300")
+        images, labels = batch(model)
+        model.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jit)
+        results.append(model.train_on_batch(images, labels, return_dict=True)["loss"])
+    assert results[0] == pytest.approx(results[1], rel=1e-3)
+
+
+def test_other_classes_keep_everything_but_the_predictors(ssd, tmp_path, capsys):
+    path = tmp_path / "a.weights.h5"
+    ssd.save_weights(path)
+    other = models.SSD300(weights=path, classes=["one", "two"])
+    said = capsys.readouterr().err
+    assert "stage3_conf" in said and "stage3_loc" not in said
+    mine, theirs = (pretrained.zoo.parameters(m) for m in (other, ssd))
+    same = [name for name in mine if mine[name].shape == theirs[name].shape and (mine[name] == theirs[name]).all()]
+    assert len(mine) - len(same) == 2 * len(other.sources)  # kernel and bias of each class predictor
+
+
+def test_a_damaged_weights_file_is_one_clear_error(ssd, tmp_path):
+    for ending in (".weights.h5", ".keras", ".safetensors"):
+        whole, cut = tmp_path / f"whole{ending}", tmp_path / f"cut{ending}"
+        ssd.save(whole) if ending == ".keras" else ssd.save_weights(whole)
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        with pytest.raises(ValueError, match="cut"):
+            models.SSD300(weights=cut)
+
+
+def test_as_many_other_classes_are_other_classes_still(ssd, tmp_path):
+    path = tmp_path / "a.weights.h5"
+    ssd.save_weights(path)
+    keras.utils.set_random_seed(5)  # else the new predictors are drawn as the old ones were
+    other = models.SSD300(weights=path, classes=["one", "two", "three"])
+    mine, theirs = (pretrained.zoo.parameters(m) for m in (other, ssd))
+    assert (mine["stage3_conf/kernel"] != theirs["stage3_conf/kernel"]).any()
+    np.testing.assert_array_equal(mine["stage3_loc/kernel"], theirs["stage3_loc/kernel"])
+
+
+def test_a_compiled_model_is_loaded_compiled(ssd, tmp_path, recwarn):
+    images, labels = batch(ssd)
+    ssd.compile(optimizer=keras.optimizers.Adam(1e-3))
+    ssd.train_on_batch(images, labels)
+    ssd.save(tmp_path / "a.keras")
+    again = keras.models.load_model(tmp_path / "a.keras")
+    assert int(again.optimizer.iterations) == 1
+    assert not [w for w in recwarn if "compile" in str(w.message)]
+    results = [m.train_on_batch(images, labels, return_dict=True)["loss"] for m in (ssd, again)]
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_weights_of_another_model_are_refused(ssd, tmp_path):
+    ssd.save_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(ValueError, match="weights of SSD300, not of SSD512"):
+        models.SSD512(weights=tmp_path / "a.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"backbone": "resnet"}, "`backbone`"),
+        ({"classes": []}, "`classes`"),
+        ({"classes": ["a", "a"]}, "more than once"),
+        ({"classes": "cat"}, "`classes`"),
+        ({"box_scales": "open"}, "`box_scales`"),
+        ({"box_scales": (0.1, 0.2)}, "`box_scales`"),
+        ({"sources": ("conv1_1",)}, "`sources`"),
+        ({"aspect_ratios": ((2,), (3,))}, "`aspect_ratios`"),
+        ({"clip": "corners"}, "`clip`"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        build("ssd300", **arguments)
+
+
+def test_table_2_aspect_ratios():
+    cells = np.array([38, 19, 10, 5, 3, 1]) ** 2
+    assert len(build("ssd300", aspect_ratios=(2,)).default_boxes) == 4 * cells.sum()
+    assert len(build("ssd300", aspect_ratios=()).default_boxes) == 2 * cells.sum()
+
+
+def test_table_3_source_layers_and_stacked_scales():
+    fewer = build("ssd300", sources=("stage3", "stage4"))
+    assert len(fewer.default_boxes) == 38**2 * 4 + 19**2 * 6
+    stacked = build("ssd300", sources=("stage4",), box_scales=[[(0.1, 0.2), (0.3, 0.5)]], aspect_ratios=((2, 3),))
+    assert len(stacked.default_boxes) == 19**2 * 12
+
+
+def test_table_3_without_boundary_boxes():
+    model = build("ssd300", boundary_boxes=False)
+    boxes = model.default_boxes
+    crossing = (boxes[:, :2] < 0).any(1) | (boxes[:, 2:] > 1).any(1)
+    images, labels = batch(model)
+    edge = labels | {"boxes": np.tile(np.array([[0.0, 0.0, 0.4, 0.4]] * 3, "float32"), (2, 1, 1))}
+    assert not np.asarray(model.encode_targets(edge)["classes"])[:, crossing].any()
+    outputs = {name: np.zeros(value.shape, "float32") for name, value in model(images).items()}
+    outputs["logits"][:, crossing, 1] = 20  # certain of a cat, but only where no box may be
+    assert (np.asarray(model.decode(outputs)["scores"]) < 0.5).all()
+
+
+def test_classes_of_the_data_must_be_the_models(ssd):
+    from keras_det.data import load
+
+    with pytest.raises(ValueError, match="classes=source.classes"):
+        ssd.batches(load("shapes", images=4), 2, training=True)
