@@ -1,0 +1,300 @@
+"""SSD's augmentation and the batches: properties over many draws, and the pixels themselves."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_det.data import SSDAugmentation, batches, load, relabel
+from keras_det.data.augment import (
+    MIN_OVERLAPS,
+    choose_patch,
+    crop_objects,
+    distort_colours,
+    expansion,
+    overlaps,
+    patches,
+)
+from keras_det.data.batching import Picture
+from keras_det.data.resize import resize
+
+SEEDS = np.arange(2000)
+BOXES = np.array([[0.1, 0.1, 0.4, 0.5], [0.5, 0.3, 0.95, 0.9]], "float32")
+
+
+@tf.function(reduce_retracing=True)
+def many(function_index, boxes, seeds):
+    """A function of `(boxes, seed)` for many seeds."""
+    function = (choose_patch, lambda b, s: expansion(s))[function_index]
+    return tf.map_fn(lambda s: function(boxes, tf.stack([s, s * 7 + 1])), seeds, fn_output_signature=tf.float32)
+
+
+def test_patches_keep_their_scale_and_aspect():
+    found = tf.concat([patches(tf.constant([s, 1], tf.int64)) for s in range(40)], 0).numpy()
+    height, width = found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]
+    assert found.min() >= 0 and found.max() <= 1 + 1e-6
+    scale, aspect = np.sqrt(height * width), width / height
+    assert 0.09 < scale.min() < 0.15 and 0.95 < scale.max() <= 1
+    assert aspect.min() >= 0.5 - 1e-3 and aspect.max() <= 2 + 1e-3
+    assert (aspect < 0.7).mean() > 0.05 and (aspect > 1.4).mean() > 0.05
+
+
+def test_chosen_patches_are_of_all_kinds_and_hold_their_overlap():
+    found = many(0, BOXES, SEEDS).numpy()
+    whole = (found == [0, 0, 1, 1]).all(1)
+    assert 1 / 7 - 0.03 < whole.mean() < 1 / 7 + 0.06  # more, where a minimum overlap was not found
+    best = overlaps(tf.constant(found), tf.constant(BOXES)).numpy().max(1)[~whole]
+    for least in MIN_OVERLAPS[1:4]:
+        assert (best >= least).mean() > 0.05
+    assert (best < 0.1).any()  # the free patch
+
+
+def test_every_minimum_overlap_is_held():
+    one = tf.constant([[0.25, 0.25, 0.75, 0.75]])
+    seed = tf.constant([3, 4], tf.int64)
+    best = overlaps(patches(seed), one).numpy().max(1)
+    chosen = choose_patch(one, seed).numpy()
+    first = [patches(seed).numpy()[np.argmax(best >= least)] for least in MIN_OVERLAPS if (best >= least).any()]
+    allowed = [*first, patches(seed).numpy()[0], np.array([0, 0, 1, 1], "float32")]
+    assert any(np.array_equal(chosen, patch) for patch in allowed)
+
+
+def test_without_objects_only_the_free_patch_and_the_whole_picture_are_left():
+    found = many(0, np.zeros((0, 4), "float32"), SEEDS[:400]).numpy()
+    whole = (found == [0, 0, 1, 1]).all(1).mean()
+    assert 0.4 < whole < 0.6
+
+
+def test_expansion_is_of_1_to_4_sides_and_holds_the_picture():
+    canvas = many(1, BOXES, SEEDS[:500]).numpy()
+    side = canvas[:, 2] - canvas[:, 0]
+    np.testing.assert_allclose(side, canvas[:, 3] - canvas[:, 1], atol=1e-5)
+    assert 1 <= side.min() < 1.1 and 3.9 < side.max() <= 4
+    assert canvas[:, :2].max() <= 0 and canvas[:, 2:].min() >= 1 - 1e-5
+
+
+def test_objects_are_kept_by_their_centre_and_clipped():
+    rng = np.random.default_rng(0)
+    corner = rng.random((200, 2)) * 0.8
+    boxes = np.concatenate([corner, np.minimum(corner + 0.02 + rng.random((200, 2)) * 0.4, 1)], -1).astype("float32")
+    window = np.array([0.2, -0.3, 0.7, 0.6], "float32")
+    kept = crop_objects({"boxes": tf.constant(boxes), "labels": tf.range(200)}, tf.constant(window))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = ((centre > window[:2]) & (centre < window[2:])).all(1)
+    np.testing.assert_array_equal(kept["labels"], np.flatnonzero(inside))
+    size = window[2:] - window[:2]
+    expected = np.clip((boxes[inside] - np.tile(window[:2], 2)) / np.tile(size, 2), 0, 1)
+    np.testing.assert_allclose(kept["boxes"], expected, atol=1e-6)
+
+
+def planted(height=240, width=320):
+    """A grey picture with a bright rectangle, and its box."""
+    image = np.full((height, width, 3), 40, "uint8")
+    image[60:150, 100:260] = (250, 250, 250)
+    return image, np.array([[60 / height, 100 / width, 150 / height, 260 / width]], "float32")
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_boxes_still_enclose_what_they_enclosed(encoded):
+    image, boxes = planted()
+    jpeg = tf.io.encode_jpeg(image, quality=100, chroma_downsampling=False) if encoded else tf.constant("")
+    pixels = np.zeros((0, 0, 3), "uint8") if encoded else image
+    augment = SSDAugmentation((200, 200))
+    rows = {"labels": [0], "difficult": [False], "is_crowd": [False]}
+
+    @tf.function
+    def sample(seed):
+        picture = Picture(jpeg, tf.constant(pixels), tf.constant([240, 320]))
+        objects = {"boxes": tf.constant(boxes)} | {k: tf.constant(v) for k, v in rows.items()}
+        window = augment.window(objects["boxes"], tf.random.stateless_uniform([16], seed), seed)
+        window = tf.round(window * picture.scale) / picture.scale
+        plain, inside = picture.sample(window, (200, 200))
+        return plain, inside, crop_objects(objects, window)["boxes"], augment(picture, objects, seed)
+
+    compared = 0
+    for seed in range(150):
+        plain, inside, kept, (final, objects) = sample(tf.constant([seed, seed + 1], tf.int64))
+        assert final.shape == (200, 200, 3) and 0 <= final.numpy().min() and final.numpy().max() <= 255
+        found = objects["boxes"].numpy()
+        assert len(found) == len(kept) and (found >= 0).all() and (found <= 1).all()
+        assert (found[:, 2:] > found[:, :2]).all()
+        bright = (plain.numpy()[..., 0] > 145) & inside.numpy()[..., 0]
+        if len(kept):
+            ys, xs = np.nonzero(bright)
+            corners = np.array([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1])
+            scale = 200 / (kept.numpy()[0] * 0 + 200)  # boxes are compared in pixels of the sample
+            np.testing.assert_allclose(kept.numpy()[0] * 200, corners * scale, atol=1.6)
+            compared += 1
+    assert compared > 60
+
+
+def test_the_surroundings_are_filled_with_the_mean():
+    image, boxes = planted()
+    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    _, inside = picture.sample(tf.constant([-1.0, -1.0, 2.0, 2.0]), (30, 30))
+    expected = np.zeros((30, 30), bool)
+    expected[10:20, 10:20] = True
+    np.testing.assert_array_equal(inside[..., 0], expected)
+    augment, mean = SSDAugmentation((60, 60)), np.array([123, 117, 104], "float32")
+    objects = {"boxes": boxes, "labels": [0], "difficult": [False], "is_crowd": [False]}
+    filled = 0
+    for seed in range(20):
+        sample, _ = augment(picture, {k: tf.constant(v) for k, v in objects.items()}, tf.constant([seed, 0], tf.int64))
+        filled += (sample.numpy() == mean).all(-1).any()
+    assert 4 <= filled <= 16  # half of the samples are expanded, and most patches of those show some of the canvas
+
+
+def test_one_seed_gives_one_sample():
+    image, boxes = planted()
+    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    objects = {"boxes": tf.constant(boxes), "labels": [0], "difficult": [False], "is_crowd": [False]}
+    augment = SSDAugmentation((50, 50))
+    draw = lambda seed: augment(picture, dict(objects), tf.constant([seed, 9], tf.int64))[0].numpy()  # noqa: E731
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert (draw(1) != draw(2)).any()
+
+
+def test_colours_stay_in_range_and_are_left_alone_half_of_the_time():
+    image = tf.random.uniform([20, 20, 3], 0, 255, seed=1)
+    same = 0
+    for seed in range(60):
+        draw = tf.random.stateless_uniform([13], [seed, 1])
+        changed = distort_colours(image, draw).numpy()
+        assert 0 <= changed.min() and changed.max() <= 255
+        same += np.allclose(changed, image, atol=1e-3)
+    assert same <= 15  # all four left out: 1 in 16
+    bright = tf.constant([0.0, 1, 1, 1, 1.0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(distort_colours(image, bright), np.clip(image + 32, 0, 255), atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return load("shapes", images=10, seed=4, size=64)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight pictures with VOC XML, in the formats people have."""
+    scenes = load("shapes", images=8, seed=6, size=96)
+    for i in range(8):
+        image = Image.fromarray(scenes.image(i))
+        if i == 5:
+            image = image.convert("CMYK")
+        if i == 6:
+            image = image.convert("L")
+        name = f"{i}.png" if i == 7 else f"{i}.jpg"
+        image.save(tmp_path / name)
+        boxes = "".join(
+            f"<object><name>{scenes.classes[label]}</name><bndbox><xmin>{x0 * 96 + 1}</xmin><ymin>{y0 * 96 + 1}</ymin>"
+            f"<xmax>{x1 * 96}</xmax><ymax>{y1 * 96}</ymax></bndbox></object>"
+            for label, (y0, x0, y1, x1) in zip(scenes.annotation(i).labels, scenes.annotation(i).boxes)
+        )
+        size = "<size><width>96</width><height>96</height><depth>3</depth></size>"
+        (tmp_path / f"{i}.xml").write_text(f"<annotation><filename>{name}</filename>{size}{boxes}</annotation>")
+    return tmp_path
+
+
+def test_evaluation_gives_every_picture_once_in_order(scenes):
+    got = list(batches(scenes, 4, (32, 32), training=False))
+    assert [len(images) for images, _ in got] == [4, 4, 2]
+    assert np.concatenate([labels["index"] for _, labels in got]).tolist() == list(range(10))
+    images, labels = got[0]
+    np.testing.assert_array_equal(images[1], resize(scenes.image(1), (32, 32)))
+    assert labels["image_shape"].numpy().tolist() == [[64, 64]] * 4
+    for i in range(4):
+        truth = scenes.annotation(i)
+        n = len(truth)
+        np.testing.assert_array_equal(labels["boxes"][i, :n], truth.boxes)
+        assert labels["labels"][i].numpy().tolist() == [*truth.labels, *[-1] * (6 - n)]
+
+
+def epoch(dataset):
+    return np.concatenate([images.numpy().reshape(len(images), -1)[:, :40] for images, _ in dataset])
+
+
+def test_each_epoch_is_another_order_of_the_same_pictures(scenes):
+    dataset = batches(scenes, 5, (32, 32), training=True, seed=1)
+    first, second = epoch(dataset), epoch(dataset)
+    assert (first != second).any()
+    np.testing.assert_array_equal(np.sort(first.sum(1)), np.sort(second.sum(1)))
+    np.testing.assert_array_equal(first, epoch(batches(scenes, 5, (32, 32), training=True, seed=1)))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7])
+def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(scenes, step):
+    def stream(first_step, steps):
+        augment = SSDAugmentation((32, 32))
+        options = {"augment": augment, "seed": 2, "repeat": True, "first_step": first_step}
+        return epoch(batches(scenes, 4, (32, 32), training=True, **options).take(steps))
+
+    np.testing.assert_array_equal(stream(0, 9)[step * 4 :], stream(step, 9 - step))
+
+
+def test_a_source_smaller_than_a_batch_trains(scenes):
+    images, _ = next(iter(batches(scenes.take(3), 8, (32, 32), training=True, repeat=True)))
+    assert len(images) == 8
+
+
+def test_pictures_of_every_format_and_max_objects(folder):
+    source = load(f"folder:{folder}")
+    images, labels = next(iter(batches(source, 8, (96, 96), training=False, max_objects=2)))
+    assert labels["boxes"].shape == (8, 2, 4)
+    for i in range(8):
+        np.testing.assert_allclose(images[i], source.image(i).astype("float32"), atol=6)  # two JPEG decoders
+
+
+def test_a_decoded_window_is_the_window_of_the_decoded_picture(folder):
+    encoded = tf.io.read_file(str(folder / "0.jpg"))
+    whole = tf.io.decode_jpeg(encoded, channels=3).numpy()
+    crop = Picture(encoded, tf.zeros((0, 0, 3), tf.uint8), tf.constant([96, 96])).crop(11, 23, 40, 50)
+    np.testing.assert_array_equal(crop, whole[11:51, 23:73])
+
+
+@pytest.mark.parametrize("damage", [b"", b"this is text", None])
+def test_an_unreadable_picture_is_skipped_and_recorded(folder, damage):
+    path = folder / "2.jpg"
+    path.write_bytes(path.read_bytes()[:400] if damage is None else damage)
+    source, skipped = load(f"folder:{folder}"), []
+    got = list(batches(source, 3, (32, 32), training=False, bad_picture_share=0.5, skipped=skipped))
+    indexes = np.concatenate([labels["index"] for _, labels in got])
+    assert 2 not in indexes and len(indexes) == 7
+    assert [(problem.file, problem.action) for problem in skipped] == [(str(path), "skipped")]
+
+
+def test_too_many_unreadable_pictures_stop_the_run(folder):
+    (folder / "2.jpg").write_bytes(b"")
+    with pytest.raises(tf.errors.OpError, match=r"cannot be read.*2\.jpg"):
+        list(batches(load(f"folder:{folder}"), 3, (32, 32), training=False))
+
+
+def test_the_models_resize_is_the_datas(scenes):
+    image = scenes.image(0)
+    mine = keras.ops.image.resize(keras.ops.cast(image, "float32"), (45, 30), interpolation="bilinear")
+    np.testing.assert_array_equal(mine, resize(image, (45, 30)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [({"batch_size": 0}, "batch_size"), ({"first_step": -1}, "first_step")]
+)
+def test_wrong_numbers_are_refused(scenes, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        batches(scenes, **{"batch_size": 2, "image_size": (32, 32), "training": True} | arguments)
+
+
+def test_an_empty_source_is_refused(scenes):
+    with pytest.raises(ValueError, match="no pictures"):
+        batches(scenes.take(0), 2, (32, 32), training=True)
+
+
+def test_relabel_merges_and_leaves_out(scenes):
+    view = relabel(scenes, {"ring": "round", "ellipse": "round", "star": "spiky"})
+    assert view.classes == ("round", "spiky") and len(view) == 10
+    for i in range(10):
+        old, new = scenes.annotation(i), view.annotation(i)
+        names = [scenes.classes[label] for label in old.labels]
+        expected = [{"ring": 0, "ellipse": 0, "star": 1}[n] for n in names if n in ("ring", "ellipse", "star")]
+        assert new.labels.tolist() == expected and len(new.boxes) == len(expected)
+    np.testing.assert_array_equal(view.image(3), scenes.image(3))
+    with pytest.raises(ValueError, match="no class square"):
+        relabel(scenes, {"square": "x"})
