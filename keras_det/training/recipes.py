@@ -113,9 +113,10 @@ RECIPES = {
         about="Blood cells from scratch. See benchmarks/results/ssd_bccd.json for its cost and its score.",
         arguments={"backbone": "tiny", "box_scales": "coco"},
         learning_rate=2e-3,
-        steps=3000,
+        warmup=200,
+        steps=2400,
         steps_per_epoch=100,
-        evaluate_every=5,
+        evaluate_every=4,
     ),
     "ssd300-voc0712": Recipe(
         model="ssd300",

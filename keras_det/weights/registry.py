@@ -146,6 +146,21 @@ _BALANCAP = "https://github.com/balancap/SSD-Tensorflow"
 ENTRIES = (
     WeightsEntry(
         model="SSD300",
+        name="shapes",
+        source="embedded:ssd300_shapes.weights.h5",
+        integrity=Integrity("sha256", "f30d2c1ef7d6df697023c2c29b752a0965fea8e27c4747634d27f2c07846eb6c"),
+        classes=("ellipse", "rectangle", "triangle", "star", "ring", "cross"),
+        box_scales="voc",
+        arguments={"backbone": "tiny"},
+        preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
+        licence="Apache-2.0",
+        reported=Reported(0.894, "mAP@0.5", "1000 rendered scenes", "benchmarks/results/ssd_shapes.json"),
+        parameters=844_938,
+        gflops=0.266,
+        trained_on="80,000 rendered scenes",
+    ),
+    WeightsEntry(
+        model="SSD300",
         name="voc",
         source=f"{_BALANCAP}/raw/e0e3104d3a2cc5d830fad041d4e56ebcf84caac3/checkpoints/ssd_300_vgg.ckpt.zip",
         integrity=Integrity("git_blob", "1650a2ddbcb51351af4ad70ffe7a879301f5fdfe"),
@@ -232,7 +247,7 @@ def entries(model=None):
         model: name of a class, in upper or lower case; `None` for all.
 
     >>> [entry.name for entry in entries("SSD300")][:2]
-    ['voc', 'voc-pytorch']
+    ['shapes', 'voc']
     """
     return [entry for entry in ENTRIES if model is None or entry.model.lower() == model.lower()]
 

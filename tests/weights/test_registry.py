@@ -86,6 +86,6 @@ def test_coco_classes_have_the_places_of_their_ids(shared):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="`weights` of SSD300 must be one of: voc, .*coco.*; got 'nothing'"):
+    with pytest.raises(ValueError, match="`weights` of SSD300 must be one of: shapes, voc, .*coco.*; got 'nothing'"):
         get("SSD300", "nothing")
     assert get("ssd300", "voc") is get("SSD300", "voc")
