@@ -91,6 +91,7 @@ def detect(
     as_json: Json = False,
 ):
     """Detect objects in pictures."""
+    _load_tensorflow()
     network = _network(model, weights)
     results = []
     for found in network.detect(images, score_threshold):
@@ -117,6 +118,7 @@ def evaluate(
     as_json: Json = False,
 ):
     """Evaluate a detector: VOC and COCO figures in original pixels."""
+    _load_tensorflow()
     from keras_det.training import evaluate as run_evaluation
 
     source = _source(data, split, seed, images)
@@ -153,6 +155,7 @@ def train(
     as_json: Json = False,
 ):
     """Train a detector; the run's folder gets figures, curves, pictures and weights."""
+    _load_tensorflow()
     import keras
 
     from keras_det import training
@@ -202,6 +205,7 @@ def export(
     as_json: Json = False,
 ):
     """Export a detector to a file or folder that needs neither this package nor Keras."""
+    _load_tensorflow()
     from keras_det import export as exporters
 
     if format != "saved_model":
@@ -218,9 +222,25 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, curves and the report.")] = Path("runs/demo"),
 ):
     """Detect, evaluate, fine-tune and export with the embedded network; no network connection is needed."""
+    _load_tensorflow()
     from keras_det.training.demo import run_demo
 
     run_demo(out)
+
+
+def _load_tensorflow():
+    """Import TensorFlow and find its devices, without what its C++ parts say on stderr, which is not for users."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _network(name, weights, **arguments):

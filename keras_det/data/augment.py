@@ -138,7 +138,7 @@ def flip_boxes(boxes):
 def distort_colours(image, draw):
     """Photometric distortion as in the authors' code: each with probability 1/2.
 
-    Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 18 degrees; contrast comes early or last.
+    Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 18 degrees; contrast early or last.
 
     Args:
         image: `[H, W, 3]` float32 in 0 .. 255.

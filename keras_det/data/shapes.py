@@ -1,9 +1,10 @@
 """Rendered scenes: textured shapes on cluttered backgrounds, made on the fly and the same on every machine.
 
-Scene `i` is a pure function of `(seed, i, size)`. Its random numbers are the raw words of a PCG64 generator, every cosine and power is rounded
-to a coarse grid before it is used, and all the rest is integer arithmetic or IEEE sums, products, quotients and roots: nothing that a
-platform's mathematical library, compiler or NumPy version could round in its own way. Weights are trained on these
-scenes, so their distribution is frozen: `tests/data/test_shapes.py` keeps the checksums of a few.
+Scene `i` is a pure function of `(seed, i, size)`. Its random numbers are the raw words of a PCG64 generator, every
+cosine and power is rounded to a coarse grid before it is used, and all the rest is integer arithmetic or IEEE sums,
+products, quotients and roots: nothing that a platform's mathematical library, compiler or NumPy version could round
+in its own way. Weights are trained on these scenes, so their distribution is frozen: `tests/data/test_shapes.py`
+keeps the checksums of a few.
 
 Pixels are drawn as 32-bit words (red, green, blue, unused), two channels of a word in one multiplication.
 """
@@ -288,7 +289,19 @@ def _clouds(noise: _Dice, height: int, width: int, cell: int) -> np.ndarray:
     return _levels(lines[at] * (256 - part) + lines[at + 1] * part)
 
 
-_TEXTURES = ("plain", "plain", "stripes", "waves", "checks", "gradient", "radial", "mottle", "speckle", "clouds", "camouflage")
+_TEXTURES = (
+    "plain",
+    "plain",
+    "stripes",
+    "waves",
+    "checks",
+    "gradient",
+    "radial",
+    "mottle",
+    "speckle",
+    "clouds",
+    "camouflage",
+)
 
 
 class _Painter:
@@ -338,7 +351,11 @@ class _Painter:
         """Packed pixels of the window, or one pixel for a plain surface; `extent` is the surface's length in pixels."""
         dice, noise, size = self.dice, self.noise, self.size
         name, period, (cos, sin) = dice.pick(_TEXTURES), dice.pick(_PERIODS), dice.pick(_TURNS)
-        cell, height, width = dice.between(0.004, 0.018), window[0].stop - window[0].start, window[1].stop - window[1].start
+        cell, height, width = (
+            dice.between(0.004, 0.018),
+            window[0].stop - window[0].start,
+            window[1].stop - window[1].start,
+        )
         first, second = self._pack(first), self._pack(second)
         if name == "plain":
             return first
@@ -425,7 +442,11 @@ class _Painter:
         canvas = self.canvas.T if dice() < 0.5 else self.canvas
         length = max(2, int(size * dice.between(0.15, 1.0)))
         along = np.arange(length)
-        height = size * dice() + along * dice.between(-0.9, 0.9) + along * (along - length) * (dice.between(-1.2, 1.2) / size)
+        height = (
+            size * dice()
+            + along * dice.between(-0.9, 0.9)
+            + along * (along - length) * (dice.between(-1.2, 1.2) / size)
+        )
         floor = np.floor(height)
         share = np.full((width + 1, length), 256, np.uint32)
         share[width] = (height - floor) * 256
@@ -485,20 +506,21 @@ def _integer(name: str, value, low: int, high: int | None) -> int:
 class Shapes(Source):
     """Scenes of textured shapes on cluttered backgrounds: a data set that needs no files and no network.
 
-    Six classes (`ellipse`, `rectangle`, `triangle`, `star`, `ring`, `cross`), each shape stretched by up to 1:0.6 and turned at will, the longer
-    side of its box from 10 % to 60 % of the image (log-uniform), plain or textured (stripes, checks, gradients, noise, speckle), on a
-    textured ground with lines, dots and patches that are no objects, under uneven light and noise. Shapes overlap, and at least 60 % of each one's
-    area within the image stays visible; they stick out of the image by at most 12 % of their height or width.
+    Six classes (`ellipse`, `rectangle`, `triangle`, `star`, `ring`, `cross`), each shape stretched by up to 1:0.6 and
+    turned at will, the longer side of its box from 10 % to 60 % of the image (log-uniform), plain or textured
+    (stripes, checks, gradients, noise, speckle), on a textured ground with lines, dots and patches that are no
+    objects, under uneven light and noise. Shapes overlap, and at least 60 % of each one's area within the image stays
+    visible; they stick out of the image by at most 12 % of their height or width.
 
-    The same arguments give the same bytes on every machine, in whatever order scenes are asked for; a scene's layout does not
-    depend on `size`, nor a scene on `images`.
+    The same arguments give the same bytes on every machine, in whatever order scenes are asked for; a scene's layout
+    does not depend on `size`, nor a scene on `images`.
 
     Args:
         images: Number of scenes, at least 1.
         seed: Non-negative integer; another seed gives other scenes.
         size: Height and width of the pictures in pixels, 32 to 2048.
-        objects: Fewest and most objects in a scene, 1 to 32, drawn uniformly; `(1, 1)` gives one object each. An object for
-            which 20 random places are all too crowded is left out; the first one never is.
+        objects: Fewest and most objects in a scene, 1 to 32, drawn uniformly; `(1, 1)` gives one object each. An
+            object for which 20 random places are all too crowded is left out; the first one never is.
 
     Raises:
         TypeError: When a number is no integer, or `objects` no pair.

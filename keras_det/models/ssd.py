@@ -20,6 +20,8 @@ from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
+# Of the predictors on other backbones than the paper's: xavier on their larger features makes wild first predictions.
+SMALL = keras.initializers.RandomNormal(stddev=0.01)
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class SSD(Detector):
             [prior.boxes_per_cell for prior in self.priors],
             self.sources,
             depthwise=self.lite,
+            initializer="glorot_uniform" if self.backbone_name == "vgg16" else SMALL,
             name="head",
         )
         maps = [self.features.output[name].shape[1:3] for name in self.sources]

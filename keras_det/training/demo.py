@@ -21,7 +21,7 @@ NEW_CLASSES = {"ellipse": "round", "ring": "round", "rectangle": "angular", "tri
     "star": "spiky",
     "cross": "spiky",
 }
-FINE_TUNING_STEPS = 60
+FINE_TUNING_STEPS = 90
 
 
 def run_demo(folder):
@@ -64,7 +64,7 @@ def _fine_tune(folder):
     classes = list(dict.fromkeys(NEW_CLASSES.values()))
     source, scenes = (relabel(load("shapes", images=n, seed=s), NEW_CLASSES) for n, s in ((2000, 2), (60, 3)))
     model = SSD300(weights="shapes", classes=classes)
-    recipe = RECIPES["finetune"].replace(steps=FINE_TUNING_STEPS, steps_per_epoch=20, batch_size=8, warmup=10)
+    recipe = RECIPES["finetune"].replace(steps=FINE_TUNING_STEPS, steps_per_epoch=30, warmup=10, augment=False)
     rows = train(model, recipe, source, folder, val_source=scenes)
     return evaluate(model, scenes)[0], rows
 

@@ -77,6 +77,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
             callbacks=callbacks,
+            shuffle=False,
             verbose=verbose,
         )
     except KeyboardInterrupt:

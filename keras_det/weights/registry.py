@@ -156,7 +156,7 @@ ENTRIES = (
         licence="Apache-2.0",
         reported=Reported(0.894, "mAP@0.5", "1000 rendered scenes", "benchmarks/results/ssd_shapes.json"),
         parameters=844_938,
-        gflops=0.266,
+        gflops=0.2655,
         trained_on="80,000 rendered scenes",
     ),
     WeightsEntry(
