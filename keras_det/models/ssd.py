@@ -292,7 +292,7 @@ class SSD(Detector):
         valid = classes >= 0
         if "is_crowd" in labels:
             valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
-        overlaps = box_ops.iou(self.default_boxes[None], boxes)
+        overlaps = box_ops.iou(boxes, self.default_boxes[None])
         matched = box_ops.match(overlaps, valid, threshold=0.5, usable=self._usable)
         positive, index = matched >= 0, ops.maximum(matched, 0)
         boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)

@@ -29,23 +29,23 @@ def test_match_is_greedy_bipartite_then_threshold(seed, boxes, objects, all_usab
     overlaps[rng.random(overlaps.shape) < 0.3] = 0
     valid = rng.random((3, objects)) < 0.8
     usable = np.ones(boxes, bool) if all_usable else rng.random(boxes) < 0.7
-    found = np.asarray(match(overlaps, valid, 0.5, usable))
+    found = np.asarray(match(overlaps.transpose(0, 2, 1), valid, 0.5, usable))
     for one in range(3):
         np.testing.assert_array_equal(found[one], plain_match(overlaps[one], valid[one], 0.5, usable))
 
 
 def test_two_objects_that_share_their_best_box_both_keep_one():
-    overlaps = np.array([[[0.9, 0.95], [0.2, 0.3], [0.6, 0.1]]], "float32")
+    overlaps = np.array([[[0.9, 0.2, 0.6], [0.95, 0.3, 0.1]]], "float32")
     assert np.asarray(match(overlaps, np.ones((1, 2), bool))).tolist() == [[1, -1, 0]]
 
 
 def test_ties_still_give_every_object_a_box():
-    found = np.asarray(match(np.full((1, 5, 3), 0.25, "float32"), np.ones((1, 3), bool)))
+    found = np.asarray(match(np.full((1, 3, 5), 0.25, "float32"), np.ones((1, 3), bool)))
     assert sorted(found[0].tolist()) == [-1, -1, 0, 1, 2]
 
 
 def test_an_object_that_overlaps_nothing_and_padding_match_nothing():
-    overlaps = np.array([[[0.0, 0.9], [0.0, 0.4]]], "float32")
+    overlaps = np.array([[[0.0, 0.0], [0.9, 0.4]]], "float32")
     assert np.asarray(match(overlaps, np.array([[True, False]]))).tolist() == [[-1, -1]]
 
 
