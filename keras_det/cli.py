@@ -60,13 +60,14 @@ def models(as_json: Json = False):
     if as_json:
         _print_json([weights.describe(entry) for entry in weights.entries()])
         return
-    table = Table("--model", "--weights", "classes", "trained on", "reported", "parameters", "GFLOPs", "licence")
+    console = Console(highlight=False)
     for entry in weights.entries():
-        reported = f"{entry.reported.value:.3f} {entry.reported.metric}"
-        numbers = f"{entry.parameters:,}", f"{entry.gflops:.3g}"
-        classes = str(len(entry.classes))
-        table.add_row(entry.model.lower(), entry.name, classes, entry.trained_on, reported, *numbers, entry.licence)
-    Console().print(table)
+        console.print(f"[bold]--model {entry.model.lower()} --weights {entry.name}[/bold]")
+        console.print(f"  {len(entry.classes)} classes, {entry.parameters:,} parameters, {entry.gflops:.3g} GFLOPs")
+        console.print(
+            f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} (publisher's figure)"
+        )
+        console.print(f"  trained on {entry.trained_on}; {entry.licence}; {entry.source}", soft_wrap=True)
 
 
 weights_app = typer.Typer(help="Weight files.", no_args_is_help=True)
@@ -270,7 +271,10 @@ def _val_source(plan, val_data, same_data):
     """What training evaluates on, if anything."""
     if val_data is None and plan.val_split is None and plan.data != "shapes":
         return None
-    return _source(val_data or plan.data, plan.val_split, None, None, plan.val_options if same_data else {})
+    options = plan.val_options if same_data else {}
+    if plan.data == "shapes" and not options:
+        options = {"images": 100, "seed": 1_000_000}
+    return _source(val_data or plan.data, plan.val_split, None, None, options)
 
 
 def _free_name(folder, source, results):

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_det.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
+import keras
+
+from keras_det.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large, v2_from_application, v3_from_application
 from keras_det.backbones.tiny import tiny
-from keras_det.backbones.vgg16 import vgg16
+from keras_det.backbones.vgg16 import from_application, vgg16
 
 __all__ = ["BACKBONES", "Backbone", "mobilenet_v2", "mobilenet_v3_large", "tiny", "vgg16"]
 
@@ -19,23 +21,43 @@ class Backbone:
         mean: subtracted from RGB images in 0 .. 255.
         scale: multiplied afterwards.
         sources: names of the maps of stride 8, 16 and 32.
+        imagenet: function that gives the parameters, by `"layer/variable"`, of a network trained on ImageNet.
     """
 
     build: Callable
     mean: tuple[float, float, float]
     scale: float
     sources: tuple[str, ...]
+    imagenet: Callable | None = None
+
+
+def _vgg16_imagenet(atrous=True):
+    return from_application(keras.applications.VGG16(weights="imagenet"), atrous)
+
+
+def _v2_imagenet():
+    return v2_from_application(keras.applications.MobileNetV2(weights="imagenet", include_top=False))
+
+
+def _v3_imagenet():
+    return v3_from_application(keras.applications.MobileNetV3Large(weights="imagenet", include_top=False))
 
 
 _SYMMETRIC = {"mean": (127.5, 127.5, 127.5), "scale": 1 / 127.5}
 
 BACKBONES = {
-    "vgg16": Backbone(vgg16, (123.0, 117.0, 104.0), 1.0, ("conv4_3", "fc7")),
+    "vgg16": Backbone(vgg16, (123.0, 117.0, 104.0), 1.0, ("conv4_3", "fc7"), _vgg16_imagenet),
     "mobilenet_v2": Backbone(
-        mobilenet_v2, sources=("block_6_expand_relu", "block_13_expand_relu", "out_relu"), **_SYMMETRIC
+        mobilenet_v2,
+        sources=("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
+        imagenet=_v2_imagenet,
+        **_SYMMETRIC,
     ),
     "mobilenet_v3_large": Backbone(
-        mobilenet_v3_large, sources=("block7_expand", "block13_expand", "last_conv"), **_SYMMETRIC
+        mobilenet_v3_large,
+        sources=("block7_expand", "block13_expand", "last_conv"),
+        imagenet=_v3_imagenet,
+        **_SYMMETRIC,
     ),
     "tiny": Backbone(tiny, sources=("stage3", "stage4", "stage5"), **_SYMMETRIC),
 }

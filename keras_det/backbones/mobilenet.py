@@ -1,6 +1,7 @@
 """MobileNetV2 and MobileNetV3-Large as feature extractors."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from keras_det.backbones.common import conv_bn, depthwise_bn
@@ -74,6 +75,35 @@ def _squeeze_excite(x, name):
     s = layers.Conv2D(inner, 1, activation="relu", name=f"{name}_se_reduce")(s)
     s = layers.Conv2D(x.shape[-1], 1, activation="hard_sigmoid", name=f"{name}_se_expand")(s)
     return layers.Multiply(name=f"{name}_se")([x, s])
+
+
+def v3_from_application(network):
+    """Parameters of `mobilenet_v3_large` from Keras's ImageNet MobileNetV3Large, whose layers come in the same order.
+
+    Args:
+        network: a `keras.applications.MobileNetV3Large`.
+
+    Returns:
+        Dict from `"layer/variable"` to numpy arrays, of the network with its whole tail.
+    """
+    ours = mobilenet_v3_large((224, 224))
+    theirs = [layer.get_weights() for layer in network.layers if layer.get_weights()]
+    parameters = {}
+    for layer, values in zip((layer for layer in ours.layers if layer.weights), theirs):
+        parameters |= {f"{layer.name}/{variable.name}": value for variable, value in zip(layer.weights, values)}
+    return parameters
+
+
+def v2_from_application(network):
+    """Parameters of `mobilenet_v2` from Keras's ImageNet MobileNetV2, which has the same layers.
+
+    Args:
+        network: a `keras.applications.MobileNetV2`.
+
+    Returns:
+        Dict from `"layer/variable"` to numpy arrays.
+    """
+    return {f"{layer.name}/{v.name}": np.asarray(v) for layer in network.layers for v in layer.weights}
 
 
 def mobilenet_v2(image_size, name="mobilenet_v2"):

@@ -157,6 +157,26 @@ def copy_all_but_class_predictors(donor, model):
     return model.class_predictors
 
 
+def load_backbone(features, parameters):
+    """Put a backbone's parameters into the layers of their names.
+
+    Args:
+        features: Keras model that holds the backbone's layers.
+        parameters: dict from `"layer/variable"` to arrays.
+
+    Raises:
+        ValueError: none of them fits.
+    """
+    fitting = [v for v in features.weights if getattr(parameters.get(place(v)), "shape", None) == tuple(v.shape)]
+    if not fitting:
+        raise ValueError("none of the backbone's parameters fits the network.")
+    for variable in fitting:
+        variable.assign(parameters[place(variable)])
+    left_out = sorted(name for name in parameters if name not in {place(v) for v in fitting})
+    if left_out:
+        print(f"of the backbone's parameters {len(left_out)} have no place: {', '.join(left_out[:4])}", file=sys.stderr)
+
+
 def load_weights(model, path):
     """Load every weight of a model from a file that this package or Keras saved.
 

@@ -16,7 +16,7 @@ from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act
 from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
 from keras_det.models.detector import Detector
-from keras_det.models.pretrained import find_checkpoint
+from keras_det.models.pretrained import find_checkpoint, load_backbone
 from keras_det.weights.registry import VOC_CLASSES
 
 CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
@@ -107,11 +107,14 @@ _ARGUMENTS = """
         boundary_boxes: whether default boxes that leave the image are used; if not, they are neither trained nor
             detected with (Table 3).
         expand: whether training pictures are also zoomed out (section 3.6).
+        freeze: name of a layer; it and all before it are not trained (for fine-tuning on few pictures).
         clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
         score_threshold: lowest score that enters non-maximum suppression.
         iou_threshold: overlap that suppresses, per class.
         max_per_class: candidates of a class that enter suppression.
         max_detections: detections of an image at most.
+        backbone_weights: `"imagenet"` starts the backbone from Keras's network trained on ImageNet, as the paper does;
+            of VGG16's dense layers every third row and column and every fourth channel is kept.
 
     Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
 """
@@ -134,6 +137,7 @@ class SSD(Detector):
         "atrous": True,
         "boundary_boxes": True,
         "expand": True,
+        "freeze": None,
         "clip": None,
         "score_threshold": 0.01,
         "iou_threshold": 0.45,
@@ -156,11 +160,13 @@ class SSD(Detector):
         atrous=None,
         boundary_boxes=None,
         expand=None,
+        freeze=None,
         clip=None,
         score_threshold=None,
         iou_threshold=None,
         max_per_class=None,
         max_detections=None,
+        backbone_weights=None,
         **kwargs,
     ):
         local = locals()
@@ -185,7 +191,10 @@ class SSD(Detector):
         maps = [self.features.output[name].shape[1:3] for name in self.sources]
         self.default_boxes = np.concatenate([prior.boxes(*shape) for prior, shape in zip(self.priors, maps)])
         self.build((None, *self.image_size, 3))
+        if backbone_weights is not None:
+            self._load_backbone(backbone_weights)
         checkpoint.load_into(self)
+        self._freeze(self.arguments["freeze"])
 
     # Network, sections 2.1 and 3
 
@@ -221,6 +230,24 @@ class SSD(Detector):
             options |= {"reduced_tail": True} if name == "mobilenet_v3_large" else {}
         network = entry.build(self.image_size, **options)
         return keras.Model(network.input, {n: network.output[n] for n in names}, name=name)
+
+    def _load_backbone(self, name):
+        """Start from a network trained on ImageNet, as the paper does."""
+        entry = BACKBONES[self.backbone_name]
+        if name != "imagenet" or entry.imagenet is None:
+            raise ValueError(f"`backbone_weights` must be None or 'imagenet', and not with 'tiny'; got {name!r}.")
+        options = {"atrous": self.arguments["atrous"]} if self.backbone_name == "vgg16" else {}
+        load_backbone(self.features, entry.imagenet(**options))
+
+    def _freeze(self, last):
+        """Keep the layers up to `last` as they are in training."""
+        if last is None:
+            return
+        names = [layer.name for layer in self.features.layers]
+        if last not in names:
+            raise ValueError(f"`freeze` must name a layer such as {names[1]}, ..., {names[-1]}; got {last!r}.")
+        for layer in self.features.layers[: names.index(last) + 1]:
+            layer.trainable = False
 
     def _prior_boxes(self):
         """A `PriorBox` for each source layer, section 2.2."""
