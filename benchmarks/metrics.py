@@ -1,0 +1,113 @@
+"""Speed of the COCO and VOC evaluation: `python benchmarks/metrics.py [--images N] [--seed S]`.
+
+Prints a table and writes benchmarks/results/metrics.json. The set is made up: every image has objects of a few of the
+classes, and its detections are those objects moved, doubled and mislabelled, plus boxes anywhere, as a detector's are.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+
+import numpy as np
+
+from keras_det.metrics import Evaluator, Results, Truth, coco, coco_metrics
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "metrics.json"
+
+
+def make_set(images: int, detections: int, classes: int, seed: int) -> tuple[Truth, Results]:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(300, 640, (images, 2))
+    image = np.repeat(np.arange(images), rng.poisson(7, images))
+    boxes = boxes_in(rng, sizes[image])
+    labels = rng.integers(0, classes, len(image))
+    truth = Truth(
+        classes=[f"class {i}" for i in range(classes)],
+        image_ids=[str(i) for i in range(images)],
+        sizes=sizes,
+        image=image,
+        boxes=boxes,
+        labels=labels,
+        is_crowd=rng.random(len(image)) < 0.01,
+    )
+    at = np.repeat(np.arange(images), detections)
+    found, given = boxes_in(rng, sizes[at]), rng.integers(0, classes, len(at))
+    counts = np.bincount(image, minlength=images)
+    first = np.cumsum(counts) - counts
+    near = (rng.random(len(at)) < 0.4) & (counts[at] > 0)
+    target = first[at[near]] + (rng.random(near.sum()) * counts[at[near]]).astype(int)
+    extent = np.tile(boxes[target, 2:] - boxes[target, :2], 2)
+    found[near] = boxes[target] + rng.normal(0, 0.08, extent.shape) * extent
+    found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+    given[near] = np.where(rng.random(near.sum()) < 0.85, labels[target], given[near])
+    scores = np.where(near, rng.beta(2, 2, len(at)), rng.beta(1, 6, len(at))).astype(np.float32)
+    return truth, Results(at, found, scores, given)
+
+
+def boxes_in(rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
+    extent = np.exp(rng.uniform(np.log(12), np.log(250), (len(sizes), 2)))
+    low = rng.random((len(sizes), 2)) * np.maximum(sizes[:, ::-1] - extent, 1)
+    return np.concatenate([low, low + extent], axis=1)
+
+
+def timed(function, *args):
+    start = time.perf_counter()
+    value = function(*args)
+    return value, time.perf_counter() - start
+
+
+def streamed(truth: Truth, results: Results) -> tuple[float, float]:
+    """Seconds to feed an Evaluator in batches of 32, and to give VOC's figures."""
+    evaluator = Evaluator(truth)
+    counts = np.bincount(results.image, minlength=len(truth.image_ids))
+    depth, scale = counts.max(), truth.sizes[results.image][:, [0, 1, 0, 1]]
+    boxes = (results.boxes[:, [1, 0, 3, 2]] / scale).reshape(-1, depth, 4)
+    columns = {"boxes": boxes, "scores": results.scores.reshape(-1, depth), "labels": results.labels.reshape(-1, depth)}
+
+    def feed():
+        for first in range(0, len(counts), 32):
+            indexes = np.arange(first, min(first + 32, len(counts)))
+            evaluator.update(indexes, {name: column[indexes] for name, column in columns.items()})
+
+    return timed(feed)[1], timed(evaluator.result, ("voc2007_11point", "area"))[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--detections", type=int, default=100, help="per image")
+    parser.add_argument("--classes", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    truth, results = make_set(options.images, options.detections, options.classes, options.seed)
+    figures, seconds = {}, {}
+    for engine in coco.ENGINES:
+        figures[engine], seconds[engine] = timed(coco_metrics, truth, results, engine)
+    feed, voc = streamed(truth, results)
+    fast, slow = (figures[engine] for engine in coco.ENGINES)
+    report = {
+        "command": "python benchmarks/metrics.py " + " ".join(sys.argv[1:]),
+        "set": vars(options) | {"objects": len(truth.labels)},
+        "seconds": {engine: round(value, 2) for engine, value in seconds.items()},
+        "times_faster": round(seconds["pycocotools"] / seconds["faster-coco-eval"], 2),
+        "largest_difference": max(abs(fast[name] - slow[name]) for name in slow),
+        "AP": slow["AP"],
+        "evaluator_seconds": {"update": round(feed, 2), "voc_figures": round(voc, 2)},
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("numpy", "pycocotools", "faster-coco-eval", "keras_det")
+        }
+        | {"python": platform.python_version()},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
