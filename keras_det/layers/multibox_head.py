@@ -53,6 +53,8 @@ class MultiBoxHead(layers.Layer):
 
     def build(self, input_shape):
         """Build the predictors of each map."""
+        if len(input_shape) != len(self.names):
+            raise ValueError(f"the head has {len(self.names)} source layers; got {len(input_shape)} feature maps.")
         for predictors in (self.localization, self.confidence):
             for predictor, shape in zip(predictors, input_shape):
                 for layer in predictor:

@@ -24,27 +24,30 @@ class PriorBox(keras.layers.Layer):
         clip: `None`; `"sides"` limits height and width to 1, as torchvision does; `"all"` limits the centres to 0 .. 1
             too, as ssd.pytorch does.
 
-    Call with a feature map `[B, H, W, channels]` of known height and width (or its shape's `(H, W)`): `[H * W * k, 4]`
-    float32 rel_yxyx boxes, which may leave the image. k is `layer.boxes_per_cell`.
+    Call with a feature map `[B, H, W, channels]` of known height and width: `[H * W * k, 4]` float32 rel_yxyx boxes,
+    which may leave the image. k is `layer.boxes_per_cell`.
 
     Raises:
-        ValueError: scales that are not positive, ratios not above 1, or a feature map of unknown size.
+        ValueError: scales that are no pairs of positive numbers, ratios not above 1, a step not above 0, or a feature
+            map of unknown size.
 
     >>> layer = PriorBox(scales=[(0.2, 0.37)], aspect_ratios=(2, 3))
-    >>> layer.boxes_per_cell, layer((2, 2)).shape
-    (6, TensorShape([24, 4]))
+    >>> layer.boxes_per_cell, tuple(layer(np.zeros((1, 2, 2, 8), "float32")).shape)
+    (6, (24, 4))
     """
 
     def __init__(self, scales, aspect_ratios=(), step=None, clip=None, **kwargs):
         super().__init__(**kwargs)
-        self.scales = tuple(tuple(float(s) for s in pair) for pair in scales)
-        self.aspect_ratios = tuple(float(a) for a in aspect_ratios)
-        if any(len(pair) != 2 or min(pair) <= 0 for pair in self.scales) or not self.scales:
+        if not len(scales) or np.ndim(scales) != 2 or np.shape(scales)[1] != 2 or np.min(scales) <= 0:
             raise ValueError(f"`scales` must be pairs of positive numbers (s_k, s_k+1); got {scales!r}.")
+        self.scales = tuple((float(s), float(s_next)) for s, s_next in scales)
+        self.aspect_ratios = tuple(float(a) for a in aspect_ratios)
         if any(a <= 1 for a in self.aspect_ratios):
             raise ValueError(f"`aspect_ratios` must be above 1 (inverses are implied); got {aspect_ratios!r}.")
         if clip not in (None, "sides", "all"):
             raise ValueError(f"`clip` must be None, 'sides' or 'all'; got {clip!r}.")
+        if step is not None and step <= 0:
+            raise ValueError(f"`step` must be None or above 0; got {step!r}.")
         self.step = step
         self.clip = clip
 
@@ -76,7 +79,7 @@ class PriorBox(keras.layers.Layer):
 
     def call(self, feature_map):
         """The default boxes of `feature_map` as a constant tensor."""
-        shape = feature_map if isinstance(feature_map, tuple) else tuple(feature_map.shape[1:3])
+        shape = tuple(feature_map.shape[1:3])
         if None in shape:
             raise ValueError(f"PriorBox needs a feature map of known height and width; got {shape}.")
         return ops.convert_to_tensor(self.boxes(*shape))

@@ -1,0 +1,114 @@
+"""Backbones: sizes of their maps, their parameters, and the subsampling of VGG16's classifier."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_det.backbones import BACKBONES, mobilenet_v2, mobilenet_v3_large, tiny, vgg16
+from keras_det.backbones.common import subsample
+from keras_det.backbones.vgg16 import from_application
+
+
+def sizes(model):
+    return {name: tuple(output.shape[1:]) for name, output in model.output.items()}
+
+
+@pytest.mark.parametrize("size", [300, 512])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large", "tiny"])
+def test_maps_of_stride_8_16_and_32_round_up(name, size):
+    entry = BACKBONES[name]
+    found = sizes(entry.build((size, size)))
+    assert tuple(found) == entry.sources
+    assert [shape[0] for shape in found.values()] == [math.ceil(size / stride) for stride in (8, 16, 32)]
+
+
+def test_maps_need_not_be_square():
+    assert [shape[:2] for shape in sizes(tiny((100, 203))).values()] == [(13, 26), (7, 13), (4, 7)]
+
+
+def test_vgg16_of_300_pixels_gives_38_and_19_cells():
+    model = vgg16((300, 300))
+    assert sizes(model) == {"conv4_3": (38, 38, 512), "conv5_3": (19, 19, 512), "fc7": (19, 19, 1024)}
+    convolutions = 14_714_688  # Simonyan and Zisserman's configuration D without its classifier
+    assert model.count_params() == convolutions + (9 * 512 + 1) * 1024 + (1024 + 1) * 1024
+
+
+def test_the_full_vgg16_has_the_classifier_of_4096():
+    model = vgg16((300, 300), atrous=False)
+    assert sizes(model)["fc7"] == (10, 10, 4096)
+    assert model.count_params() == 14_714_688 + (49 * 512 + 1) * 4096 + (4096 + 1) * 4096
+
+
+def test_fc6_sees_holes_of_six():
+    """A single bright cell reaches the nine cells 6 apart, through a pooling that reaches one further."""
+    inputs, kernel = keras.Input((25, 25, 1)), np.ones((3, 3, 1, 1), "float32")
+    source = vgg16((300, 300))
+    pool, fc6 = (type(layer).from_config(layer.get_config()) for layer in map(source.get_layer, ("pool5", "fc6")))
+    fc6.filters = 1
+    model = keras.Model(inputs, fc6(pool(inputs)))
+    fc6.set_weights([kernel, np.zeros(1, "float32")])
+    x = np.zeros((1, 25, 25, 1), "float32")
+    x[0, 12, 12] = 1
+    lit = np.unique(np.argwhere(np.asarray(model(x))[0, :, :, 0])[:, 0])
+    assert lit.tolist() == [5, 6, 7, 11, 12, 13, 17, 18, 19]
+
+
+def test_parameters_of_mobilenets_are_those_of_keras():
+    for ours, theirs in (
+        (mobilenet_v3_large, keras.applications.MobileNetV3Large),
+        (mobilenet_v2, keras.applications.MobileNetV2),
+    ):
+        expected = theirs((96, 96, 3), include_top=False, weights=None).count_params()
+        assert ours((96, 96)).count_params() == expected
+
+
+def test_the_reduced_tail_halves_what_comes_after_stride_16():
+    whole, reduced = (sizes(mobilenet_v3_large((320, 320), reduced_tail=r)) for r in (False, True))
+    assert whole == {"block7_expand": (40, 40, 240), "block13_expand": (20, 20, 672), "last_conv": (10, 10, 960)}
+    assert reduced == whole | {"last_conv": (10, 10, 480)}
+
+
+def test_tiny_is_tiny():
+    assert 400_000 < tiny((300, 300)).count_params() < 500_000
+
+
+class Classifier:
+    """As much of `keras.applications.VGG16` as `from_application` reads; few outputs, and every value its own index."""
+
+    def get_layer(self, name):
+        shape = {"fc1": (7 * 7 * 512, 8), "fc2": (4096, 8)}.get(name, (3, 3, 1, 2))
+        kernel = np.arange(math.prod(shape), dtype="float64").reshape(shape)
+        layer = type("Layer", (), {})()
+        layer.get_weights = lambda: [kernel, np.arange(shape[-1], dtype="float64")]
+        return layer
+
+
+def test_vgg16_is_subsampled_as_the_authors_did():
+    parameters = from_application(Classifier())
+    fc1, fc2 = (Classifier().get_layer(name).get_weights()[0] for name in ("fc1", "fc2"))
+    assert parameters["fc6/kernel"].shape == (3, 3, 512, 2) and parameters["fc7/kernel"].shape == (1, 1, 1024, 2)
+    for row in range(3):
+        for column in range(3):
+            for channel in (0, 1, 100, 511):
+                for out in range(2):
+                    flat = (3 * row * 7 + 3 * column) * 512 + channel  # the classifier flattens row, column, channel
+                    assert parameters["fc6/kernel"][row, column, channel, out] == fc1[flat, 4 * out]
+    for channel in (0, 1, 77, 1023):
+        assert parameters["fc7/kernel"][0, 0, channel].tolist() == fc2[4 * channel, ::4].tolist()
+    assert parameters["fc6/bias"].tolist() == parameters["fc7/bias"].tolist() == [0, 4]
+
+
+def test_the_full_vgg16_keeps_every_parameter():
+    parameters = from_application(Classifier(), atrous=False)
+    fc1 = Classifier().get_layer("fc1").get_weights()[0]
+    np.testing.assert_array_equal(parameters["fc6/kernel"], fc1.reshape(7, 7, 512, 8))
+    assert parameters["fc7/kernel"].shape == (1, 1, 4096, 8)
+    layers = {layer.name for layer in vgg16((32, 32)).layers if layer.weights}
+    assert {name.split("/")[0] for name in parameters} == layers
+
+
+def test_subsample_takes_every_nth_entry():
+    array = np.arange(35).reshape(5, 7)
+    assert subsample(array, (2, 3)).tolist() == [[0, 3, 6], [14, 17, 20], [28, 31, 34]]
