@@ -79,7 +79,8 @@ def add(file: Annotated[Path, typer.Argument(help="A weight file that was downlo
     """Take a downloaded weight file into the package's folder, recognised by its content."""
     from keras_det import weights
 
-    Console(soft_wrap=True).print(f"added: {weights.add(file)}")
+    entry, path = weights.add(file)
+    Console(soft_wrap=True).print(f"{entry.model} {entry.name}: added as {path}", highlight=False)
 
 
 @app.command()

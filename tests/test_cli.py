@@ -86,6 +86,16 @@ def test_recipes_are_listed():
     assert "ssd300-voc0712" in call("train", "--list-recipes").output
 
 
+def test_a_weight_file_is_added_by_hand(tmp_path, monkeypatch):
+    from keras_det.weights.registry import EMBEDDED_FOLDER
+
+    monkeypatch.setenv("KERAS_DET_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["keras-det", "weights", "add", str(EMBEDDED_FOLDER / "ssd300_shapes.weights.h5")])
+    with pytest.raises(SystemExit) as end:  # it is nobody's published file
+        cli.main()
+    assert end.value.code == 2
+
+
 WRONG = {
     "no such picture": (["detect", "absent.png"], "absent.png"),
     "no such model": (["detect", "x.png", "--model", "yolo"], "ssd300"),

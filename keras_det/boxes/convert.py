@@ -39,5 +39,5 @@ def convert(boxes, source, target, image_shape=None):
             raise ValueError(f"`{argument}` must be one of {', '.join(FORMATS)}; got {value!r}.")
     if image_shape is None and source.startswith("rel_") != target.startswith("rel_"):
         raise ValueError(f"converting boxes from {source!r} to {target!r} needs `image_shape=(height, width)`.")
-    height, width = image_shape if image_shape is not None else (None, None)
+    height, width = (1, 1) if image_shape is None else image_shape  # Keras asks for them between relative formats too
     return bounding_boxes.convert_format(boxes, source, target, height, width, dtype="float32")

@@ -45,8 +45,8 @@ def _bipartite(overlaps):
     The other objects take at most M - 1 boxes, so an object's box is always among the M that it overlaps most, and the
     search runs on `[B, M * M]` pairs.
     """
-    objects = overlaps.shape[1]
-    candidates = min(objects, overlaps.shape[2])
+    objects, anchors = ops.shape(overlaps)[1:]
+    candidates = min(objects, anchors) if isinstance(objects, int) else ops.minimum(objects, anchors)
     overlaps, boxes = ops.top_k(overlaps, candidates)
     overlaps = ops.reshape(overlaps, (-1, objects * candidates))
     boxes = ops.cast(ops.reshape(boxes, (-1, objects * candidates)), "int32")

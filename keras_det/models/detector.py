@@ -124,7 +124,8 @@ class Detector(keras.Model):
     def _count_step(self, loss, terms, targets, finite):
         """Update the metrics; values of a skipped step are left out of the means."""
         weight = ops.cast(finite, "float32")
-        values = {"loss": loss} | terms | self.count_targets(targets)
+        values = {name: self.sum_over_replicas(v) for name, v in (terms | self.count_targets(targets)).items()}
+        values["loss"] = loss
         for metric in self.metrics:
             if metric.name in values:
                 value = ops.cast(values[metric.name], "float32")
@@ -141,6 +142,12 @@ class Detector(keras.Model):
             **kwargs: further arguments of `keras.Model.compile`.
         """
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Build the optimizer alone, the model being built; Keras's own averages labels over replicas, bools too."""
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         """What `compile` was given, for a saved model."""

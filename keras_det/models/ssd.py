@@ -176,6 +176,7 @@ class SSD(Detector):
         super().__init__(classes=arguments["classes"], image_size=(self.size, self.size), **kwargs)
         self.arguments = arguments | {"classes": list(self.classes)}
         self.backbone_name = self.arguments["backbone"]
+        _check_limits(self.arguments)
         if self.backbone_name not in BACKBONES:
             raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {self.backbone_name!r}.")
         self.features, self.sources = self._features()
@@ -210,10 +211,9 @@ class SSD(Detector):
             x = _extra(x, name, int(squeeze * width), int(filters * width), shrink, self.backbone_name == "vgg16")
             maps[name if self.lite else f"{name}_2"] = x
         self.all_sources = tuple(maps)
-        sources = tuple(self.arguments["sources"] or maps)
-        unknown = [name for name in sources if name not in maps]
-        if unknown or not sources:
-            raise ValueError(f"`sources` must be taken from {', '.join(maps)}; got {', '.join(unknown) or 'none'}.")
+        sources = tuple(maps if self.arguments["sources"] is None else self.arguments["sources"])
+        if not sources or not set(sources) <= set(maps) or len(set(sources)) < len(sources):
+            raise ValueError(f"`sources` must be some of {', '.join(maps)}, each once; got {sources}.")
         return keras.Model(backbone.input, {name: maps[name] for name in sources}, name="features"), sources
 
     def _backbone(self):
@@ -256,11 +256,15 @@ class SSD(Detector):
         if isinstance(box_scales, str) and box_scales not in self.tiling.scales:
             raise ValueError(f"`box_scales` must be one of {', '.join(self.tiling.scales)}; got {box_scales!r}.")
         scales = self.tiling.scales[box_scales] if isinstance(box_scales, str) else box_scales
-        if np.ndim(scales[0]) == 0 and len(scales) == len(self.all_sources) + 1:
+        if all(np.ndim(s) == 0 for s in scales):
+            if len(scales) != len(self.all_sources) + 1:
+                raise ValueError(f"`box_scales` must be {len(self.all_sources) + 1} numbers; got {len(scales)}.")
             scales = [((scales[k], scales[k + 1]),) for k in index]
         ratios = aspect_ratios
         if aspect_ratios is None or all(np.ndim(a) == 0 for a in aspect_ratios):
             used = (2, 3) if aspect_ratios is None else aspect_ratios
+            if not set(used) <= {2, 3}:
+                raise ValueError(f"`aspect_ratios` must be of 2 and 3, or a tuple for each source layer; got {used}.")
             ratios = [tuple(a for a in self.tiling.ratios[k] if a in used) for k in index]
         for argument, value in (("box_scales", scales), ("aspect_ratios", ratios)):
             if len(value) != len(index):
@@ -319,6 +323,10 @@ class SSD(Detector):
         valid = classes >= 0
         if "is_crowd" in labels:
             valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
+        if not classes.shape[1]:  # 0 or unknown: a row of padding, since nothing can be gathered from no rows
+            boxes, classes, valid = (
+                ops.pad(x, [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2)) for x in (boxes, classes, valid)
+            )
         overlaps = box_ops.iou(boxes, self.default_boxes[None])
         matched = box_ops.match(overlaps, valid, threshold=0.5, usable=self._usable)
         positive, index = matched >= 0, ops.maximum(matched, 0)
@@ -365,6 +373,16 @@ class SSD(Detector):
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | self.arguments
+
+
+def _check_limits(arguments):
+    """Refuse numbers that suppression cannot work with."""
+    for name in ("score_threshold", "iou_threshold"):
+        if not 0 <= arguments[name] <= 1:
+            raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
+    for name in ("max_per_class", "max_detections"):
+        if not isinstance(arguments[name], int) or arguments[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
 
 
 def _extra(x, name, squeeze, filters, shrink, plain):

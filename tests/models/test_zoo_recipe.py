@@ -226,6 +226,9 @@ def test_a_damaged_weights_file_is_one_clear_error(ssd, tmp_path):
         cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
         with pytest.raises(ValueError, match="cut"):
             models.SSD300(weights=cut)
+        cut.write_text("something else altogether")
+        with pytest.raises(ValueError, match="cut"):
+            models.SSD300(weights=cut)
 
 
 def test_as_many_other_classes_are_other_classes_still(ssd, tmp_path):
