@@ -31,10 +31,12 @@ def train(scope):
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 one, alone = train(tf.distribute.get_strategy().scope())
 two, mirrored = train(strategy.scope())
-far = max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in zip(one.weights, two.weights))
-moved = max(float(np.abs(np.array(a) - np.array(b)).max()) for a, b in zip(one.weights, models.SSD300(weights="shapes").weights))
-print(json.dumps({"far": far, "moved": moved, "alone": alone["loss"], "mirrored": mirrored["loss"],
-                  "replicas": strategy.num_replicas_in_sync}))
+
+def distance(a, b):
+    return max(float(np.abs(np.array(x) - np.array(y)).max()) for x, y in zip(a.weights, b.weights))
+
+print(json.dumps({"far": distance(one, two), "moved": distance(one, models.SSD300(weights="shapes")),
+                  "alone": alone["loss"], "mirrored": mirrored["loss"], "replicas": strategy.num_replicas_in_sync}))
 """
 
 
