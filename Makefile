@@ -35,6 +35,7 @@ prove-ssd: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/finetune.py $(BCCD)
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info
