@@ -314,7 +314,8 @@ class SSD(Detector):
         """Match default boxes to objects.
 
         Args:
-            labels: padded labels dict; crowd regions are no objects. Difficult objects are, as in the authors' code.
+            labels: padded labels dict; M may be 0 or unknown until the graph runs. Crowd regions are no objects.
+                Difficult objects are, as in the authors' code.
 
         Returns:
             `{"offsets": [B, A, 4] float32, "classes": [B, A] int32}`, class 0 for background.
@@ -325,7 +326,7 @@ class SSD(Detector):
             valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
         if not classes.shape[1]:  # 0 or unknown: a row of padding, since nothing can be gathered from no rows
             boxes, classes, valid = (
-                ops.pad(x, [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2)) for x in (boxes, classes, valid)
+                ops.pad(x, ((0, 0), (0, 1), (0, 0))[: len(x.shape)]) for x in (boxes, classes, valid)
             )
         overlaps = box_ops.iou(boxes, self.default_boxes[None])
         matched = box_ops.match(overlaps, valid, threshold=0.5, usable=self._usable)

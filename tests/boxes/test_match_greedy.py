@@ -1,37 +1,57 @@
 """Matching against the plain form of the authors' scheme, and the other geometry against numpy."""
 
-import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_det.boxes import area, convert, decode_offsets, encode_offsets, iou, match
+from keras_det.boxes.convert import FORMATS
 
 
 def plain_match(overlaps, valid, threshold, usable):
-    """One picture: the best free pair again and again, then every box over the threshold."""
-    overlaps = np.where(valid[None, :] & usable[:, None], overlaps, 0)
-    matched = np.where(overlaps.max(1) > threshold, overlaps.argmax(1), -1)
+    """One picture: the best free pair again and again, then every box over the threshold; of ties the first."""
+    overlaps = np.where(valid[:, None] & usable, overlaps, 0)
+    matched = np.where(overlaps.max(0) > threshold, overlaps.argmax(0), -1)
     free = overlaps.copy()
     while free.max() > 0:
-        box, thing = np.unravel_index(free.argmax(), free.shape)
+        thing, box = np.unravel_index(free.argmax(), free.shape)
         matched[box] = thing
-        free[box], free[:, thing] = 0, 0
+        free[thing], free[:, box] = 0, 0
     return matched
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 7), st.booleans())
-def test_match_is_greedy_bipartite_then_threshold(seed, boxes, objects, all_usable):
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 7), st.booleans(), st.sampled_from([None, 2, 5])
+)  # fmt: skip
+def test_match_is_greedy_bipartite_then_threshold(seed, boxes, objects, all_usable, levels):
+    """More objects than boxes, boxes that several objects claim, and with `levels` many ties."""
     rng = np.random.default_rng(seed)
-    overlaps = rng.random((3, boxes, objects)).astype("float32") ** 2
+    overlaps = rng.random((3, objects, boxes)).astype("float32") ** 2
+    overlaps = np.round(overlaps * levels) / np.float32(levels) if levels else overlaps
     overlaps[rng.random(overlaps.shape) < 0.3] = 0
     valid = rng.random((3, objects)) < 0.8
     usable = np.ones(boxes, bool) if all_usable else rng.random(boxes) < 0.7
-    found = np.asarray(match(overlaps.transpose(0, 2, 1), valid, 0.5, usable))
+    found = np.asarray(match(overlaps, valid, 0.5, usable))
     for one in range(3):
-        np.testing.assert_array_equal(found[one], plain_match(overlaps[one], valid[one], 0.5, usable))
+        expected = plain_match(overlaps[one], valid[one], 0.5, usable)
+        np.testing.assert_array_equal(found[one], expected)
+        if boxes >= objects and usable.all():  # nobody goes without, however many claim the same boxes
+            assert set(found[one]) >= set(np.flatnonzero(valid[one] & (overlaps[one] > 0).all(1)))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_match_compiled_for_any_number_of_objects(jit):
+    rng = np.random.default_rng(4)
+    signature = [tf.TensorSpec([None, None, 20]), tf.TensorSpec([None, None], tf.bool)]
+    compiled = tf.function(match, input_signature=signature, jit_compile=jit)
+    for objects, levels in ((1, 3), (6, 3), (30, 1000)):
+        overlaps = (np.round(rng.random((2, objects, 20)) * levels) / levels).astype("float32")
+        valid = rng.random((2, objects)) < 0.8
+        expected = [plain_match(overlaps[b], valid[b], 0.5, np.ones(20, bool)) for b in range(2)]
+        np.testing.assert_array_equal(compiled(overlaps, valid), expected)
 
 
 def test_two_objects_that_share_their_best_box_both_keep_one():
@@ -64,6 +84,25 @@ def test_iou_is_symmetric_and_right(a, b):
     assert 0 <= both <= 1 + 1e-6
 
 
+def plain_iou(a, b):
+    """One pair in float64."""
+    height, width = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(height, 0) * max(width, 0)
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+
+
+def test_iou_pairs_every_box_with_every_box_of_the_same_picture():
+    rng = np.random.default_rng(0)
+    corners = rng.random((2, 9, 2)) * 0.6
+    boxes = np.concatenate([corners, corners + 0.01 + rng.random((2, 9, 2)) * 0.4], -1)
+    first, second = boxes[:, :5], boxes[:, 5:]
+    expected = [[[plain_iou(a, b) for b in second[p]] for a in first[p]] for p in range(2)]
+    np.testing.assert_allclose(iou(first.astype("f4"), second.astype("f4")), expected, atol=1e-6)
+    shared = iou(first.astype("f4"), second[:1].astype("f4"))  # one set of boxes for the whole batch
+    np.testing.assert_allclose(shared[1], [[plain_iou(a, b) for b in second[0]] for a in first[1]], atol=1e-6)
+    np.testing.assert_allclose(np.diagonal(iou(boxes[0], boxes[0])), 1, atol=1e-6)
+
+
 def test_iou_and_area_of_boxes_without_area():
     point = np.zeros((1, 4), "float32")
     assert float(iou(point, point)[0, 0]) == 0
@@ -88,19 +127,40 @@ def test_decode_undoes_encode(seed):
 def test_degenerate_boxes_and_wild_offsets_stay_finite():
     default = np.array([[0.4, 0.4, 0.6, 0.6]], "float32")
     assert np.isfinite(encode_offsets(np.zeros((1, 4), "float32"), default)).all()
-    assert np.isfinite(decode_offsets(np.full((1, 4), 1e6, "float32"), default)).all()
+    for wild in (1e6, -1e6):
+        assert np.isfinite(decode_offsets(np.full((1, 4), wild, "float32"), default)).all()
+    side = np.asarray(decode_offsets(np.array([[0, 0, 1e6, 1e6]], "float32"), default))
+    np.testing.assert_allclose(side[0, 2:] - side[0, :2], 62.5 * 0.2, rtol=1e-5)  # as the docstring limits it
 
 
-@pytest.mark.parametrize("target", ["xyxy", "yxyx", "xywh", "center_xywh", "rel_xyxy", "rel_xywh", "rel_center_xywh"])
-def test_convert_there_and_back(target):
-    boxes = np.array([[0.1, 0.2, 0.5, 0.9]], "float32")
-    there = convert(boxes, "rel_yxyx", target, image_shape=(200, 400))
-    np.testing.assert_allclose(convert(there, target, "rel_yxyx", image_shape=(200, 400)), boxes, atol=1e-6)
+@pytest.mark.parametrize("source", FORMATS)
+@pytest.mark.parametrize("target", FORMATS)
+def test_convert_between_all_formats(source, target):
+    boxes = np.array([[[0.1, 0.2, 0.5, 0.9], [0.0, 0.0, 1.0, 1.0]]], "float32")
+    shape = (200, 400)
+    given = convert(boxes, "rel_yxyx", source, shape)
+    back = convert(convert(given, source, target, shape), target, "rel_yxyx", shape)
+    np.testing.assert_allclose(back, boxes, atol=1e-6)
+    if source.startswith("rel_") == target.startswith("rel_"):  # the size of the picture does not matter
+        np.testing.assert_allclose(convert(given, source, target), convert(given, source, target, shape), rtol=1e-5)
 
 
-def test_convert_to_pixels():
-    pixels = convert(np.array([[0.1, 0.2, 0.5, 0.9]], "float32"), "rel_yxyx", "xywh", image_shape=(200, 400))
-    np.testing.assert_allclose(pixels, [[80, 20, 280, 80]], rtol=1e-5)
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("xyxy", [80, 20, 360, 100]),
+        ("yxyx", [20, 80, 100, 360]),
+        ("xywh", [80, 20, 280, 80]),
+        ("center_xywh", [220, 60, 280, 80]),
+        ("center_yxhw", [60, 220, 80, 280]),
+        ("rel_xyxy", [0.2, 0.1, 0.9, 0.5]),
+        ("rel_xywh", [0.2, 0.1, 0.7, 0.4]),
+        ("rel_center_xywh", [0.55, 0.3, 0.7, 0.4]),
+    ],
+)
+def test_convert_gives_each_format_its_meaning(target, expected):
+    found = convert([0.1, 0.2, 0.5, 0.9], "rel_yxyx", target, image_shape=(200, 400))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_convert_names_what_is_wrong():
@@ -108,4 +168,5 @@ def test_convert_names_what_is_wrong():
         convert([[0, 0, 1, 1]], "corners", "xyxy")
     with pytest.raises(ValueError, match="image_shape"):
         convert([[0, 0, 1, 1]], "rel_yxyx", "xyxy")
-    assert keras.ops.shape(convert([[0.0, 0, 1, 1]], "yxyx", "xyxy")) == (1, 4)
+    with pytest.raises(ValueError, match="`target`"):
+        convert([[0, 0, 1, 1]], "xyxy", "coco")

@@ -82,8 +82,28 @@ def test_a_chain_of_suppression():
     check(boxes, np.linspace(0.9, 0.3, 60, dtype="float32")[None, :, None])
 
 
-def test_compiled_forms_agree():
-    boxes, scores = random_set(7, 300, 4, batch=2)
+def test_ties_that_reach_over_several_blocks():
+    boxes, scores = random_set(5, 300, 4, batch=2, levels=3)
+    boxes[:, 100:200] = boxes[:, :100]
+    check(boxes, scores, max_detections=600)
+
+
+def test_exactly_at_a_threshold_is_not_over_it():
+    boxes = np.array([[[0, 0, 1, 1], [0, 0, 1, 0.5], [0, 0, 1, 0.75]]], "float32")
+    scores = np.array([[[0.75], [0.5], [0.25]]], "float32")
+    found = nms(boxes, scores, score_threshold=0.25, iou_threshold=0.5, max_detections=3)
+    assert np.asarray(found["scores"]).tolist() == [[0.75, 0.5, 0]]
+
+
+def test_a_class_suppresses_no_other():
+    boxes = np.array([[[0.1, 0.1, 0.5, 0.5]] * 2], "float32")
+    found = nms(boxes, np.array([[[0.9, 0.8], [0.7, 0.6]]], "float32"), max_detections=5)
+    assert int(found["num_detections"][0]) == 2 and np.asarray(found["labels"])[0, :2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+def test_compiled_forms_agree(levels):
+    boxes, scores = random_set(7, 300, 4, batch=2, levels=levels)
     eager = nms(boxes, scores)
     for jit in (False, True):
         compiled = tf.function(nms, jit_compile=jit)(boxes, scores)
