@@ -60,26 +60,36 @@ class Detector(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Each term of the loss as a metric; in a compiled step the compiler merges it with `compute_loss`."""
         targets = self.encode_targets(y)
-        self._update_terms(self.compute_losses(targets, y_pred), targets)
+        self._update_means(self.compute_losses(targets, y_pred) | self.count_targets(targets))
         return self.get_metrics_result()
 
     def _total(self, terms):
-        return sum(terms.values()) + sum(ops.cast(loss, "float32") for loss in self.losses)
+        replicas = self._replicas()
+        return sum(terms.values()) + sum(ops.cast(loss, "float32") / replicas for loss in self.losses)
 
-    def _update_terms(self, terms, targets):
-        values = terms | self.count_targets(targets)
-        for metric in self.term_metrics:
-            metric.update_state(values[metric.name])
+    def _update_means(self, values, weight=1.0):
+        """Update the metrics that `values` names with the sums over the replicas; a value of weight 0 may be a NaN."""
+        for metric in self.metrics:
+            if metric.name in values:
+                value = ops.cast(self.sum_over_replicas(values[metric.name]), "float32")
+                metric.update_state(ops.where(weight > 0, value, 0.0), sample_weight=weight)
+
+    def _replicas(self):
+        """How many replicas of the model take part in a step."""
+        if keras.backend.backend() != "tensorflow":
+            return 1
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
 
     def sum_over_replicas(self, value):
         """Sum of `value` over the replicas of a `tf.distribute` strategy; `value` itself without one."""
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
+        if self._replicas() == 1:
+            return value
+        import tensorflow as tf
 
-            context = tf.distribute.get_replica_context()
-            if context is not None and context.num_replicas_in_sync > 1:
-                return context.all_reduce("SUM", value)
-        return value
+        context = tf.distribute.get_replica_context()
+        return value if context is None else context.all_reduce("SUM", value)
 
     if keras.backend.backend() == "tensorflow":
 
@@ -99,38 +109,28 @@ class Detector(keras.Model):
 
             x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             targets = self.encode_targets(y)
-            state = [(v, tf.identity(v.value)) for v in self.non_trainable_variables if v.dtype.startswith("float")]
+            state = [(v, tf.identity(v.value)) for v in self.non_trainable_weights]
             with tf.GradientTape() as tape:
                 outputs = self(x, training=True)
                 terms = self.compute_losses(targets, outputs)
                 loss = self._total(terms)
                 scaled = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled, self.trainable_variables)
-            everywhere = self.sum_over_replicas(loss)
-            finite = tf.math.is_finite(everywhere)
+            finite = tf.math.is_finite(self.sum_over_replicas(loss))
             for variable, before in state:
                 variable.assign(tf.where(finite, variable.value, before))
-            if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            if self._replicas() > 1:
                 gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
                 self.optimizer.apply(gradients, self.trainable_variables)
             else:
                 tf.cond(finite, lambda: self._apply(gradients), lambda: None)
-            self._count_step(everywhere, terms, targets, finite)
+            done = tf.cast(finite, "float32")  # values of a skipped step are left out of the means
+            self._update_means({"loss": loss} | terms | self.count_targets(targets), weight=done)
+            self.skipped_steps.update_state((1 - done) / self._replicas())
             return self.get_metrics_result()
 
     def _apply(self, gradients):
         self.optimizer.apply(gradients, self.trainable_variables)
-
-    def _count_step(self, loss, terms, targets, finite):
-        """Update the metrics; values of a skipped step are left out of the means."""
-        weight = ops.cast(finite, "float32")
-        values = {name: self.sum_over_replicas(v) for name, v in (terms | self.count_targets(targets)).items()}
-        values["loss"] = loss
-        for metric in self.metrics:
-            if metric.name in values:
-                value = ops.cast(values[metric.name], "float32")
-                metric.update_state(ops.where(ops.isfinite(value), value, 0.0), sample_weight=weight)
-        self.skipped_steps.update_state(1 - weight)
 
     def compile(self, optimizer="adam", jit_compile=False, **kwargs):
         """As Keras's `compile`, without a loss: the objective is the paper's.
