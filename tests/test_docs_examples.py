@@ -10,9 +10,9 @@ import keras_det
 
 ROOT = pathlib.Path(keras_det.__file__).parent
 MODULES = sorted(
-    ".".join(["keras_det", *path.relative_to(ROOT).with_suffix("").parts])
+    ".".join([ROOT.name, *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
     for path in ROOT.rglob("*.py")
-    if path.name != "__init__.py" and ">>>" in path.read_text()
+    if ">>>" in path.read_text()
 )
 
 

@@ -72,9 +72,31 @@ def test_gradients_are_those_of_finite_differences(batch, term, output):
     gradient = tape.gradient(total, outputs[output]).numpy()
     for index in np.random.default_rng(0).integers(0, [2, 30, 4], (25, 3)):
         step = np.zeros(outputs[output].shape)
-        step[tuple(index)] = 1e-3  # the terms are computed in float32, which sets the tolerance
-        difference = float(loss(outputs[output] + step) - loss(outputs[output] - step)) / 2e-3
-        assert gradient[tuple(index)] == pytest.approx(difference, abs=5e-3)
+        step[tuple(index)] = 1e-5
+        difference = float(loss(outputs[output] + step) - loss(outputs[output] - step)) / 2e-5
+        assert gradient[tuple(index)] == pytest.approx(difference, abs=1e-8)
+
+
+def test_only_chosen_boxes_have_a_gradient(batch):
+    targets, outputs = batch
+    positive = targets["classes"] > 0
+    losses = np.asarray(confidence_losses(targets["classes"], outputs["logits"]))
+    chosen = positive | plain_negatives(losses, positive, 3, np.ones(30, bool))
+    outputs = {name: tf.constant(value) for name, value in outputs.items()}
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        terms = multibox_loss(targets, outputs)
+        total = tf.reduce_sum(terms["localization"] + terms["confidence"])
+    gradients = tape.gradient(total, outputs)
+    np.testing.assert_array_equal(np.any(gradients["offsets"], axis=-1), positive)
+    np.testing.assert_array_equal(np.any(gradients["logits"], axis=-1), chosen)
+    assert 0 < chosen.sum() < chosen.size
+
+
+def test_certain_predictions_stay_finite(batch):
+    targets, outputs = batch
+    terms = multibox_loss(targets, {name: 1e5 * value for name, value in outputs.items()})
+    assert all(np.isfinite(value).all() for value in terms.values())
 
 
 def test_no_object_is_no_loss(batch):
