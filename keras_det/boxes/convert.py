@@ -1,7 +1,8 @@
 """The one door through which boxes of other formats enter and leave."""
 
-from keras.utils import bounding_boxes
+from keras import ops
 
+# Keras's own names and meanings. Its `convert_format` is not used: in Keras 3.8 it mistakes `rel_center_xywh`.
 FORMATS = (
     "xyxy",
     "yxyx",
@@ -37,7 +38,33 @@ def convert(boxes, source, target, image_shape=None):
     for argument, value in (("source", source), ("target", target)):
         if value not in FORMATS:
             raise ValueError(f"`{argument}` must be one of {', '.join(FORMATS)}; got {value!r}.")
-    if image_shape is None and source.startswith("rel_") != target.startswith("rel_"):
+    from_relative, to_relative = source.startswith("rel_"), target.startswith("rel_")
+    if image_shape is None and from_relative != to_relative:
         raise ValueError(f"converting boxes from {source!r} to {target!r} needs `image_shape=(height, width)`.")
-    height, width = (1, 1) if image_shape is None else image_shape  # Keras asks for them between relative formats too
-    return bounding_boxes.convert_format(boxes, source, target, height, width, dtype="float32")
+    corners = _corners(ops.unstack(ops.cast(boxes, "float32"), axis=-1), source.removeprefix("rel_"))
+    if from_relative != to_relative:
+        height, width = (ops.cast(side, "float32") for side in image_shape)
+        height, width = (height, width) if from_relative else (1 / height, 1 / width)
+        corners = [side * corner for side, corner in zip((height, width) * 2, corners)]
+    return ops.stack(_from_corners(corners, target.removeprefix("rel_")), axis=-1)
+
+
+def _corners(values, form):
+    """`ymin, xmin, ymax, xmax` of the four values of a form."""
+    a, b, c, d = values
+    if form in ("xyxy", "yxyx"):
+        return [b, a, d, c] if form == "xyxy" else values
+    y, x, h, w = (a, b, c, d) if form == "center_yxhw" else (b, a, d, c)
+    if form.startswith("center_"):
+        y, x = y - h / 2, x - w / 2
+    return [y, x, y + h, x + w]
+
+
+def _from_corners(corners, form):
+    """The four values of a form."""
+    ymin, xmin, ymax, xmax = corners
+    if form in ("xyxy", "yxyx"):
+        return [xmin, ymin, xmax, ymax] if form == "xyxy" else corners
+    h, w = ymax - ymin, xmax - xmin
+    y, x = (ymin + h / 2, xmin + w / 2) if form.startswith("center_") else (ymin, xmin)
+    return [y, x, h, w] if form == "center_yxhw" else [x, y, w, h]
