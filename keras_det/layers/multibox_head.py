@@ -36,8 +36,11 @@ class MultiBoxHead(layers.Layer):
         self.names = tuple(names)
         self.depthwise = depthwise
         self.initializer = keras.initializers.get(initializer)
-        self.localization = [self._predictor(k * 4, f"{n}_loc") for k, n in zip(boxes_per_cell, names)]
-        self.confidence = [self._predictor(k * num_classes, f"{n}_conf") for k, n in zip(boxes_per_cell, names)]
+        # Flat lists, map after map: Keras 3.8 does not save layers in lists of lists.
+        self.localization = sum((self._predictor(k * 4, f"{n}_loc") for k, n in zip(boxes_per_cell, names)), [])
+        self.confidence = sum(
+            (self._predictor(k * num_classes, f"{n}_conf") for k, n in zip(boxes_per_cell, names)), []
+        )
 
     def _predictor(self, filters, name):
         """The layers, in order, that predict from one source layer."""
@@ -55,16 +58,21 @@ class MultiBoxHead(layers.Layer):
         """Build the predictors of each map."""
         if len(input_shape) != len(self.names):
             raise ValueError(f"the head has {len(self.names)} source layers; got {len(input_shape)} feature maps.")
-        for predictors in (self.localization, self.confidence):
-            for predictor, shape in zip(predictors, input_shape):
+        for flat in (self.localization, self.confidence):
+            for predictor, shape in zip(self._of_each_map(flat), input_shape):
                 for layer in predictor:
                     layer.build(shape)
                     shape = layer.compute_output_shape(shape)
 
-    def _predict(self, features, predictors, values, training):
+    def _of_each_map(self, flat):
+        """The layers of each map's predictor."""
+        depth = len(flat) // len(self.names)
+        return [flat[i : i + depth] for i in range(0, len(flat), depth)]
+
+    def _predict(self, features, flat, values, training):
         """Predictions of all maps for one kind, `[B, A, values]` float32."""
         rows = []
-        for x, predictor in zip(features, predictors):
+        for x, predictor in zip(features, self._of_each_map(flat)):
             for layer in predictor:
                 x = layer(x, training=training) if isinstance(layer, layers.BatchNormalization) else layer(x)
             boxes = x.shape[1] * x.shape[2] * x.shape[3] // values

@@ -151,6 +151,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(ssd):
     assert logs["skipped_steps"] == 1 and np.isfinite(logs["loss"])
     for old, new, variable in zip(before, values(ssd), ssd.weights):
         np.testing.assert_array_equal(old, new, err_msg=variable.path)
+    ssd.reset_metrics()
     after = ssd.train_on_batch(images, labels, return_dict=True)
     assert after["skipped_steps"] == 0 and after["loss"] == pytest.approx(expected, rel=1e-4)
 
@@ -158,6 +159,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(ssd):
 def test_a_batch_without_objects_has_loss_0(ssd):
     images, labels = batch(ssd)
     ssd.compile(optimizer="sgd")
+    ssd.reset_metrics()
     logs = ssd.test_on_batch(images, labels | {"labels": np.full((2, 3), -1, "int32")}, return_dict=True)
     assert logs["loss"] == 0 and logs["matched"] == 0
 
@@ -245,6 +247,7 @@ def test_a_compiled_model_is_loaded_compiled(ssd, tmp_path, recwarn):
     images, labels = batch(ssd)
     ssd.compile(optimizer=keras.optimizers.Adam(1e-3))
     ssd.train_on_batch(images, labels)
+    ssd.reset_metrics()
     ssd.save(tmp_path / "a.keras")
     again = keras.models.load_model(tmp_path / "a.keras")
     assert int(again.optimizer.iterations) == 1

@@ -19,7 +19,7 @@ def multiply_adds(model):
     layers = [layer for layer in model.features._flatten_layers() if hasattr(layer, "kernel")]
     total = sum(np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape) for layer in layers)
     for predictors in (model.head.localization, model.head.confidence):
-        for source, predictor in zip(model.sources, predictors):
+        for source, predictor in zip(model.sources, model.head._of_each_map(predictors)):
             cells = np.prod(model.features.output[source].shape[1:3])
             total += sum(cells * np.prod(layer.kernel.shape) for layer in predictor if hasattr(layer, "kernel"))
     return total / 1e9
