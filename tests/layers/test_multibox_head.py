@@ -84,7 +84,7 @@ def test_predictions_stay_float32_under_mixed_precision(depthwise):
     for x in layer(maps(dtype="float16")):
         assert x.dtype == tf.float32
     kernel = next(v for v in layer.weights if v.path.endswith("fine_loc/kernel"))
-    assert kernel.dtype == "float32" and layer.localization[0][-1].compute_dtype == "float16"
+    assert kernel.dtype == "float32" and layer.localization[-1].compute_dtype == "float16"
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
