@@ -17,24 +17,25 @@ BUILT = [
 BOXES = {"ssd300": 8732, "ssd512": 24564, "ssdlite320": 3234}
 
 
-def one_object_for_each_map(model):
-    """Labels that are a default box of each source layer, so that every predictor has something to learn."""
+def one_object_for_each_map(model, size):
+    """Labels of `size` pictures that are a default box of each source layer, so that every predictor has something to learn."""
     maps = [model.features.output[name].shape[1:3] for name in model.sources]
     counts = [rows * columns * prior.boxes_per_cell for (rows, columns), prior in zip(maps, model.priors)]
     middles = np.cumsum(counts) - np.array(counts) // 2 - 1
     boxes = np.clip(model.default_boxes[middles], 0.0, 1.0)
     labels = np.arange(len(boxes), dtype="int32") % len(model.classes)
-    return {"boxes": np.stack([boxes, boxes]), "labels": np.stack([labels, labels])}
+    return {"boxes": np.stack([boxes] * size), "labels": np.stack([labels] * size)}
 
 
 @pytest.mark.parametrize(("name", "backbone"), TRAINED)
 def test_the_whole_recipe(name, backbone, tmp_path):
     model = models.get(name)(classes=["cat", "dog"], backbone=backbone)
     assert len(model.default_boxes) == BOXES[name]
-    images = np.random.default_rng(0).integers(0, 256, (2, *model.image_size, 3)).astype("float32")
+    size = 1 if backbone == "vgg16" else 2  # one cell of one picture has no variance to normalise by
+    images = np.random.default_rng(0).integers(0, 256, (size, *model.image_size, 3)).astype("float32")
     model.compile(optimizer=keras.optimizers.SGD(1e-3))
     before = {v.path: np.array(v) for v in model.trainable_weights}
-    logs = model.train_on_batch(images, one_object_for_each_map(model), return_dict=True)
+    logs = model.train_on_batch(images, one_object_for_each_map(model, size), return_dict=True)
     assert np.isfinite(logs["loss"]) and logs["matched"] >= len(model.sources) and logs["skipped_steps"] == 0
     still = [v.path for v in model.trainable_weights if (before[v.path] == np.asarray(v)).all()]
     assert not [path for path in still if "_conf" in path or "_loc" in path]
@@ -44,7 +45,7 @@ def test_the_whole_recipe(name, backbone, tmp_path):
     for one, other in zip(model.weights, again.weights):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
     found = again.detections(images.astype("uint8"))
-    assert found["boxes"].shape == (2, again.arguments["max_detections"], 4)
+    assert found["boxes"].shape == (size, again.arguments["max_detections"], 4)
     assert np.isfinite(found["boxes"]).all() and found["num_detections"][0] > 0
     keras.backend.clear_session()
 
