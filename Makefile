@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 BCCD ?= ../shared/data/bccd
 
-.PHONY: demo test lint prove prove-ssd bench clean
+.PHONY: demo test test-oldest lint prove prove-ssd bench clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -21,6 +21,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# The suite on the oldest versions that setup.cfg admits.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.*' 'keras==3.8.0'
+	.venv-oldest/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -38,4 +44,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/finetune.py $(BCCD)
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest runs build dist *.egg-info

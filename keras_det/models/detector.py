@@ -35,8 +35,8 @@ class Detector(keras.Model):
         super().__init__(**kwargs)
         self.classes = check_classes(classes)
         self.image_size = tuple(image_size)
-        self.term_metrics = [keras.metrics.Mean(name=term) for term in self.loss_terms + self.counters]
-        self.skipped_steps = keras.metrics.Sum(name="skipped_steps")
+        self.term_metrics = [_Mean(name=term) for term in self.loss_terms + self.counters]
+        self.skipped_steps = _Sum(name="skipped_steps")
         self._compiled_serve = None
 
     # Training
@@ -126,7 +126,20 @@ class Detector(keras.Model):
                 tf.cond(finite, lambda: self._apply(gradients), lambda: None)
             done = tf.cast(finite, "float32")  # values of a skipped step are left out of the means
             self._update_means({"loss": loss} | terms | self.count_targets(targets), weight=done)
-            self.skipped_steps.update_state((1 - done) / self._replicas())
+            self.skipped_steps.update_state(1 - done)
+            return self.get_metrics_result()
+
+        def test_step(self, data):
+            """Losses of a batch, each batch weighted by its pictures; arguments and results as in `train_step`."""
+            import tensorflow as tf
+
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            with tf.control_dependencies([x]):  # the step that finds no more data updates nothing
+                targets = self.encode_targets(y)
+                terms = self.compute_losses(targets, self(x, training=False))
+                pictures = self.sum_over_replicas(tf.cast(tf.shape(x)[0], "float32"))
+                values = {"loss": self._total(terms)} | terms | self.count_targets(targets)
+                self._update_means(values, weight=pictures)
             return self.get_metrics_result()
 
     def _apply(self, gradients):
@@ -142,6 +155,8 @@ class Detector(keras.Model):
             **kwargs: further arguments of `keras.Model.compile`.
         """
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        with self.distribute_strategy.scope():
+            vars(self)["_loss_tracker"] = _Mean(name="loss")  # as `compile` has it, not among the layer's own metrics
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Build the optimizer alone, the model being built; Keras's own averages labels over replicas, bools too."""
@@ -269,6 +284,24 @@ class Detector(keras.Model):
     def get_config(self):
         """Constructor arguments that rebuild the network; weights are saved apart."""
         return {"name": self.name} | self.arguments
+
+
+class _SameOnAllReplicas:
+    """Metric of values that are sums over the replicas already: one replica's state is the metric's.
+
+    Keras's own adds up the replicas' states, and before version 3.13 did so anew in every step.
+    """
+
+    def add_variable(self, shape, initializer, dtype=None, aggregation=None, name=None):
+        return super().add_variable(shape, initializer, dtype, aggregation="only_first_replica", name=name)
+
+
+class _Mean(_SameOnAllReplicas, keras.metrics.Mean):
+    pass
+
+
+class _Sum(_SameOnAllReplicas, keras.metrics.Sum):
+    pass
 
 
 def check_classes(classes):

@@ -18,7 +18,7 @@ BOXES = {"ssd300": 8732, "ssd512": 24564, "ssdlite320": 3234}
 
 
 def one_object_for_each_map(model, size):
-    """Labels of `size` pictures that are a default box of each source layer, so that every predictor has something to learn."""
+    """Labels of `size` pictures: a default box of each source layer, so that every predictor has something to learn."""
     maps = [model.features.output[name].shape[1:3] for name in model.sources]
     counts = [rows * columns * prior.boxes_per_cell for (rows, columns), prior in zip(maps, model.priors)]
     middles = np.cumsum(counts) - np.array(counts) // 2 - 1

@@ -55,6 +55,7 @@ def test_two_replicas_train_as_one():
     for name in ("loss", "localization", "confidence", "matched"):  # sums over the replicas, not means of their parts
         assert found["mirrored"][name] == pytest.approx(found["alone"][name], rel=1e-4)
         assert found["mirrored_tested"][name] == pytest.approx(found["tested"][name], rel=1e-4)
+    assert found["tested"]["matched"] == found["alone"]["matched"]  # no batch counted that was none
     assert found["skipped"] == 1 and found["moved_by_nan"] == 0  # one step, however many replicas
 
 
