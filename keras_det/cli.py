@@ -64,9 +64,8 @@ def models(as_json: Json = False):
     for entry in weights.entries():
         console.print(f"[bold]--model {entry.model.lower()} --weights {entry.name}[/bold]")
         console.print(f"  {len(entry.classes)} classes, {entry.parameters:,} parameters, {entry.gflops:.3g} GFLOPs")
-        console.print(
-            f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} (publisher's figure)"
-        )
+        by = "measured by this project" if entry.source.startswith("embedded:") else "publisher's figure"
+        console.print(f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} ({by})")
         console.print(f"  trained on {entry.trained_on}; {entry.licence}; {entry.source}", soft_wrap=True)
 
 

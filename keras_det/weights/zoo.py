@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_det.weights.registry import entries
 
-COLUMNS = ("model", "weights", "classes", "trained on", "reported by the publisher", "parameters", "GFLOPs", "licence")
+COLUMNS = ("model", "weights", "classes", "trained on", "reported", "parameters", "GFLOPs", "licence")
 
 
 def describe(entry):
@@ -23,7 +23,7 @@ def zoo_table():
     """All entries as a Markdown table; the README's is this one.
 
     >>> print(zoo_table().splitlines()[0])
-    | model | weights | classes | trained on | reported by the publisher | parameters | GFLOPs | licence |
+    | model | weights | classes | trained on | reported | parameters | GFLOPs | licence |
     """
     rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, entries())]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
