@@ -111,11 +111,9 @@ def _greedy(alive, suppresses):
     earlier = ops.reshape(ops.arange(size), (size, 1)) > ops.reshape(ops.arange(size), (1, size))
     suppresses = ops.cast(ops.logical_and(suppresses, earlier), "float32")
 
-    def changed(before, now):
-        return ops.any(ops.not_equal(before, now))
-
-    def step(before, now):
+    def step(changed, now):
         suppressed = ops.squeeze(ops.matmul(suppresses, ops.expand_dims(ops.cast(now, "float32"), -1)), -1) > 0
-        return now, ops.logical_and(alive, ops.logical_not(suppressed))
+        then = ops.logical_and(alive, ops.logical_not(suppressed))
+        return ops.any(ops.not_equal(now, then)), then
 
-    return ops.while_loop(changed, step, (ops.zeros_like(alive), step(alive, alive)[1]))[1]
+    return ops.while_loop(lambda changed, now: changed, step, (ops.ones((), "bool"), alive))[1]
