@@ -1,0 +1,151 @@
+"""Export as one TFLite (LiteRT) file with suppression inside, of built-in operations only.
+
+The network is converted in the wanted precision and what follows it, decoding and suppression, always in float32: boxes
+that are rounded to 8 or 16 bits are no longer the model's. The two are then joined into one graph.
+"""
+
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+
+from keras_det.data.resize import resize
+from keras_det.export.files import write_whole
+from keras_det.export.tflite_metadata import add_metadata
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+"""In this order, which is that of the Task Library: location, category, score, number of detections."""
+
+REPRESENTATIVE_PICTURES = 100
+
+
+def tflite(model, path, precision="float32", pictures=None):
+    """Write `path`, a file for the TFLite / LiteRT runtimes.
+
+    The input `images` is `[1, H, W, 3]` RGB of the network's size, float32 in 0 .. 255, or uint8 if the precision is
+    `"int8"`. Outputs, all float32: `detection_boxes [1, D, 4]` as `(ymin, xmin, ymax, xmax)` in shares of the picture,
+    `detection_classes [1, D]` from 0, -1 where there is no detection, `detection_scores [1, D]`, `num_detections [1]`.
+    Class names and what the Task Library asks for stand in the file's metadata.
+
+    Args:
+        model: a `Detector` of one pass.
+        path: the file to write.
+        precision: `"float32"`; `"float16"` rounds the weights; `"dynamic"` has 8-bit weights, computed with in float
+            or 8 bits as the runtime chooses; `"int8"` computes the whole network in 8 bits.
+        pictures: for `"int8"`, uint8 pictures `[h, w, 3]` like those to come; the first 100 are used.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another precision, or no pictures for `"int8"`.
+        FileExistsError: the file is there already.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    pictures = [] if pictures is None else [picture for picture, _ in zip(pictures, range(REPRESENTATIVE_PICTURES))]
+    if precision == "int8" and not pictures:
+        raise ValueError("`pictures` must hold some pictures like those to come, to choose the 8-bit ranges by.")
+    network = _convert(model, *_network(model), precision, pictures)
+    rest = _convert(model, *_rest(model), "float32", ())
+    joined = _join(network, rest)
+    data = add_metadata(joined, model, OUTPUTS, normalised=precision != "int8")
+    return write_whole(path, data)
+
+
+def _network(model):
+    """The network as a function and the specification of its inputs."""
+    spec = tf.TensorSpec([1, *model.image_size, 3], tf.float32, "images")
+    return (lambda images: dict(model(images, training=False))), [spec]
+
+
+def _rest(model):
+    """What turns the network's outputs into detections."""
+    function, specs = _network(model)
+    outputs = tf.function(function, input_signature=specs).get_concrete_function().structured_outputs
+    names = sorted(outputs)
+
+    def decode(*values):
+        found = model.decode(dict(zip(names, values)))
+        values = found["boxes"], found["labels"], found["scores"], found["num_detections"]
+        return {name: tf.cast(value, tf.float32) for name, value in zip(OUTPUTS, values)}
+
+    return decode, [tf.TensorSpec(outputs[name].shape, tf.float32, name) for name in names]
+
+
+def _convert(model, function, specs, precision, pictures):
+    """A function as a TFLite model, with its signature."""
+    module = tf.Module()
+    module.variables_ = [variable.value for variable in model.weights]
+    module.function = tf.function(function, input_signature=specs)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={"serving_default": module.function})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+            converter.representative_dataset = lambda: _representative(pictures, model.image_size)
+        return schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
+
+
+def _representative(pictures, size):
+    """Pictures at the network's size; one black and one white pixel in each make the input's range 0 .. 255."""
+    for picture in pictures:
+        image = resize(tf.constant(picture), size).numpy()
+        image[0, 0], image[0, 1] = 0.0, 255.0
+        yield [image[None].astype("float32")]
+
+
+# Joining
+
+
+def _join(first, second):
+    """One model that feeds the outputs of `first` to the inputs of `second` by their names in the signatures."""
+    graph, rest = first.subgraphs[0], second.subgraphs[0]
+    ends = {end.name.decode(): end.tensorIndex for end in first.signatureDefs[0].outputs}
+    starts = {start.name.decode(): start.tensorIndex for start in second.signatureDefs[0].inputs}
+    tensors = {starts[name]: ends[name] for name in starts}
+    tensors |= {i: i + len(graph.tensors) for i in range(len(rest.tensors)) if i not in tensors}
+    codes, buffers, graphs = len(first.operatorCodes), len(first.buffers), len(first.subgraphs) - 1
+    for part in second.subgraphs:
+        for tensor in part.tensors:
+            tensor.buffer += buffers
+        for operator in part.operators:
+            operator.opcodeIndex += codes
+            if isinstance(operator.builtinOptions, schema.WhileOptionsT):
+                operator.builtinOptions.condSubgraphIndex += graphs
+                operator.builtinOptions.bodySubgraphIndex += graphs
+    for operator in rest.operators:
+        operator.inputs = _moved(operator.inputs, tensors)
+        operator.outputs = _moved(operator.outputs, tensors)
+    ends = {end.name.decode(): tensors[end.tensorIndex] for end in second.signatureDefs[0].outputs}
+    graph.tensors += rest.tensors
+    graph.operators += rest.operators
+    graph.outputs = np.array([ends[name] for name in OUTPUTS], np.int32)
+    first.operatorCodes += second.operatorCodes
+    first.buffers += second.buffers
+    first.subgraphs += second.subgraphs[1:]
+    first.signatureDefs[0].outputs = [_named(name, ends[name]) for name in OUTPUTS]
+    for name in OUTPUTS:
+        graph.tensors[ends[name]].name = name.encode()
+    graph.tensors[graph.inputs[0]].name = b"images"
+    return first
+
+
+def _moved(indexes, table):
+    """Tensor indexes after the join; -1 stands for an input left out."""
+    return np.array([table.get(int(i), -1) for i in indexes], np.int32)
+
+
+def _named(name, index):
+    """An entry of a signature."""
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), index
+    return entry
