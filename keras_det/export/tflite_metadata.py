@@ -1,8 +1,8 @@
 """What the TFLite Task Library's object detector reads from a file: labels, normalisation, meaning of the outputs.
 
 The metadata is a FlatBuffer of its own (`metadata_schema.fbs` of TensorFlow Lite Support, version 1.2) in a buffer of
-the model called TFLITE_METADATA, and the label file is in a zip archive appended to the model. The packages that wrote it
-ended with Python 3.11, so tables are given here as dicts from the schema's field number to a value.
+the model called TFLITE_METADATA, and the label file is in a zip archive appended to the model. The packages that wrote
+it ended with Python 3.11, so tables are given here as dicts from the schema's field number to a value.
 """
 
 import io
@@ -53,11 +53,9 @@ def _metadata(detector, outputs, normalised):
     if normalised:
         options = {0: np.array([0], np.float32), 1: np.array([1], np.float32)}
         image[4] = [{0: _NORMALIZATION, 1: options}]
+    each = {2: {0: np.int32(2), 1: np.int32(2)}}  # the values of one detection lie along axis 2
     # The Task Library's order is left, top, right, bottom; ours begins with the top.
-    box = _content(_BOUNDING_BOX, {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES}) | {
-        2: {0: _int(2), 1: _int(2)}
-    }
-    each = {2: {0: _int(2), 1: _int(2)}}
+    box = _content(_BOUNDING_BOX, {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES}) | each
     found = [
         {0: TASK_LIBRARY_NAMES[0], 1: f"{outputs[0]}: ymin, xmin, ymax, xmax in shares of the picture.", 3: box},
         {0: TASK_LIBRARY_NAMES[1], 1: outputs[1], 3: _content(_FEATURE, {}) | each, 6: [labels]},
