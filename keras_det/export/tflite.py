@@ -1,7 +1,9 @@
 """Export as one TFLite (LiteRT) file with suppression inside, of built-in operations only.
 
 The network is converted in the wanted precision and what follows it, decoding and suppression, always in float32: boxes
-that are rounded to 8 or 16 bits are no longer the model's. The two are then joined into one graph.
+that are rounded to 8 or 16 bits are no longer the model's. The two are then joined into one graph. Suppression is
+TFLite's own operation here and not `keras_det.boxes.nms`, whose loops would be further subgraphs, which the Task
+Library refuses.
 """
 
 import tempfile
@@ -30,7 +32,7 @@ def tflite(model, path, precision="float32", pictures=None):
     Class names and what the Task Library asks for stand in the file's metadata.
 
     Args:
-        model: a `Detector` of one pass.
+        model: a `Detector` of one pass (with `scored_boxes`).
         path: the file to write.
         precision: `"float32"`; `"float16"` rounds the weights; `"dynamic"` has 8-bit weights, computed with in float
             or 8 bits as the runtime chooses; `"int8"` computes the whole network in 8 bits.
@@ -68,11 +70,39 @@ def _rest(model):
     names = sorted(outputs)
 
     def decode(*values):
-        found = model.decode(dict(zip(names, values)))
-        values = found["boxes"], found["labels"], found["scores"], found["num_detections"]
-        return {name: tf.cast(value, tf.float32) for name, value in zip(OUTPUTS, values)}
+        boxes, scores = model.scored_boxes(dict(zip(names, values)))
+        found = _suppress(boxes[0], scores[0], **model.limits)
+        return {name: tf.cast(value, tf.float32)[None] for name, value in zip(OUTPUTS, found)}
 
     return decode, [tf.TensorSpec(outputs[name].shape, tf.float32, name) for name in names]
+
+
+def _suppress(boxes, scores, score_threshold, iou_threshold, max_per_class, max_detections):
+    """What `keras_det.boxes.nms` does, for one picture, by TFLite's operation: boxes, labels, scores, their number."""
+    candidates, index = tf.math.top_k(tf.transpose(scores), min(max_per_class, scores.shape[0]))
+    kept_boxes, kept_scores, kept_labels = [], [], []
+    for label in range(scores.shape[1]):
+        class_boxes, class_scores = tf.gather(boxes, index[label]), candidates[label]
+        size = min(max_detections, class_scores.shape[0])
+        kept, count = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=class_boxes,
+            scores=class_scores,
+            max_output_size=size,
+            iou_threshold=iou_threshold,
+            score_threshold=score_threshold,
+            pad_to_max_output_size=True,
+        )
+        kept_boxes.append(tf.gather(class_boxes, kept))
+        kept_scores.append(tf.where(tf.range(size) < count, tf.gather(class_scores, kept), 0.0))
+        kept_labels.append(tf.fill([size], label))
+    kept_boxes, kept_scores, kept_labels = (tf.concat(x, 0) for x in (kept_boxes, kept_scores, kept_labels))
+    missing = max(max_detections - kept_scores.shape[0], 0)
+    best, order = tf.math.top_k(tf.pad(kept_scores, [[0, missing]]), max_detections)
+    order = tf.minimum(order, kept_scores.shape[0] - 1)
+    found = best > 0
+    boxes = tf.where(found[:, None], tf.gather(kept_boxes, order), 0.0)
+    labels = tf.where(found, tf.gather(kept_labels, order), -1)
+    return boxes, labels, best, tf.reduce_sum(tf.cast(found, tf.float32))
 
 
 def _convert(model, function, specs, precision, pictures):
@@ -113,16 +143,11 @@ def _join(first, second):
     starts = {start.name.decode(): start.tensorIndex for start in second.signatureDefs[0].inputs}
     tensors = {starts[name]: ends[name] for name in starts}
     tensors |= {i: i + len(graph.tensors) for i in range(len(rest.tensors)) if i not in tensors}
-    codes, buffers, graphs = len(first.operatorCodes), len(first.buffers), len(first.subgraphs) - 1
-    for part in second.subgraphs:
-        for tensor in part.tensors:
-            tensor.buffer += buffers
-        for operator in part.operators:
-            operator.opcodeIndex += codes
-            if isinstance(operator.builtinOptions, schema.WhileOptionsT):
-                operator.builtinOptions.condSubgraphIndex += graphs
-                operator.builtinOptions.bodySubgraphIndex += graphs
+    codes, buffers = len(first.operatorCodes), len(first.buffers)
+    for tensor in rest.tensors:
+        tensor.buffer += buffers
     for operator in rest.operators:
+        operator.opcodeIndex += codes
         operator.inputs = _moved(operator.inputs, tensors)
         operator.outputs = _moved(operator.outputs, tensors)
     ends = {end.name.decode(): tensors[end.tensorIndex] for end in second.signatureDefs[0].outputs}
@@ -131,7 +156,6 @@ def _join(first, second):
     graph.outputs = np.array([ends[name] for name in OUTPUTS], np.int32)
     first.operatorCodes += second.operatorCodes
     first.buffers += second.buffers
-    first.subgraphs += second.subgraphs[1:]
     first.signatureDefs[0].outputs = [_named(name, ends[name]) for name in OUTPUTS]
     for name in OUTPUTS:
         graph.tensors[ends[name]].name = name.encode()

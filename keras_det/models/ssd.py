@@ -365,11 +365,26 @@ class SSD(Detector):
         Returns:
             Detections dict, boxes clipped to the image.
         """
+        return box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+
+    def scored_boxes(self, outputs):
+        """Boxes and class scores before suppression.
+
+        Args:
+            outputs: what `call` gives.
+
+        Returns:
+            `[B, A, 4]` rel_yxyx boxes limited to the picture, and `[B, A, C]` scores in 0 .. 1, without background.
+        """
         scores = ops.softmax(outputs["logits"])[..., 1:]
         scores = scores * ops.cast(self._usable, "float32")[None, :, None]
-        boxes = ops.clip(box_ops.decode_offsets(outputs["offsets"], self.default_boxes[None]), 0.0, 1.0)
-        limits = ("score_threshold", "iou_threshold", "max_per_class", "max_detections")
-        return box_ops.nms(boxes, scores, **{name: self.arguments[name] for name in limits})
+        return ops.clip(box_ops.decode_offsets(outputs["offsets"], self.default_boxes[None]), 0.0, 1.0), scores
+
+    @property
+    def limits(self):
+        """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
+        names = ("score_threshold", "iou_threshold", "max_per_class", "max_detections")
+        return {name: self.arguments[name] for name in names}
 
     def get_config(self):
         """Constructor arguments."""
