@@ -1,5 +1,6 @@
 """The `keras-det` command."""
 
+import contextlib
 import json
 import os
 import sys
@@ -199,23 +200,64 @@ def train(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", help="Where to write.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model, else a file.")],
     model: Model = "ssd300",
     weights: Weights = "shapes",
-    format: Annotated[str, typer.Option("--format", help="saved_model.")] = "saved_model",
+    format: Annotated[str, typer.Option("--format", help="saved_model, tflite or onnx.")] = "saved_model",
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32; for tflite also float16, dynamic or int8.")
+    ] = "float32",
+    check: Annotated[bool, typer.Option("--check", help="Compare with the model, in a process of its own.")] = False,
+    data: Data = "shapes",
+    split: Split = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Pictures to check on, and for int8.")] = 100,
     as_json: Json = False,
 ):
-    """Export a detector to a file or folder that needs neither this package nor Keras."""
+    """Export a detector to a file or folder that needs neither this package nor Keras.
+
+    With --check, exit code 1 means that the file does not give the model's detections.
+    """
     _load_tensorflow()
     from keras_det import export as exporters
 
-    if format != "saved_model":
-        raise ValueError(f"--format must be saved_model; got {format!r}.")
-    path = exporters.saved_model(_network(model, weights), out)
+    network = _network(model, weights)
+    source = _source(data, split, None, images) if check or precision == "int8" else None
+    with _silent_stderr():
+        path = exporters.export(network, format, out, precision, _pictures(source) if precision == "int8" else None)
+    report = exporters.check(network, format, path, precision, source) if check else None
     if as_json:
-        _print_json({"path": str(path), "format": format})
+        _print_json({"path": str(path), "format": format, "precision": precision} | _figures(report))
     else:
         Console().print(f"written: [bold]{path}[/bold]")
+        if report:
+            Console().print(_export_table([report]))
+    if report and report.failure:
+        raise typer.Exit(1)
+
+
+@app.command()
+def benchmark(
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    data: Data = "shapes",
+    split: Split = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Pictures to detect in.")] = 100,
+    as_json: Json = False,
+):
+    """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
+    _load_tensorflow()
+    from keras_det import export as exporters
+
+    network, source = _network(model, weights), _source(data, split, None, images)
+    reports, console = [], Console(stderr=True)
+    with console.status("the model itself") as status, _silent_stderr():
+        for report in exporters.benchmark(network, source):
+            reports.append(report)
+            status.update(f"after {report.format} {report.precision}")
+    if as_json:
+        _print_json({"model": model, "weights": weights, "rows": [_figures(report) for report in reports]})
+    else:
+        Console().print(_export_table(reports))
 
 
 @app.command()
@@ -230,14 +272,21 @@ def demo(
 
 
 def _load_tensorflow():
-    """Import TensorFlow and find its devices, without what its C++ parts say on stderr, which is not for users."""
+    """Import TensorFlow and find its devices."""
+    with _silent_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Without what TensorFlow's C++ parts say on stderr, which is not for users."""
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -301,6 +350,34 @@ def _print_figures(figures, source, classes):
     for name in classes:
         per_class.add_row(name, f"{figures[f'ap50/{name}']:.4f}")
     Console().print(table, per_class)
+
+
+def _pictures(source):
+    """The source's pictures, one after the other."""
+    return (source.image(i) for i in range(len(source)))
+
+
+def _figures(report):
+    """An export's report as a dict; what was not measured is left out."""
+    values = {} if report is None else vars(report)
+    return {name: value for name, value in values.items() if value == value}
+
+
+def _export_table(reports):
+    """Reports of exports as a table."""
+    table = Table(
+        "format", "precision", "MB", "mAP@0.5", "ms", "p95", "1/s", "detections", title="per picture, one by one"
+    )
+    for report in reports:
+        numbers = report.megabytes, report.map50, report.milliseconds, report.milliseconds_p95
+        values = [f"{v:.{d}f}" if v == v else "" for v, d in zip(numbers, (2, 4, 1, 1))]
+        rate = f"{1000 / report.milliseconds:.0f}" if report.milliseconds == report.milliseconds else ""
+        loss = (
+            f"mAP {report.map50 - report.map50_model:+.4f}" if report.precision in ("dynamic", "int8") else "the same"
+        )
+        result = report.failure or ("" if report.format == "keras" else loss)
+        table.add_row(report.format, report.precision, *values, rate, result)
+    return table
 
 
 def _print_problems(source, shown=10):
