@@ -23,10 +23,10 @@ EXPORTS = (
 )
 """Every format with its precisions."""
 
-TOLERANCES = {"float32": (1e-4, 0.999), "float16": (1e-2, 0.97)}
-"""Greatest difference of scores and smallest overlap of a detection with the model's.
+TOLERANCES = {"float32": (1e-4, 0.999, 0.0), "float16": (1e-2, 0.97, 0.002)}
+"""Greatest difference of scores and smallest overlap of a detection with the model's, and the share that may differ more.
 
-Weights in float16 have 11 bits, which moves scores by some 1e-3."""
+Weights in float16 have 11 bits, which moves scores by some 1e-3 and turns a few suppressions at the very threshold."""
 
 MAP_LOSS = 0.02
 """Of mAP at 0.5, that the 8-bit precisions may cost."""
@@ -155,7 +155,7 @@ def compare(expected, found, precision="float32", score_threshold=0.01):
     worst, lacking, total = 0.0, 0, 0
     for one, other in zip(expected, found):
         for mine, theirs in ((one, other), (other, one)):
-            difference, missing = _missing(mine, theirs, *TOLERANCES[precision], score_threshold)
+            difference, missing = _missing(mine, theirs, *TOLERANCES[precision][:2], score_threshold)
             worst, lacking, total = max(worst, difference), lacking + missing.sum(), total + len(missing)
     return float(worst), float(lacking / max(total, 1))
 
@@ -224,7 +224,7 @@ def _map50(source, found):
 def _verdict(report):
     """What is wrong, or `None`."""
     if report.precision in TOLERANCES:
-        if report.unmatched > 0:
+        if report.unmatched > TOLERANCES[report.precision][2]:
             return f"{report.unmatched:.2%} of the detections differ from the model's"
         return None
     loss = report.map50_model - report.map50
