@@ -24,7 +24,7 @@ EXPORTS = (
 """Every format with its precisions."""
 
 TOLERANCES = {"float32": (1e-4, 0.999, 0.0), "float16": (1e-2, 0.97, 0.002)}
-"""Greatest difference of scores and smallest overlap of a detection with the model's, and the share that may differ more.
+"""Greatest difference of scores and smallest overlap of a detection with the model's; the share that may differ more.
 
 Weights in float16 have 11 bits, which moves scores by some 1e-3 and turns a few suppressions at the very threshold."""
 
