@@ -55,8 +55,7 @@ def _candidates(boxes, scores, score_threshold, max_per_class, max_detections):
     scores, index = ops.reshape(scores, (-1, classes * per_class)), ops.reshape(index, (-1, classes * per_class))
     scores, order = ops.top_k(scores, classes * per_class)
     labels = ops.cast(order // per_class, "int32")
-    index = ops.take_along_axis(ops.cast(index, "int32"), ops.cast(order, "int32"), axis=1)
-    boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
+    boxes = _gather(boxes, _gather(ops.cast(index, "int32"), order))
     padding = -(classes * per_class) % BLOCK
     widths = ((0, 0), (0, padding))
     return ops.pad(boxes, (*widths, (0, 0))), ops.pad(scores, widths), ops.pad(labels, widths)
@@ -83,8 +82,7 @@ def _visit(boxes, scores, labels, iou_threshold, max_detections):
         kept_scores, order = ops.top_k(all_scores, max_detections)
         all_boxes = ops.concatenate([kept_boxes, block_boxes], axis=1)
         all_labels = ops.concatenate([kept_labels, block_labels], axis=1)
-        kept_boxes = ops.take_along_axis(all_boxes, ops.expand_dims(order, -1), axis=1)
-        return start + 1, kept_boxes, kept_scores, ops.take_along_axis(all_labels, order, axis=1)
+        return start + 1, _gather(all_boxes, order), kept_scores, _gather(all_labels, order)
 
     nothing = (
         ops.zeros((), "int32"),
@@ -94,6 +92,13 @@ def _visit(boxes, scores, labels, iou_threshold, max_detections):
     )
     _, boxes, scores, labels = ops.while_loop(work_left, visit_block, nothing)
     return {"boxes": boxes, "scores": scores, "labels": labels}
+
+
+def _gather(values, index):
+    """`[B, N, ...]` values at `[B, K]` places of the second axis; `take_along_axis` has no ONNX form in older Keras."""
+    rows, places = ops.shape(values)[0], values.shape[1]
+    first = ops.expand_dims(ops.arange(rows, dtype="int32") * places, 1)
+    return ops.take(ops.reshape(values, (-1, *values.shape[2:])), ops.cast(index, "int32") + first, axis=0)
 
 
 def _suppresses(boxes, labels, other_boxes, other_labels, iou_threshold):

@@ -68,6 +68,24 @@ def test_the_saved_model_passes_the_same_check(model, scenes, tmp_path):
     assert export.check(model, "saved_model", path, "float32", scenes.take(4)).failure is None
 
 
+@pytest.mark.parametrize(("name", "backbone"), [("ssd512", "tiny"), ("ssdlite320", "mobilenet_v3_large")])
+def test_every_model_leaves_in_every_format(name, backbone, scenes, tmp_path):
+    """Random weights find nothing, but give scores and boxes to compare; larger predictors make them differ."""
+    network = models.get(name)(classes=list(scenes.classes), backbone=backbone)
+    picture = resize(tf.constant(scenes.image(0)[None]), network.image_size)
+    spread = float(np.std(network(picture)["logits"]))
+    for layer in network.head.confidence:
+        if layer.name.endswith("_conf"):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel * 2 / spread, bias])
+    for format, precision in (("onnx", "float32"), ("tflite", "float32"), ("tflite", "int8")):
+        path = export.export(network, format, tmp_path / f"{precision}.{format}", precision, [scenes.image(0)])
+        report = export.check(network, format, path, precision, scenes.take(2))
+        assert report.failure is None
+        if precision == "float32":
+            assert report.unmatched == 0
+
+
 def test_onnx_takes_batches_of_any_size_of_picture(model, onnx_file):
     session = pytest.importorskip("onnxruntime").InferenceSession(str(onnx_file))
     for shape in ((3, 40, 70, 3), (1, 1, 1, 3), (2, 500, 31, 3)):
