@@ -16,7 +16,7 @@ from PIL import Image
 
 from keras_det.metrics import diagnosis, voc
 from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.tide import ERRORS, Tide
+from keras_det.metrics.tide import ERRORS, Tide, tide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,12 +131,15 @@ def plot_sensitivity(
     return figure
 
 
-def plot_tide(found: Tide) -> Figure:
+def plot_tide(truth: Truth, results: Results, found: Tide | None = None) -> Figure:
     """AP that each of TIDE's six errors costs, and what false positives and false negatives cost together.
 
     Args:
-        found: What `tide.tide` gave.
+        truth: The objects.
+        results: The detections.
+        found: What `tide.tide` gave, where it is at hand.
     """
+    found = tide(truth, results) if found is None else found
     figure = _figure(8, 2.9)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1.4))
     top = max([*found.cost.values(), *found.special.values(), 0.01])
@@ -308,7 +311,8 @@ def _stack(axis: Axes, places: np.ndarray, shares: np.ndarray, colours: Sequence
         thickest = int(np.argmax(inner)) + (len(places) > 2)
         if shares[thickest, k] > 0.07:
             middle = 100 * (ends[thickest, k] - shares[thickest, k] / 2)
-            axis.text(places[thickest], middle, name, ha="center", va="center", fontsize=7.5)
+            ground = {"facecolor": colours[k], "edgecolor": "none", "pad": 0.6}
+            axis.text(places[thickest], middle, name, ha="center", va="center", fontsize=7.5, bbox=ground, zorder=3)
     axis.set(xlim=(places[0], places[-1]), ylim=(0, 100))
     axis.tick_params(labelsize=7)
 
