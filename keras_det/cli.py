@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 app = typer.Typer(
@@ -49,7 +50,9 @@ def main():
     except (ValueError, TypeError, OSError, ImportError) as error:  # what bad input raises; anything else is a defect
         if os.environ.get("KERAS_DET_DEBUG"):
             raise
-        error_console.print("[bold red]keras-det: error:[/bold red]", " ".join(str(error).split()), highlight=False)
+        error_console.print(
+            "[bold red]keras-det: error:[/bold red]", escape(" ".join(str(error).split())), highlight=False
+        )
         sys.exit(2)
 
 
@@ -110,27 +113,47 @@ def detect(
 
 @app.command()
 def evaluate(
-    model: Model = "ssd300",
-    weights: Weights = "shapes",
-    data: Data = "shapes",
+    model: Annotated[str | None, typer.Option("--model", help="Detector; default: ssd300.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="Registered name or file; default: shapes.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", help="In place of a model: a folder of VOC results files, or a file of COCO results (JSON)."
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="As in `export`; default with a model: shapes.")] = None,
     split: Split = None,
     seed: Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N pictures.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a batch.")] = 16,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for report.html: tables, plots and the worst pictures.")
+    ] = None,
     as_json: Json = False,
 ):
-    """Evaluate a detector: VOC and COCO figures in original pixels."""
-    _load_tensorflow()
-    from keras_det.training import evaluate as run_evaluation
+    """Evaluate a detector, or the results files of any: VOC and COCO figures in original pixels."""
+    from keras_det.metrics.report import write_report
 
-    source = _source(data, split, seed, images)
-    _print_problems(source)
-    network = _network(model, weights)
-    figures, _ = run_evaluation(network, source, batch_size, progress=not as_json)
-    if as_json:
-        _print_json({"model": model, "weights": weights, "data": source.name, "images": len(source), **figures})
+    if results is None:
+        name, weights = model or "ssd300", weights or "shapes"
+        what, title = {"model": name, "weights": weights}, f"{name} {weights}"
+        source = _source(data or "shapes", split, seed, images)
+        figures, truth, found = _evaluate_model(name, weights, source, batch_size, progress=not as_json)
     else:
-        _print_figures(figures, source, network.classes)
+        _check_results_options(model, weights, data, images)
+        what, title = {"results": str(results)}, results.name
+        source = _source(data, split, seed, None)
+        figures, truth, found = _evaluate_results(results, source)
+    what |= {"data": source.name, "images": len(source)}
+    if report is not None:
+        path = write_report(truth, found, report / "report.html", source, f"{title} on {source.name}", figures)
+        what["report"] = str(path)
+    if as_json:
+        _print_json(what | figures)
+        return
+    _print_figures(figures, source, truth.classes)
+    if report is not None:
+        Console(soft_wrap=True).print(f"written: [bold]{escape(str(path))}[/bold]")
 
 
 @app.command()
@@ -316,6 +339,41 @@ def _source(spec, split, seed, images, options=None):
     return source if images is None else source.take(images)
 
 
+def _evaluate_model(model, weights, source, batch_size, progress):
+    """Figures of a model on a source, the objects and the detections."""
+    _load_tensorflow()
+    from keras_det.training import evaluate as run_evaluation
+
+    _print_problems(source)
+    network = _network(model, weights)
+    figures, evaluator = run_evaluation(network, source, batch_size, progress=progress)
+    return figures, evaluator.truth, evaluator.results()
+
+
+def _check_results_options(model, weights, data, images):
+    """--results stands in place of a model, and needs --data of its own."""
+    for option, value in (("--model", model), ("--weights", weights)):
+        if value is not None:
+            raise ValueError(f"--results evaluates files without a model: leave out {option} {value}, or --results.")
+    if data is None:
+        raise ValueError("--results needs --data: the annotated pictures that the results are of.")
+    if images is not None:
+        raise ValueError("--images takes part of the pictures, but --results are of all of them: leave it out.")
+
+
+def _evaluate_results(path, source):
+    """Figures of results files on a source, the objects and the detections."""
+    from keras_det.metrics import Truth, coco, voc
+    from keras_det.metrics.report import evaluate as evaluate_whole
+
+    if not path.exists():
+        raise FileNotFoundError(f"--results: there is no file or folder {path}.")
+    _print_problems(source)
+    truth = Truth.from_source(source)
+    found = voc.read_results(path, truth) if path.is_dir() else coco.read_results(path, truth)
+    return evaluate_whole(truth, found), truth, found
+
+
 def _val_source(plan, val_data, same_data):
     """What training evaluates on, if anything."""
     if val_data is None and plan.val_split is None and plan.data != "shapes":
@@ -342,13 +400,13 @@ def _print_detections(result):
 
 
 def _print_figures(figures, source, classes):
-    table = Table("figure", "value", title=f"{source.name}, {len(source)} pictures")
+    table = Table("figure", "value", title=f"{escape(source.name)}, {len(source)} pictures")
     for name, value in figures.items():
         if "/" not in name:
             table.add_row(name, f"{value:.4f}")
     per_class = Table("class", "AP50 (area)", title="per class")
     for name in classes:
-        per_class.add_row(name, f"{figures[f'ap50/{name}']:.4f}")
+        per_class.add_row(escape(name), f"{figures[f'ap50/{name}']:.4f}")
     Console().print(table, per_class)
 
 
@@ -384,9 +442,9 @@ def _print_problems(source, shown=10):
     """Name the faults of the annotations on stderr."""
     problems = source.problems
     for problem in problems[:shown]:
-        error_console.print(f"[yellow]{source.name}:[/yellow]", str(problem), highlight=False)
+        error_console.print(f"[yellow]{escape(source.name)}:[/yellow]", escape(str(problem)), highlight=False)
     if len(problems) > shown:
-        error_console.print(f"[yellow]{source.name}:[/yellow] and {len(problems) - shown} further faults")
+        error_console.print(f"[yellow]{escape(source.name)}:[/yellow] and {len(problems) - shown} further faults")
 
 
 def _print_recipes(recipes):

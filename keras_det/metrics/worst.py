@@ -17,7 +17,7 @@ FAULTS = ("missed", "false", "misplaced")
 _LONGEST_SIDE = 480
 _LARGEST_RATIO = 8
 _DRAWN_AT_MOST = 40
-_GROUND = (208, 213, 221)
+_GROUND = (112, 120, 134)
 
 
 @dataclasses.dataclass(frozen=True)
