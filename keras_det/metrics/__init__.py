@@ -1,7 +1,7 @@
 """Evaluation: small functions on columns of truth and results, and one streaming class.
 
-`Truth` and `Results` hold what is compared, `Evaluator` collects a detector's batches; `voc`, `coco` and `ilsvrc` are the
-protocols, `proposals` has class-agnostic measures, `diagnosis` and `tide` say where a detector goes wrong.
+`Truth` and `Results` hold what is compared, `Evaluator` collects a detector's batches; `voc`, `coco` and `ilsvrc` are
+the protocols, `proposals` has class-agnostic measures, `diagnosis` and `tide` say where a detector goes wrong.
 """
 
 from keras_det.metrics import coco, diagnosis, ilsvrc, proposals, voc
