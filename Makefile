@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 BCCD ?= ../shared/data/bccd
+VOC2007 ?= ../shared/data/voc2007
 
 .PHONY: demo test test-oldest lint prove prove-ssd bench clean
 
@@ -41,6 +42,8 @@ prove-ssd: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/voc2007_analysis.py $(VOC2007)
 	$(BIN)/python benchmarks/finetune.py $(BCCD)
 
 clean:
