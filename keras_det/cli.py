@@ -142,7 +142,7 @@ def evaluate(
     else:
         _check_results_options(model, weights, data, images)
         what, title = {"results": str(results)}, results.name
-        source = _source(data, split, seed, None)
+        source = _source(data, split, seed, images)
         figures, truth, found = _evaluate_results(results, source)
     what |= {"data": source.name, "images": len(source)}
     if report is not None:
@@ -357,7 +357,7 @@ def _check_results_options(model, weights, data, images):
             raise ValueError(f"--results evaluates files without a model: leave out {option} {value}, or --results.")
     if data is None:
         raise ValueError("--results needs --data: the annotated pictures that the results are of.")
-    if images is not None:
+    if images is not None and data != "shapes":
         raise ValueError("--images takes part of the pictures, but --results are of all of them: leave it out.")
 
 

@@ -170,10 +170,10 @@ def plot_precision_recall(
     """
     curves = voc.curves(truth, results) if curves is None else curves
     labels = range(len(truth.classes)) if labels is None else labels
-    columns = min(5, len(labels))
-    rows = -(-len(labels) // columns)
+    rows = -(-len(labels) // 5)
+    columns = -(-len(labels) // rows)
     figure = _figure(2.15 * columns + 0.5, 2 * rows + 0.3)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis, label in zip(axes.flat, labels):
         _draw_curve(axis, _short(truth.classes[label]), curves[label])
     for axis in axes.flat[len(labels) :]:
@@ -343,12 +343,13 @@ def _draw_curve(axis: Axes, name: str, curve: voc.Curve) -> None:
     """One class's curve and its monotone envelope."""
     ap = voc.ap_of_curve(curve)
     _title(axis, f"{name}  {ap:.3f}" if curve.objects else name)
-    axis.set(xlim=(0, 1), ylim=(0, 1.03))
+    axis.set(xlim=(0, 1), ylim=(0, 1.03), xticks=(0, 0.25, 0.5, 0.75, 1), yticks=(0, 0.25, 0.5, 0.75, 1))
     _plain(axis)
     if not curve.objects:
         axis.text(0.5, 0.5, "no objects", ha="center", fontsize=8, color=_GREY)
         return
     if len(curve.recall):
         envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
-        axis.fill_between(np.append(0, curve.recall), np.append(envelope[0], envelope), color=_BLUE, alpha=0.15, lw=0)
+        recall, height = np.append(0, curve.recall), np.append(envelope[0], envelope)
+        axis.fill_between(recall, height, step="pre", color=_BLUE, alpha=0.15, lw=0)
         axis.plot(curve.recall, curve.precision, color=_BLUE, linewidth=1.1)
