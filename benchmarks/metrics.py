@@ -2,9 +2,11 @@
 
 Prints a table and writes benchmarks/results/metrics.json. The set is made up: every image has objects of a few of the
 classes, and its detections are those objects moved, doubled and mislabelled, plus boxes anywhere, as a detector's are.
+Beside it, what the evaluation at the end of an epoch costs on top of the detector's own passes, on rendered scenes.
 """
 
 import argparse
+import collections
 import importlib.metadata
 import json
 import os
@@ -77,6 +79,34 @@ def streamed(truth: Truth, results: Results) -> tuple[float, float]:
     return timed(feed)[1], timed(evaluator.result, ("voc2007_11point", "area"))[1]
 
 
+def during_fit(images: int, seed: int, rounds: int = 5) -> dict:
+    """Seconds that a detector takes for its passes over a validation set, and the share that figures add; the quickest of each."""
+    from keras_det.data import load
+    from keras_det.models import SSD300
+    from keras_det.training import EvaluateDetections
+
+    source, model = load("shapes", images=images, seed=seed), SSD300(weights="shapes")
+    seconds = collections.defaultdict(list)
+    for metrics in (("area",), ("voc2007_11point", "area", "coco")):
+        callback = EvaluateDetections(source, metrics=metrics)
+        callback.set_model(model)
+        callback.on_epoch_end(0)  # compiles, and imports the engine
+        for _ in range(rounds):
+            seconds["passes"].append(passes(model, callback))
+            seconds["+".join(metrics)].append(timed(callback.on_epoch_end, 0)[1])
+    alone, *whole = (min(times) for times in seconds.values())
+    added = {name: round(value / alone - 1, 4) for name, value in zip(list(seconds)[1:], whole)}
+    return {"scenes": images, "passes_seconds": round(alone, 2), "added_share": added}
+
+
+def passes(model, callback) -> float:
+    """Seconds of the passes alone."""
+    start = time.perf_counter()
+    for pictures, _ in model.batches(callback.source, callback.batch_size, training=False):
+        model.detections(pictures)
+    return time.perf_counter() - start
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
@@ -84,6 +114,7 @@ def main():
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    cost = during_fit(500, options.seed)  # first, while the process holds no millions of objects
     truth, results = make_set(options.images, options.detections, options.classes, options.seed)
     figures, seconds = {}, {}
     for engine in coco.ENGINES:
@@ -98,6 +129,7 @@ def main():
         "largest_difference": max(abs(fast[name] - slow[name]) for name in slow),
         "AP": slow["AP"],
         "evaluator_seconds": {"update": round(feed, 2), "voc_figures": round(voc, 2)},
+        "during_fit": cost,
         "versions": {
             name: importlib.metadata.version(name) for name in ("numpy", "pycocotools", "faster-coco-eval", "keras_det")
         }

@@ -22,16 +22,23 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
         which holds every detection.
     """
     evaluator = Evaluator(source)
+    collect(model, source, evaluator, batch_size, progress)
+    return evaluator.result(metrics), evaluator
+
+
+def collect(model, source, evaluator, batch_size=16, progress=False):
+    """Put a model's detections on every picture of a source into an empty evaluator of this source."""
     batches = model.batches(source, batch_size, training=False)
     label_of = np.array([source.classes.index(c) if c in source.classes else -1 for c in model.classes] + [-1], "int32")
     for images, labels in track(batches, "evaluate", total=-(-len(source) // batch_size), disable=not progress):
         found = model.detections(images)
         evaluator.update(np.asarray(labels["index"]), found | {"labels": label_of[found["labels"]]})
-    return evaluator.result(metrics), evaluator
 
 
 class EvaluateDetections(keras.callbacks.Callback):
     """Evaluates during `fit` and adds `val_map50`, `val_map50_voc07` and `val_AP` to the epoch's logs.
+
+    The annotations are read once. `benchmarks/metrics.py` measures what this costs beside the passes themselves.
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
@@ -47,12 +54,14 @@ class EvaluateDetections(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.metrics = metrics
         self.figures = {}
-        self.evaluator = None
+        self.evaluator = Evaluator(source)
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
         if (epoch + 1) % self.every == 0:
-            figures, self.evaluator = evaluate(self.model, self.source, self.batch_size, self.metrics)
+            self.evaluator.reset()
+            collect(self.model, self.source, self.evaluator, self.batch_size)
+            figures = self.evaluator.result(self.metrics)
             self.figures = {f"val_{k}": v for k, v in figures.items() if k in ("map50", "map50_voc07", "AP")}
         if logs is not None:
             logs.update(self.figures)
