@@ -80,7 +80,7 @@ def streamed(truth: Truth, results: Results) -> tuple[float, float]:
 
 
 def during_fit(images: int, seed: int, rounds: int = 5) -> dict:
-    """Seconds that a detector takes for its passes over a validation set, and the share that figures add; the quickest of each."""
+    """Seconds of a detector's passes over a validation set, and the share that figures add; the quickest of each."""
     from keras_det.data import load
     from keras_det.models import SSD300
     from keras_det.training import EvaluateDetections
