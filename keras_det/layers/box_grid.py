@@ -1,0 +1,175 @@
+"""The discretised space of boxes."""
+
+import keras
+import numpy as np
+from keras import ops
+
+SMALLEST_SIDE = 1e-6  # of a box, as a share of the image: keeps the logarithms of a degenerate box finite
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class BoxGrid(keras.layers.Layer):
+    """A grid over position, scale and aspect ratio of boxes, and the softmax over it (ClassGeneric section 3.2).
+
+    Cell `(i, j, k, m)` of a grid of shape `(Y, X, S, A)` stands for the box with
+
+        centre   y = (i + 1/2) / Y,  x = (j + 1/2) / X
+        scale    s = s_0 (s_1 / s_0)^(k / (S - 1)), the square root of the box's area
+        ratio    r = r_0 (r_1 / r_0)^(m / (A - 1)), width over height
+
+    all in shares of the image's sides, so that height is `s / sqrt(r)` and width `s sqrt(r)`. An axis of one cell
+    stands at the geometric mean of its range. A cell is in use if at least `min_inside` of its box's area lies in the
+    image; the others are no outcome of the softmax. Cells are numbered row by row, the ratio changing fastest.
+
+    Args:
+        shape: cells `(Y, X, S, A)`.
+        scales: `(s_0, s_1)`, smallest and largest scale.
+        aspect_ratios: `(r_0, r_1)`, smallest and largest ratio.
+        min_inside: least share of a box's area that must lie in the image, in 0 .. 1.
+
+    Call with logits `[B, N]` of the cells in use: their probabilities on the whole grid, `[B, Y, X, S, A]` float32,
+    0 in the cells not in use.
+
+    Attributes:
+        total: Y X S A, all cells.
+        size: N, the cells in use.
+        cells: `[N]` int64, the numbers of the cells in use, rising.
+        boxes: `[N, 4]` float32 rel_yxyx, their boxes, which may leave the image.
+
+    Raises:
+        ValueError: numbers out of range, or no cell in use.
+
+    >>> grid = BoxGrid((8, 8, 4, 3))
+    >>> grid.total, grid.size
+    (768, 696)
+    >>> np.asarray(grid.boxes_at(grid.coordinates([[0.25, 0.25, 0.75, 0.5]]))).round(4).tolist()
+    [[0.25, 0.25, 0.75, 0.5]]
+    """
+
+    def __init__(self, shape=(16, 16, 6, 5), scales=(0.1, 0.9), aspect_ratios=(0.33, 3.0), min_inside=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(int(n) for n in shape)
+        self.scales = tuple(float(s) for s in scales)
+        self.aspect_ratios = tuple(float(r) for r in aspect_ratios)
+        self.min_inside = float(min_inside)
+        self._check()
+        self.total = int(np.prod(self.shape))
+        every = self._boxes_at(self._all_coordinates(), np)
+        used = _share_inside(every) >= self.min_inside
+        self.cells = np.flatnonzero(used)
+        if not len(self.cells):
+            raise ValueError(f"no box of the grid has {self.min_inside:.0%} of its area in the image.")
+        self.size = len(self.cells)
+        self.boxes = every[used].astype("float32")
+        place = np.full(self.total, self.size)
+        place[self.cells] = np.arange(self.size)
+        self._place = place.astype("int32")  # of each cell among those in use; N for the others
+
+    def _check(self):
+        """Refuse numbers that make no grid."""
+        if len(self.shape) != 4 or min(self.shape) < 1:
+            raise ValueError(f"`shape` must be four numbers of at least 1; got {self.shape}.")
+        for name, values in (("scales", self.scales), ("aspect_ratios", self.aspect_ratios)):
+            if len(values) != 2 or not 0 < values[0] <= values[1]:
+                raise ValueError(f"`{name}` must be two rising positive numbers; got {values}.")
+        if not 0 <= self.min_inside <= 1:
+            raise ValueError(f"`min_inside` must be in 0 .. 1; got {self.min_inside}.")
+
+    def _all_coordinates(self):
+        """`[total, 4]` float64 coordinates of all cells."""
+        return np.stack(np.unravel_index(np.arange(self.total), self.shape), axis=-1).astype("float64")
+
+    def _axes(self):
+        """Logarithm at cell 0 and its step from cell to cell, of scale and ratio."""
+        for (low, high), cells in zip((self.scales, self.aspect_ratios), self.shape[2:]):
+            low, high = np.log(low), np.log(high)
+            if cells == 1:
+                yield (low + high) / 2, 1.0
+            else:
+                yield low, max((high - low) / (cells - 1), 1e-9)
+
+    def _boxes_at(self, coordinates, xp):
+        """`boxes_at` in numpy or in `keras.ops`."""
+        (scale_0, scale_step), (ratio_0, ratio_step) = self._axes()
+        y = (coordinates[..., 0] + 0.5) / self.shape[0]
+        x = (coordinates[..., 1] + 0.5) / self.shape[1]
+        log_scale = scale_0 + coordinates[..., 2] * scale_step
+        half_ratio = (ratio_0 + coordinates[..., 3] * ratio_step) / 2
+        height, width = xp.exp(log_scale - half_ratio) / 2, xp.exp(log_scale + half_ratio) / 2
+        return xp.stack([y - height, x - width, y + height, x + width], axis=-1)
+
+    def boxes_at(self, coordinates):
+        """Boxes at places of the grid, in closed form.
+
+        Args:
+            coordinates: `[..., 4]` as `(i, j, k, m)`; whole numbers are cells, others lie between them.
+
+        Returns:
+            `[..., 4]` float32 rel_yxyx boxes.
+        """
+        return self._boxes_at(ops.cast(coordinates, "float32"), ops)
+
+    def coordinates(self, boxes):
+        """Places of boxes in the grid, in closed form: the inverse of `boxes_at`.
+
+        Args:
+            boxes: `[..., 4]` rel_yxyx.
+
+        Returns:
+            `[..., 4]` float32 as `(i, j, k, m)`, neither rounded nor limited to the grid.
+        """
+        (scale_0, scale_step), (ratio_0, ratio_step) = self._axes()
+        ymin, xmin, ymax, xmax = ops.unstack(ops.cast(boxes, "float32"), 4, axis=-1)
+        height = ops.log(ops.maximum(ymax - ymin, SMALLEST_SIDE))
+        width = ops.log(ops.maximum(xmax - xmin, SMALLEST_SIDE))
+        places = [
+            (ymin + ymax) / 2 * self.shape[0] - 0.5,
+            (xmin + xmax) / 2 * self.shape[1] - 0.5,
+            ((height + width) / 2 - scale_0) / scale_step,
+            (width - height - ratio_0) / ratio_step,
+        ]
+        return ops.stack(places, axis=-1)
+
+    def nearest(self, coordinates):
+        """The nearest cell: coordinates limited to the grid and rounded, `[..., 4]` float32."""
+        last = ops.convert_to_tensor([float(n - 1) for n in self.shape])
+        return ops.round(ops.clip(ops.cast(coordinates, "float32"), 0.0, last))
+
+    def index(self, boxes):
+        """Number of the cell nearest to each box, `[..., 4]` rel_yxyx to `[...]` int32 below `total`."""
+        i, j, k, m = ops.unstack(ops.cast(self.nearest(self.coordinates(boxes)), "int32"), 4, axis=-1)
+        rows, columns, scales, ratios = self.shape
+        return ((i * columns + j) * scales + k) * ratios + m
+
+    def gather(self, values):
+        """Values of the cells in use, `[B, Y, X, S, A]` or `[B, total]` to `[B, N]`."""
+        flat = ops.reshape(values, (-1, self.total))
+        if self.size == self.total:
+            return flat
+        return ops.take(flat, ops.convert_to_tensor(self.cells.astype("int32")), axis=1)
+
+    def scatter(self, values):
+        """Values of the cells in use on the whole grid, 0 elsewhere: `[B, N]` to `[B, Y, X, S, A]`."""
+        if self.size < self.total:
+            values = ops.take(ops.pad(values, ((0, 0), (0, 1))), ops.convert_to_tensor(self._place), axis=1)
+        return ops.reshape(values, (-1, *self.shape))
+
+    def call(self, logits):
+        """The distribution over the grid."""
+        return self.scatter(ops.softmax(ops.cast(logits, "float32")))
+
+    def compute_output_shape(self, input_shape):
+        """`[B, Y, X, S, A]`."""
+        return (input_shape[0], *self.shape)
+
+    def get_config(self):
+        """Constructor arguments."""
+        own = {"shape": self.shape, "scales": self.scales, "aspect_ratios": self.aspect_ratios}
+        return {**super().get_config(), **own, "min_inside": self.min_inside}
+
+
+def _share_inside(boxes):
+    """Share of each box's area within the image, `[..., 4]` numpy to `[...]`."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    inside = np.minimum(boxes[..., 2:], 1) - np.maximum(boxes[..., :2], 0)
+    return np.prod(np.maximum(inside, 0), axis=-1) / np.prod(sides, axis=-1)
