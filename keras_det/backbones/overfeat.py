@@ -1,0 +1,312 @@
+"""OverFeat's two networks (Sermanet et al. 2013, Table 1 and the appendix's Table 3), dense layers as convolutions."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from keras_det.layers.offset_max_pooling import OffsetMaxPooling, interleave
+
+MEAN, SCALE = 118.380948, 1 / 61.896913  # of pixels; the paper gives none, these are the authors' released extractor's
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution with ReLU and, but for the last one, its pooling."""
+
+    filters: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of Table 1 or 3.
+
+    Attributes:
+        field: side in pixels of the window that gives one output, the input of training.
+        convolutions: the feature extractor; the last one's pooling is done at every offset in dense use.
+        dense: filters of the two hidden layers of the classifier.
+        scales: `(height, width)` of the pictures that it looks at, the appendix's Table 5. The table is of the accurate
+            network; the fast one, whose step is 16, has the sizes next to them at which its map fits.
+    """
+
+    field: int
+    convolutions: tuple[Convolution, ...]
+    dense: tuple[int, int]
+    scales: tuple[tuple[int, int], ...]
+
+    @property
+    def stride(self):
+        """Pixels between two cells of the map before the last pooling, and so of fine-stride outputs."""
+        stride = 1
+        for i, c in enumerate(self.convolutions):
+            stride *= c.stride * (c.pool if i + 1 < len(self.convolutions) else 1)
+        return stride
+
+    @property
+    def pool(self):
+        """The last pooling's size: coarse outputs have `pool` times the fine stride."""
+        return self.convolutions[-1].pool
+
+    @property
+    def context(self):
+        """Pixels around a window that the padded convolutions see too, in a larger picture; at training zeros."""
+        return sum(c.padding for c in self.convolutions) * self.stride
+
+    def unpooled(self, size):
+        """Side of the map before the last pooling for a side of `size` pixels.
+
+        >>> ARCHITECTURES["accurate"].unpooled(281)
+        20
+        """
+        for i, c in enumerate(self.convolutions):
+            size = (size + 2 * c.padding - c.kernel) // c.stride + 1
+            size = size // c.pool if i + 1 < len(self.convolutions) else size
+        return size
+
+    @property
+    def head_kernel(self):
+        """Side of the pooled map that the dense layers take: 5, and 6 in the fast network."""
+        return self.unpooled(self.field) // self.pool
+
+    def cells(self, size, fine=True):
+        """Outputs along a side of `size` pixels; a picture smaller than the field of view is padded to one cell.
+
+        >>> [ARCHITECTURES["accurate"].cells(size) for size in (200, 221, 245, 256, 257, 281)]
+        [1, 1, 3, 3, 4, 6]
+        """
+        unpooled = self.unpooled(max(size, self.field))
+        if fine:
+            return unpooled - self.pool * self.head_kernel + 1
+        return unpooled // self.pool - self.head_kernel + 1
+
+
+_PAD = {"kernel": 3, "padding": 1}
+ARCHITECTURES = {
+    "fast": Architecture(
+        field=231,
+        convolutions=(
+            Convolution(96, 11, stride=4, pool=2),
+            Convolution(256, 5, pool=2),
+            Convolution(512, **_PAD),
+            Convolution(1024, **_PAD),
+            Convolution(1024, pool=2, **_PAD),
+        ),
+        dense=(3072, 4096),
+        scales=((247, 247), (279, 311), (311, 375), (375, 471), (439, 503), (471, 567)),
+    ),
+    "accurate": Architecture(
+        field=221,
+        convolutions=(
+            Convolution(96, 7, stride=2, pool=3),
+            Convolution(256, 7, pool=2),
+            Convolution(512, **_PAD),
+            Convolution(512, **_PAD),
+            Convolution(1024, **_PAD),
+            Convolution(1024, pool=3, **_PAD),
+        ),
+        dense=(4096, 4096),
+        scales=((245, 245), (281, 317), (317, 389), (389, 461), (425, 497), (461, 569)),
+    ),
+}
+
+
+def architecture(variant):
+    """The architecture of that name.
+
+    Raises:
+        ValueError: neither `"fast"` nor `"accurate"`.
+
+    >>> architecture("accurate").stride, architecture("accurate").pool, architecture("accurate").context
+    (12, 3, 48)
+    """
+    if variant not in ARCHITECTURES:
+        raise ValueError(f"`variant` must be one of {', '.join(ARCHITECTURES)}; got {variant!r}.")
+    return ARCHITECTURES[variant]
+
+
+def scaled(channels, width):
+    """Channels of a network of another width, at least 4.
+
+    >>> scaled(96, 1.0), scaled(96, 1 / 8), scaled(96, 1 / 100)
+    (96, 12, 4)
+    """
+    if not 0 < width <= 1:
+        raise ValueError(f"`width` must be in 0 .. 1; got {width!r}.")
+    return max(round(channels * width), 4)
+
+
+def overfeat(variant, width=1.0, initializer="he_normal", name="features"):
+    """Layers 1 to 5 (fast) or 6 (accurate): convolutions without contrast normalisation, pooling without overlap.
+
+    Args:
+        variant: `"fast"` or `"accurate"`.
+        width: share of the paper's channels.
+        initializer: of the kernels.
+        name: name of the Keras model.
+
+    Returns:
+        A Keras model from preprocessed images `[B, H, W, 3]` of any size, `(image - MEAN) * SCALE`, to the last
+        convolution's map before pooling, `[B, h, w, C]`. Windows of that map `Architecture.field` pixels wide give
+        `pool * head_kernel` cells; pixels on the right and at the bottom that fill no cell are not looked at.
+
+    Raises:
+        ValueError: another variant, or a width out of range.
+
+    >>> overfeat("fast", width=1 / 16).compute_output_shape((1, 231, 231, 3))
+    (1, 12, 12, 64)
+    """
+    convolutions = architecture(variant).convolutions
+    x = inputs = keras.Input((None, None, 3))
+    for i, c in enumerate(convolutions, start=1):
+        x = layers.Conv2D(
+            scaled(c.filters, width),
+            c.kernel,
+            c.stride,
+            padding="same" if c.padding else "valid",
+            activation="relu",
+            kernel_initializer=initializer,
+            name=f"conv{i}",
+        )(x)
+        if c.pool > 1 and i < len(convolutions):
+            x = layers.MaxPooling2D(c.pool, name=f"pool{i}")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def dense_layers(channels, hidden, outputs, kernel, first, initializer="he_normal", dropout=0.5, name="classifier"):
+    """Fully connected layers in their spatial form: a convolution of the first one's extent, then 1x1.
+
+    Args:
+        channels: of the pooled map.
+        hidden: filters of the hidden layers.
+        outputs: of the last layer, which has no activation and gives float32.
+        kernel: side of the pooled map that the first layer takes whole.
+        first: number of the first layer, as the paper counts.
+        initializer: of the kernels.
+        dropout: share of hidden units dropped in training.
+        name: name of the Keras model; its layers are called `NAME_full7` and so on.
+
+    Returns:
+        A Keras model from pooled maps `[B, h, w, C]` to a dict: each layer's `full7`, ... `[B, h', w', hidden]` after
+        its ReLU, and `output` `[B, h', w', outputs]`, where h' = h - kernel + 1.
+
+    >>> dense_layers(8, (16, 16), 10, 5, first=7).compute_output_shape((1, 6, 7, 8))["output"]
+    (1, 2, 3, 10)
+    """
+    x = inputs = keras.Input((None, None, channels))
+    maps = {}
+    for i, filters in enumerate(hidden):
+        layer = f"full{first + i}"
+        x = layers.Conv2D(
+            filters,
+            kernel if i == 0 else 1,
+            activation="relu",
+            kernel_initializer=initializer,
+            name=f"{name}_{layer}",
+        )(x)
+        maps[layer] = x
+        x = layers.Dropout(dropout, name=f"{name}_{layer}_dropout")(x)
+    last = layers.Conv2D(outputs, 1, dtype="float32", kernel_initializer=initializer, name=f"{name}_output")
+    return keras.Model(inputs, maps | {"output": last(x)}, name=name)
+
+
+def classifier(variant, classes, width=1.0, initializer="he_normal", dropout=0.5):
+    """The classifier of Table 1 or 3: layers 6, 7, 8 of the fast and 7, 8, 9 of the accurate network.
+
+    Args:
+        variant: `"fast"` or `"accurate"`.
+        classes: outputs.
+        width: share of the paper's channels.
+        initializer: of the kernels.
+        dropout: share of hidden units dropped in training.
+
+    Returns:
+        As `dense_layers`.
+    """
+    form = architecture(variant)
+    hidden = [scaled(n, width) for n in form.dense]
+    channels = scaled(form.convolutions[-1].filters, width)
+    first = len(form.convolutions) + 1
+    return dense_layers(channels, hidden, classes, form.head_kernel, first, initializer, dropout)
+
+
+def run_dense(head, unpooled, variant, fine=True, training=False):
+    """Run dense layers on every window of a picture (section 3.3).
+
+    Args:
+        head: as `dense_layers` gives it.
+        unpooled: `[B, h, w, C]`, what `overfeat` gives of pictures at least as large as the field of view.
+        variant: `"fast"` or `"accurate"`.
+        fine: pool at every offset, so that cells are `Architecture.stride` pixels apart (12 accurate, 16 fast); else
+            only at offset 0, and cells are `pool` times as far apart (36, 32).
+        training: whether dropout is in force.
+
+    Returns:
+        The head's dict of maps; cell (y, x) is what the head gives of the window whose top left corner is y and x steps
+        from the picture's.
+    """
+    form = architecture(variant)
+    k = form.pool
+    if not fine:
+        return head(ops.max_pool(unpooled, k), training=training)
+    outputs = head(OffsetMaxPooling(k)(unpooled), training=training)
+    sides = [ops.shape(unpooled)[axis] - k * form.head_kernel + 1 for axis in (1, 2)]
+    return {name: interleave(value, k, *sides) for name, value in outputs.items()}
+
+
+def count(variant, classes=1000, width=1.0, size=None):
+    """Parameters and connections of a network, as the paper's Table 4 has them.
+
+    A connection is a weight or bias of a convolution at one of its outputs, zero padding included. In the table the
+    parameters are the same (fast 145 M, accurate 144 M), the connections (2810 M, 5369 M) 0.3 % and 0.2 % more; the
+    paper does not say what else it counts.
+
+    Args:
+        variant: `"fast"` or `"accurate"`.
+        classes: outputs.
+        width: share of the paper's channels.
+        size: `(height, width)` of the picture in pixels, for the coarse outputs; `None` is one window.
+
+    Returns:
+        `{"parameters": int, "connections": int}`.
+
+    >>> {name: count(name)["parameters"] // 10**6 for name in ("fast", "accurate")}
+    {'fast': 145, 'accurate': 144}
+    """
+    form = architecture(variant)
+    weights = layer_weights(variant, classes, width)
+    sides = size or (form.field, form.field)
+    connections = sum(
+        n * rows * columns for n, rows, columns in zip(weights, *(_positions(form, max(s, form.field)) for s in sides))
+    )
+    return {"parameters": sum(weights), "connections": connections}
+
+
+def layer_weights(variant, classes=1000, width=1.0):
+    """Weights and biases of each layer in turn.
+
+    >>> layer_weights("fast")[0]
+    34944
+    """
+    form = architecture(variant)
+    weights, channels = [], 3
+    dense = [(n, 1) for n in form.dense]
+    dense[0] = (form.dense[0], form.head_kernel)
+    for filters, kernel in [(c.filters, c.kernel) for c in form.convolutions] + dense:
+        filters = scaled(filters, width)
+        weights.append((kernel * kernel * channels + 1) * filters)
+        channels = filters
+    return [*weights, (channels + 1) * classes]
+
+
+def _positions(form, size):
+    """Outputs of each layer along one side, the dense layers at coarse stride."""
+    positions = []
+    for c in form.convolutions:
+        size = (size + 2 * c.padding - c.kernel) // c.stride + 1
+        positions.append(size)
+        size //= c.pool
+    return positions + [size - form.head_kernel + 1] * 3

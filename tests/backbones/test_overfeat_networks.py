@@ -1,0 +1,180 @@
+"""OverFeat's networks: the paper's tables, and the proof that dense inference is the network on each window."""
+
+import functools
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_det.backbones import overfeat as networks
+
+WIDTH = 1 / 24
+TABLE_5 = {  # input: layer 5 before pooling, after pooling, classifier's map of one offset, of all; the paper's own
+    (245, 245): ((17, 17), (5, 5), (1, 1), (3, 3)),
+    (281, 317): ((20, 23), (6, 7), (2, 3), (6, 9)),
+    (317, 389): ((23, 29), (7, 9), (3, 5), (9, 15)),
+    (389, 461): ((29, 35), (9, 11), (5, 7), (15, 21)),
+    (425, 497): ((32, 38), (10, 12), (6, 8), (18, 24)),  # printed as 32x35 and 10x11, which 18x24 contradicts
+    (461, 569): ((35, 44), (11, 14), (7, 10), (21, 30)),
+}
+
+
+@functools.cache
+def network(variant):
+    return networks.overfeat(variant, WIDTH), networks.classifier(variant, 5, WIDTH)
+
+
+def dense(variant, images, fine=True):
+    """`[B, h, w, 5]` of pictures `[B, H, W, 3]`."""
+    trunk, head = network(variant)
+    return np.asarray(networks.run_dense(head, trunk(images), variant, fine)["output"])
+
+
+def picture(height, width):
+    return np.random.default_rng(height).normal(size=(1, height, width, 3)).astype("float32")
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("variant", "parameters", "connections"), [("fast", 145, 2810), ("accurate", 144, 5369)])
+def test_table_4(variant, parameters, connections):
+    found = networks.count(variant)
+    assert found["parameters"] // 10**6 == parameters
+    assert found["connections"] == pytest.approx(connections * 1e6, rel=3e-3)
+
+
+@pytest.mark.parametrize("variant", ["fast", "accurate"])
+def test_what_is_counted_is_what_is_built(variant):
+    trunk, head = network(variant)
+    built = [v for v in trunk.weights + head.weights if "kernel" in v.name]
+    biases = [v for v in trunk.weights + head.weights if "bias" in v.name]
+    sizes = [int(np.prod(k.shape)) + b.shape[0] for k, b in zip(built, biases)]
+    assert sizes == networks.layer_weights(variant, 5, WIDTH)
+    form = networks.ARCHITECTURES[variant]
+    sides = [layer.compute_output_shape((1, n, n, c))[1] for layer, n, c in _inputs(trunk, form.field)]
+    assert networks._positions(form, form.field) == [*sides, 1, 1, 1]
+
+
+def _inputs(trunk, side):
+    """Each convolution with the side and channels of its input."""
+    shape = (1, side, side, 3)
+    for layer in trunk.layers[1:]:
+        if layer.name.startswith("conv"):
+            yield layer, shape[1], shape[3]
+        shape = layer.compute_output_shape(shape)
+
+
+@pytest.mark.parametrize(
+    ("variant", "sides"), [("fast", [56, 28, 24, 12, 12, 12, 12]), ("accurate", [108, 36, 30, 15, 15, 15, 15, 15])]
+)
+def test_sizes_of_tables_1_and_3(variant, sides):
+    trunk, head = network(variant)
+    shape, found = (1, *[networks.ARCHITECTURES[variant].field] * 2, 3), []
+    for layer in trunk.layers[1:]:
+        shape = layer.compute_output_shape(shape)
+        found.append(shape[1])
+    assert found == sides
+    pool = networks.ARCHITECTURES[variant].pool
+    assert sides[-1] // pool == networks.ARCHITECTURES[variant].head_kernel == (6 if variant == "fast" else 5)
+
+
+@pytest.mark.parametrize("size", TABLE_5)
+def test_table_5(size):
+    form = networks.ARCHITECTURES["accurate"]
+    unpooled, pooled, one, every = TABLE_5[size]
+    assert size in form.scales
+    assert tuple(map(form.unpooled, size)) == unpooled
+    assert tuple(n // 3 for n in unpooled) == pooled
+    assert tuple(form.cells(n, fine=False) for n in size) == one
+    assert tuple(map(form.cells, size)) == every
+    trunk, head = network("accurate")
+    features = trunk.compute_output_shape((1, *size, 3))
+    assert features[1:3] == unpooled
+    assert head.compute_output_shape((1, *pooled, features[-1]))["output"][1:3] == one
+
+
+@pytest.mark.parametrize("size", [(461, 569), (281, 317)])
+def test_the_maps_of_table_5_are_those_that_come_out(size):
+    assert dense("accurate", picture(*size)).shape[1:3] == TABLE_5[size][3]
+    assert dense("accurate", picture(*size), fine=False).shape[1:3] == TABLE_5[size][2]
+
+
+@pytest.mark.parametrize("variant", ["fast", "accurate"])
+def test_fast_scales_fit_whole_maps(variant):
+    form = networks.ARCHITECTURES[variant]
+    for side in {side for scale in form.scales for side in scale}:
+        assert (side - form.field) % form.stride == 0 and form.cells(side) % form.pool == 0
+
+
+SIZES = [("accurate", (245, 257)), ("accurate", (389, 461)), ("fast", (247, 263)), ("fast", (375, 471))]
+
+
+@pytest.mark.parametrize(("variant", "size"), SIZES)
+def test_every_cell_is_the_network_on_what_the_cell_sees(variant, size):
+    """The crop of a cell is its window and, as far as the picture goes, the pixels around it that layers with zero
+    padding see: 48 on each side. Every cell at the rim, and every third or so within, over all offsets.
+    """
+    form = networks.ARCHITECTURES[variant]
+    image = picture(*size)
+    maps = dense(variant, image)
+    rows, columns = maps.shape[1:3]
+    margin = form.context // form.stride
+    places = [(y, x) for y in range(rows) for x in range(columns)]
+    near_rim = [p for p in places if p[0] in (0, rows - 1) and p[1] in (0, columns - 1)]
+    assert {(y % form.pool, x % form.pool) for y, x in places} == set(np.ndindex(form.pool, form.pool)) or rows < 3
+    for y, x in near_rim + places[:: max(len(places) // 12, 1)]:
+        top, left = max(y - margin, 0), max(x - margin, 0)
+        window = [(n * form.stride, (m + margin) * form.stride + form.field) for n, m in ((top, y), (left, x))]
+        crop = image[:, slice(*window[0]), slice(*window[1])]
+        close(dense(variant, crop)[0, y - top, x - left], maps[0, y, x])
+
+
+@pytest.mark.parametrize(("variant", "size"), [("accurate", (281, 317)), ("fast", (279, 311))])
+def test_without_padding_every_cell_is_the_network_on_its_window_alone(variant, size):
+    """Padded layers reduced to their kernel's centre see nothing of the padding: the window is all that a cell sees."""
+    trunk, head = networks.overfeat(variant, WIDTH), network(variant)[1]
+    form = networks.ARCHITECTURES[variant]
+    for i, c in enumerate(form.convolutions, start=1):
+        if c.padding:
+            kernel, bias = trunk.get_layer(f"conv{i}").get_weights()
+            centre = np.zeros_like(kernel)
+            centre[1, 1] = 3 * kernel[1, 1]
+            trunk.get_layer(f"conv{i}").set_weights([centre, bias])
+    image = picture(*size)
+    maps = np.asarray(networks.run_dense(head, trunk(image), variant)["output"])[0]
+    places = list(np.ndindex(*maps.shape[:2]))
+    crops = np.stack(
+        [image[0, y * s : y * s + form.field, x * s : x * s + form.field] for y, x in places for s in [form.stride]]
+    )
+    alone = np.asarray(head(ops.max_pool(trunk(crops), form.pool))["output"])
+    assert alone.shape[1:3] == (1, 1)
+    close(maps.reshape(len(places), -1), alone[:, 0, 0])
+
+
+@pytest.mark.parametrize("variant", ["fast", "accurate"])
+def test_fine_and_coarse_agree_where_both_look(variant):
+    form = networks.ARCHITECTURES[variant]
+    image = picture(form.field + 2 * form.pool * form.stride + 5, form.field + form.pool * form.stride)
+    fine, coarse = dense(variant, image), dense(variant, image, fine=False)
+    assert coarse.shape[1:3] == (3, 2)
+    close(fine[:, :: form.pool, :: form.pool], coarse)
+
+
+@pytest.mark.parametrize("variant", ["fast", "accurate"])
+def test_one_pixel_short_of_the_next_cell_there_is_one_cell_less(variant):
+    form = networks.ARCHITECTURES[variant]
+    side = form.field + form.stride
+    assert form.cells(side) == 2 and form.cells(side - 1) == 1
+    image = picture(side, side)
+    assert dense(variant, image).shape[1:3] == (2, 2)
+    short = dense(variant, image[:, :-1, :-1])
+    assert short.shape[1:3] == (1, 1)
+    close(short, dense(variant, image[:, : form.field, : form.field]))  # what fills no cell is not looked at
+
+
+@pytest.mark.parametrize(("variant", "width"), [("slow", 1.0), ("fast", 0.0), ("fast", 1.5)])
+def test_wrong_arguments_are_named(variant, width):
+    with pytest.raises(ValueError, match="`variant`" if variant == "slow" else "`width`"):
+        networks.overfeat(variant, width)
