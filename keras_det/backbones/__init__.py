@@ -5,11 +5,23 @@ from dataclasses import dataclass
 
 import keras
 
+from keras_det.backbones.alexnet import alexnet
 from keras_det.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large, v2_from_application, v3_from_application
 from keras_det.backbones.tiny import tiny
+from keras_det.backbones.trunk import TRUNKS, trunk
 from keras_det.backbones.vgg16 import from_application, vgg16
 
-__all__ = ["BACKBONES", "Backbone", "mobilenet_v2", "mobilenet_v3_large", "tiny", "vgg16"]
+__all__ = [
+    "BACKBONES",
+    "TRUNKS",
+    "Backbone",
+    "alexnet",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "tiny",
+    "trunk",
+    "vgg16",
+]
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ __all__ = [
     "Annotation",
     "Coco",
     "Folder",
+    "ObjectCrops",
     "Problem",
     "SSDAugmentation",
     "Shapes",
     "Source",
+    "SquareCrops",
     "Tfds",
     "Voc",
     "batches",
@@ -67,7 +69,12 @@ def __getattr__(name: str):
     """What needs TensorFlow is imported when it is used, so that detection on JAX does without."""
     import importlib
 
-    modules = {"batches": "batching", "SSDAugmentation": "augment"}
+    modules = {
+        "batches": "batching",
+        "SSDAugmentation": "augment",
+        "SquareCrops": "crops",
+        "ObjectCrops": "crops",
+    }
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"keras_det.data.{modules[name]}"), name)

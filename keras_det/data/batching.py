@@ -91,6 +91,7 @@ def batches(
     first_step=0,
     bad_picture_share=0.01,
     skipped=None,
+    one_class=False,
 ):
     """Batches of a source.
 
@@ -110,6 +111,7 @@ def batches(
         first_step: with `repeat`, the batch to begin with.
         bad_picture_share: share of unreadable pictures over which the run stops; up to it they are skipped.
         skipped: list that gets a `Problem` for each unreadable picture.
+        one_class: give all objects label 0, for models that do not tell classes apart.
 
     Returns:
         `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
@@ -132,7 +134,8 @@ def batches(
 
     def sample(_, encoded, pixels, shape, boxes, labels, difficult, is_crowd, index, key):
         picture = Picture(encoded, pixels, shape)
-        objects = {"boxes": boxes, "labels": labels, "difficult": difficult, "is_crowd": is_crowd}
+        kinds = tf.zeros_like(labels) if one_class else labels
+        objects = {"boxes": boxes, "labels": kinds, "difficult": difficult, "is_crowd": is_crowd}
         if augment is None:
             image = resize(picture.whole(), image_size)
         else:

@@ -1,18 +1,16 @@
-"""The base class of all detectors: training step, inference, saving."""
-
-import os
+"""The base class of all detectors: inference on pictures of any size."""
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_det.models.detections import Detections
-from keras_det.models.pretrained import save_weights
+from keras_det.models.network import Network
 
 DETECT_BATCH = 8  # pictures of one size that `detect` sends through the network together
 
 
-class Detector(keras.Model):
+class Detector(Network):
     """A detector: a network with its objective, its sampling and its inference.
 
     A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes,
@@ -27,190 +25,9 @@ class Detector(keras.Model):
         ValueError: no classes, or the same name twice.
     """
 
-    class_predictors: tuple[str, ...] = ()  # names of the layers whose meaning depends on the classes
-    loss_terms: tuple[str, ...] = ()  # keys of `compute_losses`
-    counters: tuple[str, ...] = ()  # keys of `count_targets`
-
     def __init__(self, classes, image_size, **kwargs):
-        super().__init__(**kwargs)
-        self.classes = check_classes(classes)
-        self.image_size = tuple(image_size)
-        self.term_metrics = [_Mean(name=term) for term in self.loss_terms + self.counters]
-        self.skipped_steps = _Sum(name="skipped_steps")
+        super().__init__(classes, image_size, **kwargs)
         self._compiled_serve = None
-
-    # Training
-
-    def encode_targets(self, labels):
-        """What the loss compares the outputs with, from a padded labels dict."""
-        raise NotImplementedError(f"{type(self).__name__} does not define encode_targets.")
-
-    def compute_losses(self, targets, outputs):
-        """The terms of the objective, a dict of scalars that add up to the loss."""
-        raise NotImplementedError(f"{type(self).__name__} does not define compute_losses.")
-
-    def count_targets(self, targets):
-        """Numbers worth watching in training, such as matched boxes: a dict of scalars for `counters`."""
-        return {}
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Sum of `compute_losses` and of the layers' own losses; Keras's step calls it on every backend."""
-        return self._total(self.compute_losses(self.encode_targets(y), y_pred))
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Each term of the loss as a metric; in a compiled step the compiler merges it with `compute_loss`."""
-        targets = self.encode_targets(y)
-        self._update_means(self.compute_losses(targets, y_pred) | self.count_targets(targets))
-        return self.get_metrics_result()
-
-    def _total(self, terms):
-        replicas = self._replicas()
-        return sum(terms.values()) + sum(ops.cast(loss, "float32") / replicas for loss in self.losses)
-
-    def _update_means(self, values, weight=1.0):
-        """Update the metrics that `values` names with the sums over the replicas; a value of weight 0 may be a NaN."""
-        for metric in self.metrics:
-            if metric.name in values:
-                value = ops.cast(self.sum_over_replicas(values[metric.name]), "float32")
-                metric.update_state(ops.where(weight > 0, value, 0.0), sample_weight=weight)
-
-    def _replicas(self):
-        """How many replicas of the model take part in a step."""
-        if keras.backend.backend() != "tensorflow":
-            return 1
-        import tensorflow as tf
-
-        return tf.distribute.get_strategy().num_replicas_in_sync
-
-    def sum_over_replicas(self, value):
-        """Sum of `value` over the replicas of a `tf.distribute` strategy; `value` itself without one."""
-        if self._replicas() == 1:
-            return value
-        import tensorflow as tf
-
-        context = tf.distribute.get_replica_context()
-        return value if context is None else context.all_reduce("SUM", value)
-
-    if keras.backend.backend() == "tensorflow":
-
-        def train_step(self, data):
-            """One step of gradient descent; a step whose loss is not finite changes nothing and is counted.
-
-            Under a strategy with several replicas the optimizer cannot be skipped, so it gets zero gradients: momentum
-            still moves the weights, but no bad value reaches them.
-
-            Args:
-                data: `(images [B, H, W, 3], labels dict)`.
-
-            Returns:
-                Dict of `loss`, each of `loss_terms` and `counters`, `skipped_steps`.
-            """
-            import tensorflow as tf
-
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-            targets = self.encode_targets(y)
-            state = [(v, tf.identity(v.value)) for v in self.non_trainable_weights]
-            with tf.GradientTape() as tape:
-                outputs = self(x, training=True)
-                terms = self.compute_losses(targets, outputs)
-                loss = self._total(terms)
-                scaled = self.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled, self.trainable_variables)
-            finite = tf.math.is_finite(self.sum_over_replicas(loss))
-            for variable, before in state:
-                variable.assign(tf.where(finite, variable.value, before))
-            if self._replicas() > 1:
-                gradients = [None if g is None else tf.where(finite, g, tf.zeros_like(g)) for g in gradients]
-                self.optimizer.apply(gradients, self.trainable_variables)
-            else:
-                tf.cond(finite, lambda: self._apply(gradients), lambda: None)
-            done = tf.cast(finite, "float32")  # values of a skipped step are left out of the means
-            self._update_means({"loss": loss} | terms | self.count_targets(targets), weight=done)
-            self.skipped_steps.update_state(1 - done)
-            return self.get_metrics_result()
-
-        def test_step(self, data):
-            """Losses of a batch, each batch weighted by its pictures; arguments and results as in `train_step`."""
-            import tensorflow as tf
-
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-            with tf.control_dependencies([x]):  # the step that finds no more data updates nothing
-                targets = self.encode_targets(y)
-                terms = self.compute_losses(targets, self(x, training=False))
-                pictures = self.sum_over_replicas(tf.cast(tf.shape(x)[0], "float32"))
-                values = {"loss": self._total(terms)} | terms | self.count_targets(targets)
-                self._update_means(values, weight=pictures)
-            return self.get_metrics_result()
-
-    def _apply(self, gradients):
-        self.optimizer.apply(gradients, self.trainable_variables)
-
-    def compile(self, optimizer="adam", jit_compile=False, **kwargs):
-        """As Keras's `compile`, without a loss: the objective is the paper's.
-
-        Args:
-            optimizer: Keras optimizer.
-            jit_compile: compile the step with XLA. Off by default, since XLA's convolutions on CPUs are much slower
-                than TensorFlow's own.
-            **kwargs: further arguments of `keras.Model.compile`.
-        """
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        with self.distribute_strategy.scope():
-            vars(self)["_loss_tracker"] = _Mean(name="loss")  # as `compile` has it, not among the layer's own metrics
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Build the optimizer alone, the model being built; Keras's own averages labels over replicas, bools too."""
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-
-    def get_compile_config(self):
-        """What `compile` was given, for a saved model."""
-        if not self.compiled:
-            return None
-        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "jit_compile": self.jit_compile}
-
-    def compile_from_config(self, config):
-        """Compile as the saved model was; the optimizer's state is loaded with the weights."""
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(optimizer=optimizer, jit_compile=config["jit_compile"])
-        optimizer.build(self.trainable_variables)
-
-    # Data
-
-    def augmentation(self):
-        """How this paper samples a training picture: a function for `keras_det.data.batches`, or `None`."""
-        return None
-
-    def batches(self, source, batch_size, training, seed=0, augment=True, **options):
-        """Batches of a data source as this model takes them.
-
-        Args:
-            source: a `keras_det.data.Source`.
-            batch_size: pictures in a batch.
-            training: sample and shuffle as the paper does; else every picture once, in order, only resized.
-            seed: seed of order and augmentation.
-            augment: whether training pictures are augmented; false only resizes them.
-            **options: further arguments of `keras_det.data.batches`.
-
-        Returns:
-            `tf.data.Dataset` of `(images [B, H, W, 3] float32, labels dict)`.
-
-        Raises:
-            ValueError: the source's classes are not the model's; without `training` it may have fewer, in any order.
-        """
-        from keras_det.data import batches
-
-        known = set(source.classes) <= set(self.classes)
-        if tuple(source.classes) != self.classes and (training or not known):
-            raise ValueError(
-                f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
-                "build the model with `classes=source.classes`."
-            )
-        sample = self.augmentation() if training and augment else None
-        return batches(source, batch_size, self.image_size, training, augment=sample, seed=seed, **options)
-
-    # Inference
 
     def decode(self, outputs):
         """Raw outputs to a detections dict."""
@@ -265,56 +82,6 @@ class Detector(keras.Model):
                 boxes, scores, labels = (found[key][i][keep] for key in ("boxes", "scores", "labels"))
                 results.append(Detections(boxes, scores, labels, self.classes, image, name))
         return results
-
-    def save_weights(self, filepath, overwrite=True, optimizer=True):
-        """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
-
-        Args:
-            filepath: a path that ends in `.weights.h5` or `.safetensors`.
-            overwrite: replace an existing file.
-            optimizer: whether the optimizer's state goes along, as Keras has it; it makes a file three times as large.
-
-        Raises:
-            FileExistsError: the file exists and `overwrite` is false.
-        """
-        if not overwrite and os.path.exists(filepath):
-            raise FileExistsError(f"{filepath} exists; pass `overwrite=True` to replace it.")
-        save_weights(self, filepath, optimizer)
-
-    def get_config(self):
-        """Constructor arguments that rebuild the network; weights are saved apart."""
-        return {"name": self.name} | self.arguments
-
-
-class _SameOnAllReplicas:
-    """Metric of values that are sums over the replicas already: one replica's state is the metric's.
-
-    Keras's own adds up the replicas' states, and before version 3.13 did so anew in every step.
-    """
-
-    def add_variable(self, shape, initializer, dtype=None, aggregation=None, name=None):
-        return super().add_variable(shape, initializer, dtype, aggregation="only_first_replica", name=name)
-
-
-class _Mean(_SameOnAllReplicas, keras.metrics.Mean):
-    pass
-
-
-class _Sum(_SameOnAllReplicas, keras.metrics.Sum):
-    pass
-
-
-def check_classes(classes):
-    """The class names as a tuple, or an error that says what is wrong with them."""
-    if isinstance(classes, str) or not all(isinstance(name, str) and name for name in classes):
-        raise ValueError(f"`classes` must be a list of names; got {classes!r}.")
-    classes = tuple(classes)
-    if not classes:
-        raise ValueError("`classes` must name at least one class.")
-    twice = sorted({name for name in classes if classes.count(name) > 1})
-    if twice:
-        raise ValueError(f"`classes` names {', '.join(twice)} more than once.")
-    return classes
 
 
 def _compiled(function):

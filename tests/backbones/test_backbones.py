@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det.backbones import BACKBONES, mobilenet_v2, mobilenet_v3_large, tiny, vgg16
+from keras_det.backbones import BACKBONES, TRUNKS, alexnet, mobilenet_v2, mobilenet_v3_large, tiny, trunk, vgg16
 from keras_det.backbones.common import subsample
 from keras_det.backbones.vgg16 import from_application
 
@@ -112,3 +112,28 @@ def test_the_full_vgg16_keeps_every_parameter():
 def test_subsample_takes_every_nth_entry():
     array = np.arange(35).reshape(5, 7)
     assert subsample(array, (2, 3)).tolist() == [[0, 3, 6], [14, 17, 20], [28, 31, 34]]
+
+
+def test_alexnet_is_krizhevskys_network_in_one_column():
+    model = alexnet((227, 227))
+    assert sizes(model) == {"pool5": (6, 6, 256), "fc7": (4096,)}
+    convolutions = sum((k * k * i + 1) * o for k, i, o in [(11, 3, 96), (5, 96, 256), (3, 256, 384)])
+    convolutions += (9 * 384 + 1) * 384 + (9 * 384 + 1) * 256
+    assert model.count_params() == convolutions + (6 * 6 * 256 + 1) * 4096 + (4096 + 1) * 4096
+    assert sizes(alexnet((220, 220), width=0.25)) == {"pool5": (5, 5, 64), "fc7": (1024,)}
+    with pytest.raises(ValueError, match="at least 67 x 67"):
+        alexnet((66, 100))
+    assert sizes(alexnet((67, 67), width=0.1))["pool5"][:2] == (1, 1)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_trunk_holds_its_preprocessing(name):
+    model = trunk(name, (96, 96), width=0.25)
+    grey = np.full((1, 96, 96, 3), [123.0, 117.0, 104.0] if name == "alexnet" else 127.5, "float32")
+
+    first = keras.Model(model.input, model.layers[1].output)
+    np.testing.assert_allclose(first(grey), 0.0, atol=1e-6)
+    assert model.output["features"].shape == (None, 1024 if name == "alexnet" else 64)
+    for wrong in ({"name": "resnet"}, {"width": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong)).replace("name", "backbone")):
+            trunk(**{"name": name, "image_size": (96, 96)} | wrong)

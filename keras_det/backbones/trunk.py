@@ -1,0 +1,46 @@
+"""Trunks: the network up to the last hidden layer, one vector a picture, for the detectors before feature maps."""
+
+import keras
+from keras import layers
+
+from keras_det.backbones.alexnet import alexnet, scaled
+from keras_det.backbones.common import conv_bn
+from keras_det.backbones.tiny import tiny
+
+TRUNKS = ("alexnet", "tiny")
+_SQUEEZED = 16  # channels of the tiny trunk's map before the dense layer
+
+
+def trunk(name, image_size, width=1.0):
+    """A network from pictures to the vector of its last hidden layer, preprocessing included.
+
+    Args:
+        name: `"alexnet"`, or `"tiny"` for CPUs.
+        image_size: `(height, width)` in pixels.
+        width: Factor of the numbers of filters and units of AlexNet; for tiny, of its dense layer's 256 units.
+
+    Returns:
+        A Keras model from RGB images in 0 .. 255, `[B, H, W, 3]`, to a dict of `map` `[B, h, w, c]`, the last map, and
+        `features` `[B, F]`.
+
+    Raises:
+        ValueError: no trunk of that name, or a size that it cannot take.
+
+    >>> trunk("tiny", (96, 96)).output["features"].shape
+    (None, 256)
+    """
+    if name not in TRUNKS:
+        raise ValueError(f"`backbone` must be one of {', '.join(TRUNKS)}; got {name!r}.")
+    if width <= 0:
+        raise ValueError(f"`width` must be positive; got {width}.")
+    inputs = keras.Input((*image_size, 3))
+    if name == "alexnet":
+        x = layers.Rescaling(1.0, [-123.0, -117.0, -104.0], name="subtract_mean")(inputs)
+        maps = alexnet(image_size, width)(x)
+        return keras.Model(inputs, {"map": maps["pool5"], "features": maps["fc7"]}, name="trunk")
+    x = layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)
+    last = tiny(image_size)(x)["stage4"]
+    x = layers.Flatten(name="flatten")(conv_bn(last, _SQUEEZED, 1, "squeeze"))
+    x = layers.Dense(scaled(256, width), use_bias=False, name="dense")(x)
+    x = layers.BatchNormalization(momentum=0.97, name="dense_bn")(x)
+    return keras.Model(inputs, {"map": last, "features": layers.ReLU(name="dense_relu")(x)}, name="trunk")

@@ -1,0 +1,160 @@
+"""Samples that are crops: squares by covered share for localisers, crops of objects and of background for classifiers.
+
+Graph operations, each sample a function of one seed, as `keras_det.data.augment`.
+"""
+
+import tensorflow as tf
+
+from keras_det.data.augment import crop_objects, flip_boxes, overlaps
+
+BUCKETS = (0.0, 0.05, 0.15, 0.5, 1.0)  # limits of the share of a sample that boxes cover, DeepMultiBox section 4.1
+TRIALS = 128  # crops drawn for a sample; the first that fits is taken
+SMALLEST = 0.15  # side of a crop in shares of the picture's shorter side
+SHAKEN = 0.25  # of a box's side: how far its sides move for a crop of an object
+
+
+class SquareCrops:
+    """Square crops, as many from each bucket of covered share (DeepMultiBox section 4.1, "Training Details").
+
+    A crop's side is log-uniform from 15 % to all of the picture's shorter side, its place uniform. A bucket is drawn
+    for each sample, all four alike, and the first of 128 crops in it is taken. Where none of them lies in it, which is
+    so for pictures of nothing but background or of one large object, the next bucket that has a crop is taken, round in
+    a circle. Objects whose centre is in the crop are its objects, clipped to it.
+
+    Args:
+        image_size: `(height, width)` of the sample in pixels.
+
+    Call as `keras_det.data.SSDAugmentation`.
+    """
+
+    def __init__(self, image_size):
+        self.image_size = tuple(image_size)
+
+    def __call__(self, picture, objects, seed):
+        """One training sample, flipped half of the time: `(image, objects)`."""
+        window, _ = self.window(objects["boxes"], picture.scale[:2], seed)
+        return _sample(picture, crop_objects(objects, window), window, self.image_size, seed)
+
+    def window(self, boxes, size, seed):
+        """The crop, `[4]` rel_yxyx, and its bucket, 0 to 3.
+
+        Args:
+            boxes: `[n, 4]` rel_yxyx.
+            size: `[2]` height and width of the picture in pixels.
+            seed: `[2]` int64.
+        """
+        draw = tf.random.stateless_uniform([TRIALS, 3], seed + [1, 0])
+        side = SMALLEST ** draw[:, :1] * tf.reduce_min(size) / size
+        low = draw[:, 1:] * (1 - side)
+        windows = tf.concat([low, low + side], axis=1)
+        share = covered_share(windows, boxes)
+        bucket = tf.reduce_sum(tf.cast(share[:, None] > tf.constant(BUCKETS[1:-1]), tf.int32), axis=1)
+        wanted = tf.random.stateless_uniform([], seed + [2, 0], 0, len(BUCKETS) - 1, tf.int32)
+        place = tf.argmin((bucket - wanted) % (len(BUCKETS) - 1))
+        return windows[place], bucket[place]
+
+
+class ObjectCrops:
+    """Crops of objects and of background (DeepMultiBox section 4.2, DetectorNet section 6.2).
+
+    A positive has at least `positive_iou` jaccard overlap with some object, and the class of the most similar one; a
+    negative at most `negative_iou` with all. The first of 128 crops that fits is taken: around a random object, its
+    sides moved, or anywhere. An object that no moved box fits is cropped as it is. A picture without objects gives a
+    negative, and one in which no negative was found a positive. Difficult objects and crowds are no positives, but no
+    background either.
+
+    Args:
+        image_size: `(height, width)` of the sample in pixels.
+        positive_iou: Least overlap of a positive.
+        negative_iou: Greatest overlap of a negative.
+        positive_share: Share of positives; 1 gives no negatives.
+
+    Call as `keras_det.data.SSDAugmentation`; the objects are one box, the whole sample, with the class, or none.
+    """
+
+    def __init__(self, image_size, positive_iou=0.5, negative_iou=0.2, positive_share=1 / 3):
+        self.image_size = tuple(image_size)
+        self.positive_iou, self.negative_iou, self.positive_share = positive_iou, negative_iou, positive_share
+
+    def __call__(self, picture, objects, seed):
+        """One training sample, flipped half of the time: `(image, objects)`."""
+        window, label = self.window(objects, seed)
+        found = tf.reshape(tf.where(label >= 0), [-1])  # one row, or none for background
+        rows = {
+            "boxes": tf.gather(tf.constant([[0.0, 0.0, 1.0, 1.0]]), found),
+            "labels": tf.gather(label[None], found),
+            "difficult": tf.zeros_like(found, tf.bool),
+            "is_crowd": tf.zeros_like(found, tf.bool),
+        }
+        return _sample(picture, rows, window, self.image_size, seed)
+
+    def window(self, objects, seed):
+        """The crop, `[4]` rel_yxyx, and its label, -1 for background; a picture without positives may have no other."""
+        boxes = objects["boxes"]
+        usable = ~(objects["difficult"] | objects["is_crowd"])
+        positives = tf.boolean_mask(boxes, usable)
+        near, label, is_object = self._positive(positives, tf.boolean_mask(objects["labels"], usable), seed)
+        anywhere, is_free = self._negative(boxes, seed)
+        wanted = tf.random.stateless_uniform([], seed + [3, 0]) < self.positive_share
+        positive = is_object & (wanted | ~is_free)
+        return tf.where(positive, near, anywhere), tf.where(positive, label, -1)
+
+    def _positive(self, boxes, labels, seed):
+        """A crop of an object, the class of the object most like it, and whether there is one."""
+        padded = tf.concat([boxes, [[0.0, 0.0, 1.0, 1.0]]], 0)  # something to gather from where there are none
+        count = tf.shape(boxes)[0]
+        chosen = padded[tf.random.stateless_uniform([], seed + [4, 0], 0, tf.maximum(count, 1), tf.int32)]
+        side = tf.tile(chosen[2:] - chosen[:2], [2])
+        moves = tf.random.stateless_uniform([TRIALS - 1, 4], seed + [5, 0], -SHAKEN, SHAKEN)
+        crops = tf.clip_by_value(tf.concat([chosen + moves * side, chosen[None]], 0), 0.0, 1.0)
+        overlap = overlaps(crops, boxes)
+        good = tf.reduce_any(overlap >= self.positive_iou, axis=1)
+        good = tf.concat([good[:-1], [True]], 0)
+        place = tf.argmax(tf.cast(good, tf.int32))
+        best = tf.argmax(tf.concat([overlap[place], [-1.0]], 0))
+        return crops[place], tf.gather(tf.concat([labels, [-1]], 0), best), count > 0
+
+    def _negative(self, boxes, seed):
+        """A crop that no object overlaps, and whether one was found."""
+        draw = tf.random.stateless_uniform([TRIALS, 4], seed + [6, 0])
+        side = 0.05 ** draw[:, :2]
+        low = draw[:, 2:] * (1 - side)
+        crops = tf.concat([low, low + side], axis=1)
+        free = tf.reduce_all(overlaps(crops, boxes) <= self.negative_iou, axis=1)
+        return crops[tf.argmax(tf.cast(free, tf.int32))], tf.reduce_any(free)
+
+
+def covered_share(windows, boxes):
+    """Share of each window that at least one box covers, exactly.
+
+    Args:
+        windows: `[t, 4]` rel_yxyx of positive size.
+        boxes: `[n, 4]` rel_yxyx.
+
+    Returns:
+        `[t]` float32 in 0 .. 1. The boxes' sides cut a window into at most (2 n + 1)^2 cells, each covered or not.
+    """
+    sides = tf.clip_by_value(_many_to_windows(boxes, windows), 0.0, 1.0)
+    covers, lengths = [], []
+    for low, high in ((0, 2), (1, 3)):
+        edges = tf.sort(tf.concat([sides[..., low], sides[..., high]], axis=1), axis=1)
+        start, end = edges[:, :-1], edges[:, 1:]
+        lengths.append(end - start)
+        covers.append((sides[..., low, None] <= start[:, None]) & (sides[..., high, None] >= end[:, None]))
+    rows, columns = (tf.cast(c, tf.float32) for c in covers)
+    covered = tf.cast(tf.matmul(rows, columns, transpose_a=True) > 0, tf.float32)
+    return tf.reduce_sum(covered * lengths[0][:, :, None] * lengths[1][:, None], axis=(1, 2))
+
+
+def _many_to_windows(boxes, windows):
+    """`[t, n, 4]` boxes in shares of each window."""
+    origin, size = tf.tile(windows[:, :2], [1, 2]), tf.tile(windows[:, 2:] - windows[:, :2], [1, 2])
+    return (boxes[None] - origin[:, None]) / size[:, None]
+
+
+def _sample(picture, objects, window, image_size, seed):
+    """The window's pixels and objects, mirrored half of the time."""
+    image, _ = picture.sample(window, image_size)
+    flip = tf.random.stateless_uniform([], seed + [7, 0]) < 0.5
+    boxes = tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])
+    return tf.where(flip, image[:, ::-1], image), objects | {"boxes": boxes}

@@ -1,0 +1,132 @@
+"""A classifier of pictures or of crops, the second network of the detectors before SSD.
+
+DeepMultiBox classifies the boxes it proposes, DetectorNet prunes with it, and both start from one that was trained on
+classification; all with the network of Krizhevsky et al. 2012.
+"""
+
+import keras
+from keras import layers, ops
+
+from keras_det.backbones import trunk
+from keras_det.models.network import Network
+from keras_det.models.pretrained import find_checkpoint
+from keras_det.weights.registry import VOC_CLASSES
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class Classifier(Network):
+    """A trunk and a softmax over the classes, with "background" before them where crops may show no object.
+
+    Args:
+        weights: `None`, a registered name, or a file saved by this package.
+        classes: Names, without background.
+        background: Whether there is a class 0 for crops without an object.
+        backbone: `"alexnet"` or `"tiny"` (for CPUs).
+        image_size: Side of the square input in pixels; the paper of DeepMultiBox has 220.
+        width: Factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
+        positive_iou: A training crop with at least this overlap with some object has the class of the most similar one.
+        negative_iou: One with at most this overlap with all objects is background.
+        positive_share: Share of positive crops in training with background; DeepMultiBox has a third.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255.
+
+    >>> model = Classifier(classes=["cat", "dog"], background=True, backbone="tiny", image_size=64)
+    >>> model.count_params() > 0, model.head.units
+    (True, 3)
+    """
+
+    loss_terms = ("classification",)
+    class_predictors = ("logits",)
+    defaults = {
+        "classes": VOC_CLASSES,
+        "background": False,
+        "backbone": "alexnet",
+        "image_size": 220,
+        "width": 1.0,
+        "positive_iou": 0.5,
+        "negative_iou": 0.2,
+        "positive_share": 1 / 3,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        classes=None,
+        background=None,
+        backbone=None,
+        image_size=None,
+        width=None,
+        positive_iou=None,
+        negative_iou=None,
+        positive_share=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
+        self.arguments = arguments | {"classes": list(self.classes)}
+        self.background = self.arguments["background"]
+        self.features = trunk(self.arguments["backbone"], self.image_size, self.arguments["width"])
+        self.head = layers.Dense(len(self.classes) + self.background, dtype="float32", name="logits")
+        self.build((None, *self.image_size, 3))
+        checkpoint.load_into(self)
+
+    def build(self, input_shape):
+        """Build the last layer; the rest is built by the constructor."""
+        self.head.build(self.features.output["features"].shape)
+        self.built = True
+
+    def call(self, images, training=False):
+        """The network.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
+            training: whether dropout works and batch normalisation uses the batch's statistics.
+
+        Returns:
+            `{"logits": [B, C]}` float32, `[B, 1 + C]` with background first.
+        """
+        features = self.features(ops.cast(images, self.compute_dtype), training=training)["features"]
+        return {"logits": self.head(features)}
+
+    def probabilities(self, images):
+        """Softmax of the network's outputs, background left out: `[B, C]` in 0 .. 1."""
+        return ops.softmax(self(images)["logits"])[:, int(self.background) :]
+
+    def encode_targets(self, labels):
+        """The class of each picture: its first object's.
+
+        Args:
+            labels: padded labels dict. A picture without objects is background, or takes no part where
+                there is no such class.
+
+        Returns:
+            `[B]` int32, -1 for a picture that takes no part.
+        """
+        classes = ops.cast(labels["labels"], "int32")
+        if not classes.shape[1]:
+            classes = ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
+        return classes[:, 0] + int(self.background)
+
+    def compute_losses(self, targets, outputs):
+        """Mean cross-entropy over the pictures of the global batch that take part."""
+        valid = ops.cast(targets >= 0, "float32")
+        losses = keras.losses.sparse_categorical_crossentropy(
+            ops.maximum(targets, 0), outputs["logits"], from_logits=True
+        )
+        n = ops.maximum(self.sum_over_replicas(ops.sum(valid)), 1.0)
+        return {"classification": ops.sum(losses * valid) / n}
+
+    def augmentation(self):
+        """Crops around objects, and of background where that is a class."""
+        from keras_det.data import ObjectCrops
+
+        names = ("positive_iou", "negative_iou", "positive_share")
+        options = {name: self.arguments[name] for name in names}
+        return ObjectCrops(self.image_size, **(options if self.background else options | {"positive_share": 1.0}))
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
