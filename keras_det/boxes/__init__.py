@@ -6,6 +6,7 @@ from keras_det.boxes.convert import convert
 from keras_det.boxes.crop import crop_and_resize
 from keras_det.boxes.iou import area, iou
 from keras_det.boxes.match import match
+from keras_det.boxes.merge import match_score, merge, merge_boxes
 from keras_det.boxes.nms import nms
 from keras_det.boxes.offsets import decode_offsets, encode_offsets
 
@@ -19,5 +20,8 @@ __all__ = [
     "iou",
     "kmeans",
     "match",
+    "match_score",
+    "merge",
+    "merge_boxes",
     "nms",
 ]

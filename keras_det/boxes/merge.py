@@ -1,0 +1,194 @@
+"""OverFeat's greedy merge: boxes that agree are averaged and their confidences add up, instead of suppressing."""
+
+from keras import ops
+
+BLOCK = 64  # rows of the first search for nearest boxes that are computed together
+_INFINITY = float("inf")
+
+
+def match_score(a, b):
+    """How badly two boxes match, 0 for equal ones (OverFeat section 4.3).
+
+    The paper's score is "the sum of the distance between centers of the two bounding boxes and the intersection area of
+    the boxes". It gives no units and smaller is better, so here both terms are relative to the boxes, and the second
+    one is what the intersection lacks:
+
+        |centre_a - centre_b| / ((diagonal_a + diagonal_b) / 2)  +  1 - |a and b| / |a or b|
+
+    It is 0 to 1 and a little more for boxes that overlap and over 1 for boxes that do not, whatever their size.
+
+    Args:
+        a: `[..., 4]` rel_yxyx.
+        b: the same; shapes broadcast.
+
+    Returns:
+        `[...]` float32, at least 0.
+
+    >>> import numpy as np
+    >>> a = np.array([0.0, 0.0, 0.4, 0.3], "float32")
+    >>> np.asarray(match_score(a, np.stack([a, a + 0.1, a + 0.5]))).round(4).tolist()
+    [0.0, 0.949..., 2.414...]
+    """
+    a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
+    return _score([a[..., k] for k in range(4)], [b[..., k] for k in range(4)])
+
+
+def _score(a, b):
+    """`match_score` of boxes whose edges are apart, which vectorises."""
+    top, left = ops.maximum(a[0], b[0]), ops.maximum(a[1], b[1])
+    bottom, right = ops.minimum(a[2], b[2]), ops.minimum(a[3], b[3])
+    both = ops.maximum(bottom - top, 0.0) * ops.maximum(right - left, 0.0)
+    (height_a, width_a), (height_b, width_b) = (a[2] - a[0], a[3] - a[1]), (b[2] - b[0], b[3] - b[1])
+    either = height_a * width_a + height_b * width_b - both
+    down, across = (a[0] + a[2]) - (b[0] + b[2]), (a[1] + a[3]) - (b[1] + b[3])
+    diagonals = ops.sqrt(height_a * height_a + width_a * width_a) + ops.sqrt(height_b * height_b + width_b * width_b)
+    distance = ops.sqrt(down * down + across * across) / ops.maximum(diagonals, 1e-9)
+    return distance + (1.0 - both / ops.maximum(either, 1e-12))
+
+
+def merge_boxes(boxes, scores, threshold):
+    """Merge the two boxes that match best until no two match well enough (OverFeat section 4.3, (d) to (g)).
+
+    A merged box is the mean of all the boxes that it holds, and its confidence their sum. Rows are merged each for
+    itself. The outcome is that of the direct search among all pairs for each merge; the work is O(N) for each merge
+    and each search for a lost nearest box, since every box remembers its nearest one: O(N^2) in practice. Call it in a
+    compiled function (`tf.function(merge_boxes, jit_compile=True)`), since a step is far less than what starts it.
+
+    Args:
+        boxes: `[R, N, 4]` rel_yxyx.
+        scores: `[R, N]` confidences; a box of confidence 0 is padding.
+        threshold: t, the largest `match_score` that merges.
+
+    Returns:
+        `(boxes [R, N, 4], scores [R, N], counts [R, N])`: of merged boxes, each in the place of one of its boxes;
+        other places have count 0, score 0 and zero boxes. All float32.
+
+    >>> import numpy as np
+    >>> boxes = np.array([[[0, 0, 0.4, 0.4], [0, 0.5, 0.4, 0.9], [0, 0.04, 0.4, 0.44]]], "float32")
+    >>> merged, scores, counts = merge_boxes(boxes, np.array([[0.5, 0.3, 0.4]], "float32"), 0.5)
+    >>> np.asarray(counts).tolist(), np.asarray(scores).round(2).tolist()
+    ([[0.0, 1.0, 2.0]], [[0.0, 0.3..., 0.8...]])
+    """
+    boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
+    edges = [boxes[..., k] for k in range(4)]
+    count = ops.cast(scores > 0, "float32")
+    nearest, bound = _nearest_boxes(edges, count)
+    places = ops.expand_dims(ops.arange(boxes.shape[1], dtype="int32"), 0)
+
+    def work_left(top, left, bottom, right, count, score, nearest, bound):
+        return ops.any(bound <= threshold)
+
+    def step(top, left, bottom, right, count, score, nearest, bound):
+        # The best pair is (i, nearest[i]), unless i's nearest box is gone (-1). Then `bound` is still a lower bound of
+        # i's scores, and i only looks for its nearest box anew; else it merges into j.
+        edges = (top, left, bottom, right)
+        low, i = _first_minimum(bound, places)
+        j = _at(nearest, i)
+        merging = ops.logical_and(low <= threshold, j >= 0)
+        j = ops.where(merging, j, i)
+        here, gone = places == j, ops.logical_and(merging, places == i)
+        into = ops.where(merging, _at(count, j), 0.0)
+        total = into + _at(count, i)
+        box = [(_at(e, i) * _at(count, i) + _at(e, j) * into) / ops.maximum(total, 1.0) for e in edges]
+        score = ops.where(here, _at(score, i) + ops.where(merging, _at(score, j), 0.0), ops.where(gone, 0.0, score))
+        count = ops.where(here, total, ops.where(gone, 0.0, count))
+        edges = [ops.where(here, new, old) for new, old in zip(box, edges)]
+        row = ops.where(ops.logical_or(count <= 0, here), _INFINITY, _score(box, edges))
+        lost = ops.logical_and(merging, ops.logical_or(nearest == i, nearest == j))
+        nearer = row < bound
+        nearest, bound = ops.where(nearer, j, ops.where(lost, -1, nearest)), ops.minimum(row, bound)
+        own_bound, own_nearest = _first_minimum(row, places)
+        nearest, bound = ops.where(here, own_nearest, nearest), ops.where(here, own_bound, bound)
+        return *edges, count, score, nearest, ops.where(gone, _INFINITY, bound)
+
+    *edges, count, score, _, _ = ops.while_loop(work_left, step, (*edges, count, scores, nearest, bound))
+    held = ops.expand_dims(count, -1) > 0
+    return ops.where(held, ops.stack(edges, axis=-1), 0.0), ops.where(count > 0, score, 0.0), count
+
+
+def merge(boxes, scores, score_threshold=0.05, merge_threshold=0.5, max_per_class=300, max_detections=100):
+    """Detections by greedy merge, class by class (OverFeat section 4.3); it takes the place of `nms`.
+
+    Of each class the `max_per_class` best boxes over `score_threshold` are merged with `merge_boxes`.
+
+    Args:
+        boxes: `[B, A, 4]` rel_yxyx boxes shared by the classes, or `[B, A, C, 4]`, the classes' own.
+        scores: `[B, A, C]` confidences, without background.
+        score_threshold: a box's confidence is higher than this.
+        merge_threshold: t, the largest `match_score` that merges; from 1 on boxes that do not overlap merge too.
+        max_per_class: boxes of a class that are merged.
+        max_detections: detections of an image, D.
+
+    Returns:
+        Detections dict as of `nms`. Scores are sums of confidences, over 1 where several windows agree.
+
+    >>> import numpy as np
+    >>> boxes = np.array([[[0, 0, 0.4, 0.4], [0, 0.5, 0.4, 0.9], [0, 0.04, 0.4, 0.44]]], "float32")
+    >>> found = merge(boxes, np.array([[[0.5], [0.3], [0.4]]], "float32"), max_detections=3)
+    >>> np.asarray(found["scores"]).round(2).tolist(), int(found["num_detections"][0])
+    ([[0.8999999761581421, 0.30000001192092896, 0.0]], 2)
+    """
+    boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
+    anchors, classes = scores.shape[1:]
+    k = min(max_per_class, anchors)
+    scores = ops.where(scores > score_threshold, scores, 0.0)
+    scores, index = ops.top_k(ops.reshape(ops.transpose(scores, (0, 2, 1)), (-1, anchors)), k)
+    rows = ops.shape(scores)[0]
+    image = ops.arange(rows, dtype="int32") // classes
+    if len(boxes.shape) == 4:
+        flat, first = ops.reshape(ops.transpose(boxes, (0, 2, 1, 3)), (-1, 4)), ops.arange(rows, dtype="int32")
+    else:
+        flat, first = ops.reshape(boxes, (-1, 4)), image
+    boxes = ops.take(flat, ops.cast(index, "int32") + ops.expand_dims(first * anchors, 1), axis=0)
+    boxes, scores, _ = merge_boxes(boxes, scores, merge_threshold)
+    return _best(boxes, scores, classes, max_detections)
+
+
+def _best(boxes, scores, classes, max_detections):
+    """The best merged boxes of each image, from rows of one image and class each."""
+    places = classes * scores.shape[1]
+    scores, order = ops.top_k(ops.reshape(scores, (-1, places)), min(max_detections, places))
+    order = ops.cast(order, "int32")
+    first = ops.expand_dims(ops.arange(ops.shape(scores)[0], dtype="int32") * places, 1)
+    boxes = ops.take(ops.reshape(boxes, (-1, 4)), order + first, axis=0)
+    found = scores > 0
+    labels = ops.where(found, order // (places // classes), -1)
+    missing = max(max_detections - places, 0)
+    return {
+        "boxes": ops.pad(ops.where(ops.expand_dims(found, -1), boxes, 0.0), ((0, 0), (0, missing), (0, 0))),
+        "scores": ops.pad(scores, ((0, 0), (0, missing))),
+        "labels": ops.pad(labels + 1, ((0, 0), (0, missing))) - 1,
+        "num_detections": ops.sum(ops.cast(found, "int32"), axis=-1),
+    }
+
+
+def _nearest_boxes(edges, count):
+    """`[R, N]` place of the best match of each box, and its score; a block of rows at a time."""
+    n = count.shape[1]
+    places = ops.arange(n, dtype="int32")
+    padding = ((0, 0), (0, -n % BLOCK))
+    padded = [ops.pad(e, padding) for e in (*edges, count)]
+
+    def block(number):
+        rows = number * BLOCK + ops.arange(BLOCK, dtype="int32")
+        *own, held = (ops.expand_dims(ops.take(e, rows, axis=1), 2) for e in padded)
+        score = _score(own, [ops.expand_dims(e, 1) for e in edges])
+        same = ops.expand_dims(rows, 1) == ops.expand_dims(places, 0)
+        alone = ops.logical_or(ops.logical_or(held <= 0, ops.expand_dims(count, 1) <= 0), ops.expand_dims(same, 0))
+        bound, nearest = _first_minimum(ops.where(alone, _INFINITY, score), places)
+        return nearest[..., 0], bound[..., 0]
+
+    nearest, bound = ops.map(block, ops.arange((n + BLOCK - 1) // BLOCK, dtype="int32"))
+    return tuple(ops.reshape(ops.transpose(x, (1, 0, 2)), (-1, n - n % -BLOCK))[:, :n] for x in (nearest, bound))
+
+
+def _first_minimum(x, places):
+    """The minimum along the last axis, kept, and its first place; faster than `argmin` where XLA compiles it."""
+    low = ops.min(x, axis=-1, keepdims=True)
+    return low, ops.min(ops.where(x == low, places, x.shape[-1] - 1), axis=-1, keepdims=True)
+
+
+def _at(x, place):
+    """`[R, 1]` values of `[R, N]` at places `[R, 1]`; a place of -1 gives anything."""
+    flat, first = ops.reshape(x, (-1,)), ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32") * x.shape[1], 1)
+    return ops.take(flat, first + ops.maximum(place, 0), axis=0)
