@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 SMALLEST_SIDE = 1e-6  # of a box, as a share of the image: keeps the logarithms of a degenerate box finite
+SMALLEST_MASS = 1e-30  # of the cells around one, before they are divided by it
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -54,13 +55,15 @@ class BoxGrid(keras.layers.Layer):
         self.min_inside = float(min_inside)
         self._check()
         self.total = int(np.prod(self.shape))
-        every = self._boxes_at(self._all_coordinates(), np)
+        coordinates = np.stack(np.unravel_index(np.arange(self.total), self.shape), axis=-1)
+        every = self._boxes_at(coordinates.astype("float64"), np)
         used = _share_inside(every) >= self.min_inside
         self.cells = np.flatnonzero(used)
         if not len(self.cells):
             raise ValueError(f"no box of the grid has {self.min_inside:.0%} of its area in the image.")
         self.size = len(self.cells)
         self.boxes = every[used].astype("float32")
+        self._coordinates = coordinates[used].astype("int32")
         place = np.full(self.total, self.size)
         place[self.cells] = np.arange(self.size)
         self._place = place.astype("int32")  # of each cell among those in use; N for the others
@@ -74,10 +77,6 @@ class BoxGrid(keras.layers.Layer):
                 raise ValueError(f"`{name}` must be two rising positive numbers; got {values}.")
         if not 0 <= self.min_inside <= 1:
             raise ValueError(f"`min_inside` must be in 0 .. 1; got {self.min_inside}.")
-
-    def _all_coordinates(self):
-        """`[total, 4]` float64 coordinates of all cells."""
-        return np.stack(np.unravel_index(np.arange(self.total), self.shape), axis=-1).astype("float64")
 
     def _axes(self):
         """Logarithm at cell 0 and its step from cell to cell, of scale and ratio."""
@@ -153,6 +152,50 @@ class BoxGrid(keras.layers.Layer):
         if self.size < self.total:
             values = ops.take(ops.pad(values, ((0, 0), (0, 1))), ops.convert_to_tensor(self._place), axis=1)
         return ops.reshape(values, (-1, *self.shape))
+
+    def local_maxima(self, distribution):
+        """The distribution where no neighbouring cell, diagonal ones included, is more probable, and 0 elsewhere.
+
+        Args:
+            distribution: `[B, Y, X, S, A]`.
+
+        Returns:
+            The same shape. Of a plateau all cells are kept.
+        """
+        highest = distribution
+        for axis, cells in enumerate(self.shape):
+            flat = ops.reshape(
+                highest, (-1, int(np.prod(self.shape[:axis])), cells, int(np.prod(self.shape[axis + 1 :])))
+            )
+            after = ops.concatenate([flat[:, :, 1:], flat[:, :, -1:]], axis=2)
+            before = ops.concatenate([flat[:, :, :1], flat[:, :, :-1]], axis=2)
+            highest = ops.reshape(ops.maximum(flat, ops.maximum(before, after)), (-1, *self.shape))
+        return ops.where(distribution >= highest, distribution, 0.0)
+
+    def local_means(self, distribution, index, radius):
+        """Mean coordinates of the distribution around cells.
+
+        Args:
+            distribution: `[B, Y, X, S, A]`.
+            index: `[B, K]` int32, places in `cells`.
+            radius: cells that count on either side, along each of the four axes.
+
+        Returns:
+            `[B, K, 4]` float32 coordinates for `boxes_at`; where there is no mass, those of the cell.
+        """
+        ranges = [np.arange(-r, r + 1) for r in radius]
+        steps = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 4)
+        centres = ops.take(ops.convert_to_tensor(self._coordinates), index, axis=0)
+        places = ops.expand_dims(centres, 2) + ops.convert_to_tensor(steps.astype("int32"))
+        limited = ops.clip(places, 0, ops.convert_to_tensor(np.array(self.shape, "int32") - 1))
+        inside = ops.cast(ops.all(places == limited, axis=-1), "float32")
+        strides = np.array([int(np.prod(self.shape[axis + 1 :])) for axis in range(4)], "int32")
+        number = ops.sum(limited * ops.convert_to_tensor(strides), axis=-1)
+        first = ops.reshape(ops.arange(ops.shape(distribution)[0], dtype="int32") * self.total, (-1, 1, 1))
+        mass = ops.take(ops.reshape(distribution, (-1,)), number + first) * inside
+        shift = ops.matmul(mass, ops.convert_to_tensor(steps.astype("float32")))
+        shift = shift / ops.maximum(ops.sum(mass, axis=-1, keepdims=True), SMALLEST_MASS)
+        return ops.cast(centres, "float32") + shift
 
     def call(self, logits):
         """The distribution over the grid."""

@@ -108,3 +108,38 @@ def test_config_round_trip():
     again = BoxGrid.from_config(GRID.get_config())
     np.testing.assert_array_equal(again.boxes, GRID.boxes)
     assert again.get_config() == GRID.get_config()
+
+
+def neighbours(cell, shape, radius):
+    """The cells of a window within the grid, one by one."""
+    ranges = [range(max(0, c - r), min(n, c + r + 1)) for c, n, r in zip(cell, shape, radius)]
+    return itertools.product(*ranges)
+
+
+def distribution(seed=0):
+    return np.asarray(GRID(np.random.default_rng(seed).normal(size=(2, GRID.size)).astype("float32") * 2))
+
+
+def test_local_maxima_are_those_that_no_neighbour_exceeds():
+    p = distribution()
+    found = np.asarray(GRID.local_maxima(p))
+    for b in range(2):
+        for cell in np.ndindex(*GRID.shape):
+            highest = max(p[b][n] for n in neighbours(cell, GRID.shape, (1, 1, 1, 1)))
+            assert found[b][cell] == (p[b][cell] if p[b][cell] >= highest else 0)
+
+
+def test_local_means_are_the_direct_form():
+    p, radius = distribution(), (1, 2, 1, 1)
+    index = np.random.default_rng(1).integers(0, GRID.size, (2, 9)).astype("int32")
+    found = np.asarray(GRID.local_means(p, index, radius))
+    for b, row in enumerate(index):
+        for k, n in enumerate(row):
+            cells = list(neighbours(np.unravel_index(GRID.cells[n], GRID.shape), GRID.shape, radius))
+            mass = np.array([p[b][cell] for cell in cells])
+            np.testing.assert_allclose(found[b, k], mass @ np.array(cells) / mass.sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_mean_of_no_mass_is_the_cell():
+    found = GRID.local_means(np.zeros((1, *GRID.shape), "float32"), np.array([[3]], "int32"), (1, 1, 1, 1))
+    np.testing.assert_array_equal(found[0, 0], np.unravel_index(GRID.cells[3], GRID.shape))

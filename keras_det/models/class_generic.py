@@ -1,0 +1,353 @@
+"""ClassGeneric: deep networks for class-generic detection (Huval, Coates, Ng 2013, arXiv:1312.6885).
+
+A softmax, not over classes but over a discretised space of boxes. It is trained with Gaussians around the objects,
+whatever their class, and finds objects of classes whose boxes it never saw. The same network names classes, so that
+pictures with class labels alone train it too.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_det import boxes as box_ops
+from keras_det.backbones import tiny
+from keras_det.backbones.alexnet_lcn import alexnet_lcn
+from keras_det.backbones.common import conv_bn
+from keras_det.layers import BoxGrid
+from keras_det.losses import box_grid_targets, cross_entropy, entropy
+from keras_det.models.detector import Detector
+from keras_det.models.network import check_classes
+from keras_det.models.pretrained import copy_all_but_class_predictors, find_checkpoint
+from keras_det.weights.registry import VOC_CLASSES
+
+BACKBONES = ("alexnet_lcn", "tiny")
+SUPERVISION = ("both", "boxes", "classes")
+TINY_HIDDEN = 128  # channels of the tiny network's hidden layer
+MEAN = (123.0, 117.0, 104.0)  # subtracted from RGB images in 0 .. 255
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class ClassGeneric(Detector):
+    """Boxes of objects of any class from one softmax over a grid of boxes.
+
+    Reference: Huval, Coates, Ng, "Deep Learning for Class-Generic Object Detection", 2013.
+
+    The default grid of 12 x 12 places, 7 scales and 5 aspect ratios has 4452 of its 5040 cells in use, some four times
+    the outcomes of ImageNet's classification: after a feature of 4096 values a last layer of 18 M parameters. The box
+    of an object's nearest cell overlaps it by 0.69 or more for the largest objects, 0.61 for those of a middle scale,
+    and 0.38 for the smallest. Finer grids suit small objects; they have fewer pictures for each outcome.
+
+    `"tiny"`, for CPUs, works on the map of stride 8 of `keras_det.backbones.tiny`. Its dense layers share their weights
+    over the places of the map (a hidden layer of 3 x 3 cells and 128 channels, then the softmax layer): dense layers
+    proper, which the paper's network has, would hold most of the parameters and need far more pictures than a CPU can
+    go through.
+
+    Args:
+        weights: `None`, a registered name, or a file saved by this package. Weights bring their own arguments.
+        class_names: Classes that the recognition layer names. Others than those of `weights` keep everything but that
+            layer. Detections have one class, "object".
+        backbone: `"alexnet_lcn"`, the paper's five convolutions and two dense layers, or `"tiny"`.
+        image_size: Side of the square input in pixels.
+        width: Factor of the numbers of filters and units of alexnet_lcn.
+        grid_shape: Cells `(Y, X, S, A)` over place, scale and aspect ratio, see `keras_det.layers.BoxGrid`.
+        scales: Smallest and largest scale of the grid, the root of a box's area in shares of the image.
+        aspect_ratios: Smallest and largest ratio of the grid, width over height.
+        min_inside: Least share of a cell's box that must lie in the image.
+        widths: Standard deviations of the targets' Gaussians in cells, over y, x, scale and ratio.
+        sub_cell: Beyond the paper: the Gaussians stand at the objects, not at their nearest cells, and a detection is
+            the mean of the distribution around its cell, instead of the cell's box.
+        score_threshold: Least probability of a cell that is detected.
+        iou_threshold: Overlap that suppresses.
+        max_candidates: Local maxima that enter suppression.
+        max_detections: Detections of an image at most.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+
+    Raises:
+        ValueError: an argument out of range; it is named.
+
+    >>> model = ClassGeneric(backbone="tiny", class_names=["cat", "dog"], image_size=64, grid_shape=(8, 8, 3, 2))
+    >>> model(np.zeros((1, 64, 64, 3)))["boxes"].shape[1] == model.grid.size
+    True
+    """
+
+    class_agnostic = True
+    class_predictors = ("recognition",)
+    loss_terms = ("localization", "recognition")
+    defaults = {
+        "class_names": VOC_CLASSES,
+        "backbone": "alexnet_lcn",
+        "image_size": 224,
+        "width": 1.0,
+        "grid_shape": (12, 12, 7, 5),
+        "scales": (0.15, 1.0),
+        "aspect_ratios": (0.33, 3.0),
+        "min_inside": 0.5,
+        "widths": (1.0, 1.0, 1.0, 1.0),
+        "sub_cell": False,
+        "score_threshold": 0.001,
+        "iou_threshold": 0.45,
+        "max_candidates": 200,
+        "max_detections": 100,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        class_names=None,
+        backbone=None,
+        image_size=None,
+        width=None,
+        grid_shape=None,
+        scales=None,
+        aspect_ratios=None,
+        min_inside=None,
+        widths=None,
+        sub_cell=None,
+        score_threshold=None,
+        iou_threshold=None,
+        max_candidates=None,
+        max_detections=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k in self.defaults} | given
+        super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
+        self.arguments = arguments | {name: list(arguments[name]) for name, v in arguments.items() if np.ndim(v)}
+        self._check()
+        self.class_names = check_classes(self.arguments["class_names"])
+        grid = {name: self.arguments[name] for name in ("scales", "aspect_ratios", "min_inside")}
+        self.grid = BoxGrid(self.arguments["grid_shape"], **grid, dtype="float32", name="grid")
+        self.features = self._features()
+        cells = self.grid.size
+        if self.arguments["backbone"] == "tiny":
+            cells = self.grid.shape[2] * self.grid.shape[3]
+        self.boxes = layers.Dense(cells, kernel_initializer="glorot_uniform", name="boxes")
+        self.recognition = layers.Dense(len(self.class_names), name="recognition")
+        self.build((None, *self.image_size, 3))
+        self._load(checkpoint)
+
+    def _check(self):
+        """Refuse what the network and the procedure cannot work with; the grid checks its own numbers."""
+        a = self.arguments
+        if a["backbone"] not in BACKBONES:
+            raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {a['backbone']!r}.")
+        if len(a["widths"]) != 4 or min(a["widths"]) <= 0:
+            raise ValueError(f"`widths` must be four positive numbers; got {a['widths']!r}.")
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 <= a[name] <= 1:
+                raise ValueError(f"`{name}` must be in 0 .. 1; got {a[name]!r}.")
+        for name in ("image_size", "max_candidates", "max_detections"):
+            if not isinstance(a[name], int) or a[name] < 1:
+                raise ValueError(f"`{name}` must be an integer of at least 1; got {a[name]!r}.")
+
+    def _load(self, checkpoint):
+        """Put weights in; where they name other classes, all but the recognition layer."""
+        names = checkpoint.arguments.get("class_names", self.class_names)
+        if tuple(names) == self.class_names:
+            checkpoint.load_into(self)
+            return
+        donor = type(self)(**(self.arguments | {"class_names": names}))
+        checkpoint.load_into(donor)
+        copy_all_but_class_predictors(donor, self)
+
+    # Network, section 3.1
+
+    def _features(self):
+        """The network up to the features: `[B, 4096 width]`, of tiny a map `[B, Y, X, 128]`."""
+        if self.arguments["backbone"] == "alexnet_lcn":
+            return alexnet_lcn(self.image_size, self.arguments["width"])
+        network = tiny(self.image_size)
+        x = conv_bn(network.output["stage3"], TINY_HIDDEN, 3, "hidden")
+        if x.shape[1:3] != self.grid.shape[:2]:
+            x = layers.Resizing(*self.grid.shape[:2], name="to_grid")(x)
+        return keras.Model(network.input, x, name="features")
+
+    def build(self, input_shape):
+        """Build the last layers; the rest is built by the constructor."""
+        shape = self.features.output.shape
+        self.boxes.build(shape)
+        self.recognition.build((None, shape[-1]))
+        self.built = True
+
+    def call(self, images, training=False):
+        """The network.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
+            training: whether dropout works and batch normalisation uses the batch's statistics.
+
+        Returns:
+            `{"boxes": [B, N], "classes": [B, C]}` float32 logits: of the grid's N cells in use and of `class_names`.
+        """
+        by_place = self.arguments["backbone"] == "tiny"
+        x = ops.cast(images, "float32")
+        x = x / 127.5 - 1.0 if by_place else x - ops.convert_to_tensor(MEAN)
+        x = self.features(ops.cast(x, self.compute_dtype), training=training)
+        boxes = self.boxes(x)
+        boxes = self.grid.gather(boxes) if by_place else boxes
+        vector = ops.mean(x, axis=(1, 2)) if by_place else x
+        return {"boxes": ops.cast(boxes, "float32"), "classes": ops.cast(self.recognition(vector), "float32")}
+
+    # Training, sections 3.2 and 3.3
+
+    def encode_targets(self, labels):
+        """Distributions over boxes and over classes.
+
+        Args:
+            labels: padded labels dict. Crowd regions are no objects. `"classes"` `[B, M]`, the objects' numbers in
+                `class_names` or -1, stands for `"labels"` where these are of other classes. `"has_boxes"` and
+                `"has_classes"` `[B]` bool tell which labels a picture has; without them it has both.
+
+        Returns:
+            `{"boxes": [B, N], "classes": [B, C], "has_boxes": [B], "has_classes": [B]}` float32. A picture of several
+            classes has the shares of its objects; one whose objects have no class has no class label.
+        """
+        valid = ops.cast(labels["labels"], "int32") >= 0
+        if "is_crowd" in labels:
+            valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
+        sizes = {name: self.arguments[name] for name in ("widths", "sub_cell")}
+        classes = ops.cast(labels.get("classes", labels["labels"]), "int32")
+        counts = ops.one_hot(ops.where(valid, classes, -1), len(self.class_names))
+        counts = ops.sum(counts, axis=1)
+        total = ops.sum(counts, axis=-1, keepdims=True)
+        has_classes = ops.cast(total[:, 0] > 0, "float32")
+        everywhere = ops.ones_like(has_classes)
+        return {
+            "boxes": box_grid_targets(self.grid, ops.cast(labels["boxes"], "float32"), valid, **sizes),
+            "classes": counts / ops.maximum(total, 1.0),
+            "has_boxes": ops.cast(labels.get("has_boxes", everywhere), "float32"),
+            "has_classes": has_classes * ops.cast(labels.get("has_classes", everywhere), "float32"),
+        }
+
+    def compute_losses(self, targets, outputs):
+        """Cross entropies less the targets' entropies, which no network can go below: 0 is perfect.
+
+        Each is the mean over the pictures of the global batch that have such labels. Without the entropy the gradients
+        are the same.
+        """
+        losses = {}
+        for term, name in (("localization", "boxes"), ("recognition", "classes")):
+            excess = cross_entropy(targets[name], outputs[name]) - entropy(targets[name])
+            has = targets[f"has_{name}"]
+            pictures = ops.maximum(self.sum_over_replicas(ops.sum(has)), 1.0)
+            losses[term] = ops.sum(excess * has) / pictures
+        return losses
+
+    def augmentation(self):
+        """Krizhevsky's crops and flips."""
+        from keras_det.data.large_crops import LargeCrops
+
+        return LargeCrops(self.image_size)
+
+    def batches(self, source, batch_size, training, seed=0, augment=True, supervision="both", **options):
+        """Batches of a data source, whose classes may be any; arguments as in `Detector.batches`, and
+
+        Args:
+            source: a `keras_det.data.Source`.
+            batch_size: pictures in a batch.
+            training: sample and shuffle; else every picture once, in order, only resized.
+            seed: seed of order and augmentation.
+            augment: whether training pictures are augmented.
+            supervision: labels that train: `"boxes"`, `"classes"`, or `"both"`, which is boxes alone where the source
+                has other classes than `class_names`.
+            **options: further arguments of `keras_det.data.batches`.
+
+        Returns:
+            `tf.data.Dataset` of `(images, labels)`; in training the labels also have what `encode_targets` takes.
+
+        Raises:
+            ValueError: class labels are asked for and the source's classes are not `class_names`.
+        """
+        from keras_det.data import batches
+
+        if supervision not in SUPERVISION:
+            raise ValueError(f"`supervision` must be one of {', '.join(SUPERVISION)}; got {supervision!r}.")
+        known = tuple(source.classes) == self.class_names
+        if supervision == "classes" and not known:
+            raise ValueError(f"the source's classes {tuple(source.classes)} are not `class_names` {self.class_names}.")
+        sample = self.augmentation() if training and augment else None
+        options = options | {"one_class": not training}
+        dataset = batches(source, batch_size, self.image_size, training, augment=sample, seed=seed, **options)
+        if not training:
+            return dataset
+        has = {"has_boxes": supervision != "classes", "has_classes": known and supervision != "boxes"}
+
+        def tell(images, labels):
+            pictures = ops.shape(images)[:1]
+            return images, labels | {name: ops.full(pictures, value, "bool") for name, value in has.items()}
+
+        return dataset.map(tell)
+
+    def mixed_batches(self, box_source, class_source, batch_size, max_objects, **options):
+        """Training batches of which one half has box labels alone and the other class labels alone.
+
+        Args:
+            box_source: a source whose boxes train; its class labels are not looked at.
+            class_source: a source whose class labels train; its boxes are not looked at. Its classes are `class_names`.
+            batch_size: pictures in a batch, an even number.
+            max_objects: M, to which the labels of both are padded.
+            **options: further arguments of `batches`.
+
+        Returns:
+            `tf.data.Dataset` of `(images, labels)`.
+
+        Raises:
+            ValueError: an odd batch size, or classes as in `batches`.
+        """
+        if batch_size % 2:
+            raise ValueError(f"`batch_size` must be even; got {batch_size}.")
+        options = options | {"training": True, "max_objects": max_objects}
+        halves = [
+            self.batches(source, batch_size // 2, supervision=supervision, **options)
+            for source, supervision in ((box_source, "boxes"), (class_source, "classes"))
+        ]
+
+        def join(first, second):
+            (images, labels), (others, other_labels) = first, second
+            both = {name: ops.concatenate([labels[name], other_labels[name]]) for name in labels}
+            return ops.concatenate([images, others]), both
+
+        return halves[0].zip(tuple(halves)).map(join)
+
+    # Inference, section 3.2
+
+    def decode(self, outputs):
+        """Boxes from the distribution by non-maximum suppression on it.
+
+        A cell is a candidate if no neighbour in the four dimensions is more probable; of the best candidates, those
+        that overlap a more probable one by more than `iou_threshold` are suppressed. The score is the cell's
+        probability: with n objects alike in the image, each has 1/n of what a single one would have.
+
+        Args:
+            outputs: as `call` returns them.
+
+        Returns:
+            Detections dict of class 0, "object", boxes clipped to the image.
+        """
+        a = self.arguments
+        distribution = self.grid(outputs["boxes"])
+        peaks = self.grid.gather(self.grid.local_maxima(distribution))
+        scores, index = ops.top_k(peaks, min(a["max_candidates"], self.grid.size))
+        boxes = self._boxes(distribution, ops.cast(index, "int32"))
+        return box_ops.nms(
+            ops.clip(boxes, 0.0, 1.0),
+            ops.expand_dims(scores, -1),
+            a["score_threshold"],
+            a["iou_threshold"],
+            max_per_class=scores.shape[1],
+            max_detections=a["max_detections"],
+        )
+
+    def _boxes(self, distribution, index):
+        """Boxes of cells in use, `[B, K]` to `[B, K, 4]`: the cells' own, or refined."""
+        if not self.arguments["sub_cell"]:
+            return ops.take(ops.convert_to_tensor(self.grid.boxes), index, axis=0)
+        radius = tuple(int(np.ceil(2 * width)) for width in self.arguments["widths"])
+        return self.grid.boxes_at(self.grid.local_means(distribution, index, radius))
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
