@@ -125,6 +125,10 @@ def evaluate(
     split: Split = None,
     seed: Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N pictures.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Only pictures all of whose objects are of these classes: names with commas."),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a batch.")] = 16,
     report: Annotated[
         Path | None, typer.Option("--report", help="Folder for report.html: tables, plots and the worst pictures.")
@@ -137,12 +141,12 @@ def evaluate(
     if results is None:
         name, weights = model or "ssd300", weights or "shapes"
         what, title = {"model": name, "weights": weights}, f"{name} {weights}"
-        source = _source(data or "shapes", split, seed, images)
+        source = _only(_source(data or "shapes", split, seed, images), classes)
         figures, truth, found = _evaluate_model(name, weights, source, batch_size, progress=not as_json)
     else:
         _check_results_options(model, weights, data, images)
         what, title = {"results": str(results)}, results.name
-        source = _source(data, split, seed, images)
+        source = _only(_source(data, split, seed, images), classes)
         figures, truth, found = _evaluate_results(results, source)
     what |= {"data": source.name, "images": len(source)}
     if report is not None:
@@ -339,6 +343,15 @@ def _source(spec, split, seed, images, options=None):
     return source if images is None else source.take(images)
 
 
+def _only(source, classes):
+    """The pictures that show the named classes and no others; all pictures where none is named."""
+    if classes is None:
+        return source
+    from keras_det.training.evaluate import pictures_of
+
+    return pictures_of(source, [name.strip() for name in classes.split(",")])
+
+
 def _evaluate_model(model, weights, source, batch_size, progress):
     """Figures of a model on a source, the objects and the detections."""
     _load_tensorflow()
@@ -404,10 +417,12 @@ def _print_figures(figures, source, classes):
     for name, value in figures.items():
         if "/" not in name:
             table.add_row(name, f"{value:.4f}")
-    per_class = Table("class", "AP50 (area)", title="per class")
-    for name in classes:
-        per_class.add_row(escape(name), f"{figures[f'ap50/{name}']:.4f}")
-    Console().print(table, per_class)
+    Console().print(table)
+    if f"ap50/{classes[0]}" in figures:  # not of class-agnostic detectors
+        per_class = Table("class", "AP50 (area)", title="per class")
+        for name in classes:
+            per_class.add_row(escape(name), f"{figures[f'ap50/{name}']:.4f}")
+        Console().print(per_class)
 
 
 def _pictures(source):

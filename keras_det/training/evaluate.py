@@ -4,7 +4,10 @@ import keras
 import numpy as np
 from rich.progress import track
 
-from keras_det.metrics import Evaluator
+from keras_det.metrics import Evaluator, Truth, proposals
+
+SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # figures in the logs of `fit`
+BUDGETS = (10, 100)  # boxes of a picture whose detection rate class-agnostic detectors report
 
 
 def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "coco"), progress=False):
@@ -19,17 +22,62 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
 
     Returns:
         `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
-        which holds every detection.
+        which holds every detection. Of a class-agnostic detector the figures are `pr_auc`, the area under the
+        precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`.
     """
-    evaluator = Evaluator(source)
+    evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress)
-    return evaluator.result(metrics), evaluator
+    return figures_of(model, evaluator, metrics), evaluator
+
+
+def evaluator_of(model, source):
+    """An empty evaluator of a source; for a class-agnostic detector all objects are of one class."""
+    return Evaluator(proposals.without_classes(Truth.from_source(source)) if model.class_agnostic else source)
+
+
+def figures_of(model, evaluator, metrics):
+    """The figures that `evaluate` gives, of what was collected."""
+    if model.class_agnostic:
+        return objectness(evaluator.truth, evaluator.results())
+    return evaluator.result(metrics)
+
+
+def objectness(truth, results):
+    """Figures that do not look at classes, of a `Truth` and of `Results`; see `evaluate`."""
+    rates = proposals.detection_rate(proposals.best_overlaps(truth, results, BUDGETS))
+    figures = {"pr_auc": proposals.pr_auc(proposals.agnostic_curve(truth, results))}
+    return figures | {f"detection_rate@{budget}": float(rate) for budget, rate in zip(BUDGETS, rates)}
+
+
+def pictures_of(source, classes):
+    """The pictures that show objects of some classes and of no others, as ClassGeneric (section 4.2) evaluates.
+
+    Args:
+        source: a `keras_det.data.Source`.
+        classes: names of the classes.
+
+    Returns:
+        A view of the source.
+
+    Raises:
+        ValueError: a name that is no class of the source, or no such picture.
+    """
+    unknown = [name for name in classes if name not in source.classes]
+    if unknown:
+        raise ValueError(f"{source.name} has no class {unknown[0]!r}, only {', '.join(source.classes)}.")
+    wanted = {source.classes.index(name) for name in classes}
+    shown = (set(source.annotation(i).labels.tolist()) for i in range(len(source)))
+    indexes = [i for i, labels in enumerate(shown) if labels and labels <= wanted]
+    if not indexes:
+        raise ValueError(f"{source.name} has no picture that shows only {', '.join(classes)}.")
+    return source.subset(indexes)
 
 
 def collect(model, source, evaluator, batch_size=16, progress=False):
     """Put a model's detections on every picture of a source into an empty evaluator of this source."""
+    names = evaluator.truth.classes
     batches = model.batches(source, batch_size, training=False)
-    label_of = np.array([source.classes.index(c) if c in source.classes else -1 for c in model.classes] + [-1], "int32")
+    label_of = np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
     for images, labels in track(batches, "evaluate", total=-(-len(source) // batch_size), disable=not progress):
         found = model.detections(images)
         evaluator.update(np.asarray(labels["index"]), found | {"labels": label_of[found["labels"]]})
@@ -37,6 +85,8 @@ def collect(model, source, evaluator, batch_size=16, progress=False):
 
 class EvaluateDetections(keras.callbacks.Callback):
     """Evaluates during `fit` and adds `val_map50`, `val_map50_voc07` and `val_AP` to the epoch's logs.
+
+    Of a class-agnostic detector it adds `val_pr_auc` and `val_detection_rate@10`.
 
     The annotations are read once. `benchmarks/metrics.py` measures what this costs beside the passes themselves.
 
@@ -54,14 +104,15 @@ class EvaluateDetections(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.metrics = metrics
         self.figures = {}
-        self.evaluator = Evaluator(source)
+        self.evaluator = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
         if (epoch + 1) % self.every == 0:
+            self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
             self.evaluator.reset()
             collect(self.model, self.source, self.evaluator, self.batch_size)
-            figures = self.evaluator.result(self.metrics)
-            self.figures = {f"val_{k}": v for k, v in figures.items() if k in ("map50", "map50_voc07", "AP")}
+            figures = figures_of(self.model, self.evaluator, self.metrics)
+            self.figures = {f"val_{k}": v for k, v in figures.items() if k in SHOWN}
         if logs is not None:
             logs.update(self.figures)
