@@ -39,7 +39,8 @@ def trunk(name, image_size, width=1.0):
         maps = alexnet(image_size, width)(x)
         return keras.Model(inputs, {"map": maps["pool5"], "features": maps["fc7"]}, name="trunk")
     x = layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)
-    last = tiny(image_size)(x)["stage4"]
+    network = tiny(image_size)
+    last = keras.Model(network.input, network.output["stage4"], name="tiny")(x)  # without what stage3 alone needs
     x = layers.Flatten(name="flatten")(conv_bn(last, _SQUEEZED, 1, "squeeze"))
     x = layers.Dense(scaled(256, width), use_bias=False, name="dense")(x)
     x = layers.BatchNormalization(momentum=0.97, name="dense_bn")(x)

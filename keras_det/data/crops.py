@@ -3,6 +3,7 @@
 Graph operations, each sample a function of one seed, as `keras_det.data.augment`.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from keras_det.data.augment import crop_objects, flip_boxes, overlaps
@@ -79,7 +80,7 @@ class ObjectCrops:
     def __call__(self, picture, objects, seed):
         """One training sample, flipped half of the time: `(image, objects)`."""
         window, label = self.window(objects, seed)
-        found = tf.reshape(tf.where(label >= 0), [-1])  # one row, or none for background
+        found = tf.reshape(tf.where(label[None] >= 0), [-1])  # one row, or none for background
         rows = {
             "boxes": tf.gather(tf.constant([[0.0, 0.0, 1.0, 1.0]]), found),
             "labels": tf.gather(label[None], found),
@@ -122,6 +123,31 @@ class ObjectCrops:
         crops = tf.concat([low, low + side], axis=1)
         free = tf.reduce_all(overlaps(crops, boxes) <= self.negative_iou, axis=1)
         return crops[tf.argmax(tf.cast(free, tf.int32))], tf.reduce_any(free)
+
+
+def sampled_boxes(source, seed, samples, crops=True):
+    """Boxes of the objects of training samples, from annotations alone.
+
+    Args:
+        source: a `keras_det.data.Source`.
+        seed: of the samples.
+        samples: pictures at most, each once.
+        crops: whether the samples are `SquareCrops`; else whole pictures.
+
+    Returns:
+        `[N, 4]` float32 rel_yxyx of the samples.
+    """
+    sampler, found = SquareCrops((1, 1)), [np.zeros((0, 4), "float32")]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4]), tf.TensorSpec([2]), tf.TensorSpec([2], tf.int64)])
+    def crop(boxes, size, key):
+        return crop_objects({"boxes": boxes}, sampler.window(boxes, size, key)[0])["boxes"]
+
+    for i in np.random.default_rng(seed).permutation(len(source))[:samples]:
+        one = source.annotation(int(i))
+        boxes = one.boxes[~one.is_crowd]
+        found.append(crop(boxes, [float(one.height), float(one.width)], [seed, i]).numpy() if crops else boxes)
+    return np.concatenate(found)
 
 
 def covered_share(windows, boxes):

@@ -1,13 +1,35 @@
 """The detectors, one file for each paper."""
 
 from keras_det import weights as zoo
+from keras_det.models.classifier import Classifier
 from keras_det.models.detections import Detections
 from keras_det.models.detector import Detector
+from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
 
-__all__ = ["SSD300", "SSD512", "Detections", "Detector", "SSDLite320", "get", "list"]
+__all__ = [
+    "SSD300",
+    "SSD512",
+    "Classifier",
+    "Detections",
+    "Detector",
+    "MultiBox",
+    "MultiBoxDetector",
+    "OneBoxPerClass",
+    "SSDLite320",
+    "get",
+    "list",
+]
 
-_MODELS = {model.__name__.lower(): model for model in (SSD300, SSD512, SSDLite320)}
+_MODELS = {
+    "ssd300": SSD300,
+    "ssd512": SSD512,
+    "ssdlite320": SSDLite320,
+    "multibox": MultiBox,
+    "multibox_detector": MultiBoxDetector,
+    "one_box_per_class": OneBoxPerClass,
+    "classifier": Classifier,
+}
 
 
 def list():
@@ -28,6 +50,7 @@ def get(name):
     >>> get("ssd300").__name__
     'SSD300'
     """
-    if name not in _MODELS:
+    found = {key.replace("_", ""): model for key, model in _MODELS.items()}.get(name.replace("_", ""))
+    if found is None:
         raise ValueError(f"`model` must be one of {', '.join(_MODELS)}; got {name!r}.")
-    return _MODELS[name]
+    return found

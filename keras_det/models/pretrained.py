@@ -150,10 +150,9 @@ def _save_h5(model, path, optimizer, metadata):
 
 def copy_all_but_class_predictors(donor, model):
     """Copy the weights of a model of the same form for other classes; the names of the layers left out."""
-    values = {place(variable): variable for variable in donor.weights}
-    for variable in model.weights:
+    for variable, value in zip(model.weights, donor.weights, strict=True):
         if variable.path.split("/")[-2] not in model.class_predictors:
-            variable.assign(values[place(variable)])
+            variable.assign(value)
     return model.class_predictors
 
 

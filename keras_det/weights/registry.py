@@ -244,12 +244,13 @@ def entries(model=None):
     """The registered weight files.
 
     Args:
-        model: name of a class, in upper or lower case; `None` for all.
+        model: name of a class, in upper or lower case, with or without underscores; `None` for all.
 
     >>> [entry.name for entry in entries("SSD300")][:2]
     ['shapes', 'voc']
     """
-    return [entry for entry in ENTRIES if model is None or entry.model.lower() == model.lower()]
+    name = None if model is None else model.replace("_", "").lower()
+    return [entry for entry in ENTRIES if name is None or entry.model.lower() == name]
 
 
 def get(model, name):

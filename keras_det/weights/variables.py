@@ -3,6 +3,8 @@
 A network is anything whose `weights` are a list of variables with `path`, `shape` and `assign`.
 """
 
+import collections
+
 import numpy as np
 
 from keras_det.weights.convert import raise_problems
@@ -14,21 +16,17 @@ def place(variable):
 
 
 def shapes(network):
-    """Names and shapes of a network's parameters.
-
-    Raises:
-        ValueError: two parameters of one name.
-    """
-    found = {place(variable): tuple(variable.shape) for variable in network.weights}
-    if len(found) < len(network.weights):
-        names = [place(variable) for variable in network.weights]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"the network has several parameters called {', '.join(twice)}.")
+    """Names and shapes of a network's parameters, in order; of several of one name the second is called `NAME.2`."""
+    found, count = {}, collections.Counter()
+    for variable in network.weights:
+        name = place(variable)
+        count[name] += 1
+        found[name if count[name] == 1 else f"{name}.{count[name]}"] = tuple(variable.shape)
     return found
 
 
 def parameters(network):
-    """Names and numpy arrays of a network's parameters; errors as `shapes`."""
+    """Names, as of `shapes`, and numpy arrays of a network's parameters."""
     return {name: np.asarray(variable) for name, variable in zip(shapes(network), network.weights)}
 
 

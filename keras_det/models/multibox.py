@@ -1,0 +1,571 @@
+"""DeepMultiBox (Erhan, Szegedy, Toshev, Anguelov 2014, "Scalable Object Detection using Deep Neural Networks").
+
+One network predicts K boxes of "object" and how sure it is of each; a second one names the few best of them.
+"""
+
+import functools
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_det import boxes as box_ops
+from keras_det.backbones import trunk
+from keras_det.losses import MATCHING, match_objects, matching_losses
+from keras_det.models.classifier import Classifier
+from keras_det.models.detector import Detector
+from keras_det.models.pretrained import find_checkpoint
+from keras_det.weights.registry import VOC_CLASSES
+
+WINDOW = 0.6  # side of the second scale's windows, of the image's shorter side; each further scale is smaller by this
+REGIONS = ("maximum", "minimum")
+_RARE = -4.0  # first logit of the confidences: few of the boxes are objects, and training need not find that out
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class MultiBox(Detector):
+    """The localiser: K class-agnostic boxes and their confidences from one pass (section 3).
+
+    Reference: Erhan et al., "Scalable Object Detection using Deep Neural Networks", CVPR 2014. Preprocessing is part of
+    the network. Labels are not looked at: whatever the classes of the data, an object is an object.
+
+    Args:
+        weights: `None`, a registered name, or a file saved by this package. Weights bring their own arguments.
+        boxes: K, the number of boxes; the paper has 100 and 200.
+        priors: `[K, 4]` rel_yxyx boxes that the predictions are residuals to, see `cluster_priors`; by default clusters
+            of random boxes.
+        matching: `"priors"` matches objects to the priors ("Training Details"), `"predictions"` to the predictions,
+            by the loss itself (equation 3).
+        alpha: weight of the matching loss; the paper has 0.3.
+        backbone: `"alexnet"` (the paper's) or `"tiny"` (for CPUs).
+        image_size: side of the square input in pixels.
+        width: factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
+        scales: of the windows that `serve` looks at: 1 is the max-centre square crop, 2 adds 3 x 3 windows of 60 % of
+            the image's shorter side, 3 adds 3 x 3 of 36 % (Figure 1).
+        iou_threshold: overlap that suppresses; the paper has 0.5 for VOC and 0.4 for ILSVRC.
+        max_detections: boxes of an image at most.
+
+    Raises:
+        ValueError: an argument is out of range, or `priors` are not K boxes.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+
+    >>> model = MultiBox(boxes=20, backbone="tiny", image_size=64)
+    >>> model.priors.shape, model.classes
+    ((20, 4), ('object',))
+    """
+
+    loss_terms = ("matching", "confidence")
+    class_agnostic = True
+    defaults = {
+        "boxes": 100,
+        "priors": None,
+        "matching": "priors",
+        "alpha": 0.3,
+        "backbone": "alexnet",
+        "image_size": 220,
+        "width": 1.0,
+        "scales": 1,
+        "iou_threshold": 0.5,
+        "max_detections": 100,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        boxes=None,
+        priors=None,
+        matching=None,
+        alpha=None,
+        backbone=None,
+        image_size=None,
+        width=None,
+        scales=None,
+        iou_threshold=None,
+        max_detections=None,
+        classes=None,  # every detector takes them; here they are "object", whatever the data's are
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k != "classes"} | given
+        super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
+        _check_arguments(arguments)
+        self.priors = _as_priors(arguments["priors"], arguments["boxes"])
+        self.arguments = arguments | {"priors": self.priors.tolist()}
+        self.features = trunk(arguments["backbone"], self.image_size, arguments["width"])
+        k, small = arguments["boxes"], keras.initializers.RandomNormal(stddev=0.01)
+        self.locations = layers.Dense(4 * k, kernel_initializer=small, dtype="float32", name="locations")
+        rare = keras.initializers.Constant(_RARE)
+        self.confidences = layers.Dense(
+            k, kernel_initializer=small, bias_initializer=rare, dtype="float32", name="confidences"
+        )
+        self.build((None, *self.image_size, 3))
+        checkpoint.load_into(self)
+
+    def build(self, input_shape):
+        """Build the two output layers; the rest is built by the constructor."""
+        shape = self.features.output["features"].shape
+        self.locations.build(shape)
+        self.confidences.build(shape)
+        self.built = True
+
+    def call(self, images, training=False):
+        """The network.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
+            training: whether dropout works and batch normalisation uses the batch's statistics.
+
+        Returns:
+            `{"boxes": [B, K, 4], "logits": [B, K]}` float32: l, the priors plus one linear layer's residuals, not
+            limited to the image, and the logits of the confidences c.
+        """
+        features = self.features(ops.cast(images, self.compute_dtype), training=training)["features"]
+        residuals = ops.reshape(self.locations(features), (-1, *self.priors.shape))
+        return {"boxes": residuals + ops.convert_to_tensor(self.priors), "logits": self.confidences(features)}
+
+    # Training, section 3
+
+    def encode_targets(self, labels):
+        """The objects, and with prior matching their boxes.
+
+        Args:
+            labels: padded labels dict; M may be 0 or unknown until the graph runs. Crowd regions are no objects.
+
+        Returns:
+            `{"boxes": [B, M, 4], "valid": [B, M] bool}`, with prior matching `"columns" [B, M]` int32 too: the box of
+            each object, -1 for none. Of more objects than boxes those are left out that fit the boxes worst.
+        """
+        objects, valid = _objects(labels)
+        targets = {"boxes": objects, "valid": valid}
+        if self.arguments["matching"] == "priors":
+            targets["columns"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
+        return targets
+
+    def compute_losses(self, targets, outputs):
+        """F = alpha F_match + F_conf (equation 2), the mean over the images of the global batch."""
+        boxes, logits, alpha = outputs["boxes"], outputs["logits"], self.arguments["alpha"]
+        columns = targets.get("columns")
+        if columns is None:
+            columns = match_objects(
+                boxes, logits, self.priors, targets["boxes"], targets["valid"], "predictions", alpha
+            )
+        f_match, f_conf = matching_losses(boxes, logits, targets["boxes"], columns)
+        images = self.sum_over_replicas(ops.cast(ops.shape(logits)[0], "float32"))
+        return {"matching": alpha * ops.sum(f_match) / images, "confidence": ops.sum(f_conf) / images}
+
+    def augmentation(self):
+        """Square crops, equally many of each bucket of covered share (section 4.1)."""
+        from keras_det.data import SquareCrops
+
+        return SquareCrops(self.image_size)
+
+    @classmethod
+    def cluster_priors(cls, source, boxes, seed=0, samples=5000, crops=True):
+        """K-means on training boxes in the coordinates of the samples ("Training Details").
+
+        Args:
+            source: a `keras_det.data.Source`.
+            boxes: K.
+            seed: of the samples and of k-means.
+            samples: pictures looked at, each once; annotations alone are read.
+            crops: whether training is on `SquareCrops`; else on whole pictures.
+
+        Returns:
+            `[K, 4]` float32 rel_yxyx.
+
+        Raises:
+            ValueError: the samples have no objects.
+        """
+        from keras_det.data.crops import sampled_boxes
+
+        found = sampled_boxes(source, seed, samples, crops)
+        if not len(found):
+            raise ValueError(f"{source.name} has no objects to cluster priors of.")
+        return box_ops.kmeans(found, boxes, seed).astype("float32")
+
+    # Inference, sections 4.1 and 4.2
+
+    def decode(self, outputs):
+        """Boxes of one window, truncated to it, suppressed, the best first.
+
+        Args:
+            outputs: as `call` returns them.
+
+        Returns:
+            Detections dict, label 0.
+        """
+        return box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+
+    def scored_boxes(self, outputs):
+        """Boxes and confidences before suppression: `[B, K, 4]` limited to the window, `[B, K, 1]` in 0 .. 1."""
+        return _truncated(outputs["boxes"], ops.sigmoid(outputs["logits"]))
+
+    @property
+    def limits(self):
+        """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
+        arguments = self.arguments
+        return {
+            "score_threshold": 0.0,
+            "iou_threshold": arguments["iou_threshold"],
+            "max_per_class": arguments["boxes"] * windows_of(arguments["scales"]),
+            "max_detections": arguments["max_detections"],
+        }
+
+    def serve(self, images):
+        """All windows of all scales in one batch, their boxes mapped back, truncated and suppressed together.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            Detections dict with boxes relative to these pictures.
+        """
+        windows = square_windows(ops.shape(images)[1], ops.shape(images)[2], self.arguments["scales"])
+        count = windows_of(self.arguments["scales"])
+        each = ops.repeat(ops.expand_dims(windows, 0), ops.shape(images)[0], axis=0)
+        crops = box_ops.crop_and_resize(images, each, self.image_size)
+        outputs = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)
+        boxes = ops.reshape(outputs["boxes"], (-1, count, self.arguments["boxes"], 4))
+        low, size = windows[:, None, :2], windows[:, None, 2:] - windows[:, None, :2]
+        boxes = boxes * ops.tile(size, (1, 1, 2)) + ops.tile(low, (1, 1, 2))
+        total = count * self.arguments["boxes"]
+        scores = ops.reshape(ops.sigmoid(outputs["logits"]), (-1, total))
+        return box_ops.nms(*_truncated(ops.reshape(boxes, (-1, total, 4)), scores), **self.limits)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class OneBoxPerClass(Detector):
+    """The baseline of Table 2: one box for every class, beside a softmax over the classes.
+
+    The paper reimplements the network that won ILSVRC 2012's localisation. Its target for an image of several classes,
+    which the paper does not state, is the same share for each of them, and each has the box of its largest object.
+
+    Args:
+        weights, backbone, image_size, width: as of `MultiBox`.
+        classes: names, in label order.
+        alpha: weight of the boxes' loss.
+        iou_threshold: overlap that suppresses, whatever the class (Figure 5).
+
+    >>> model = OneBoxPerClass(classes=["cat", "dog"], backbone="tiny", image_size=64)
+    >>> {name: value.shape for name, value in model(np.zeros((1, 64, 64, 3), "float32")).items()}
+    {'boxes': TensorShape([1, 2, 4]), 'logits': TensorShape([1, 2])}
+    """
+
+    loss_terms = ("matching", "classification")
+    class_predictors = ("locations", "logits")
+    defaults = {
+        "classes": VOC_CLASSES,
+        "alpha": 0.3,
+        "backbone": "alexnet",
+        "image_size": 220,
+        "width": 1.0,
+        "iou_threshold": 0.5,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        classes=None,
+        alpha=None,
+        backbone=None,
+        image_size=None,
+        width=None,
+        iou_threshold=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
+        self.arguments = arguments | {"classes": list(self.classes)}
+        self.features = trunk(arguments["backbone"], self.image_size, arguments["width"])
+        self.locations = layers.Dense(4 * len(self.classes), dtype="float32", name="locations")
+        self.head = layers.Dense(len(self.classes), dtype="float32", name="logits")
+        self.build((None, *self.image_size, 3))
+        checkpoint.load_into(self)
+
+    def build(self, input_shape):
+        """Build the two output layers; the rest is built by the constructor."""
+        shape = self.features.output["features"].shape
+        self.locations.build(shape)
+        self.head.build(shape)
+        self.built = True
+
+    def call(self, images, training=False):
+        """The network: `{"boxes": [B, C, 4], "logits": [B, C]}` float32 of `[B, H, W, 3]` images in 0 .. 255."""
+        features = self.features(ops.cast(images, self.compute_dtype), training=training)["features"]
+        return {
+            "boxes": ops.reshape(self.locations(features), (-1, len(self.classes), 4)),
+            "logits": self.head(features),
+        }
+
+    def encode_targets(self, labels):
+        """Of each class its share of the image and the box of its largest object.
+
+        Args:
+            labels: padded labels dict; crowd regions are no objects.
+
+        Returns:
+            `{"shares": [B, C], "boxes": [B, C, 4]}`; shares are 0 in an image without objects.
+        """
+        objects, valid = _objects(labels)
+        classes = ops.cast(labels["labels"], "int32")
+        classes = classes if classes.shape[1] else ops.pad(classes, ((0, 0), (0, 1)))
+        index = ops.reshape(ops.arange(len(self.classes), dtype="int32"), (1, -1, 1))
+        mine = ops.logical_and(ops.expand_dims(classes, 1) == index, ops.expand_dims(valid, 1))
+        areas = ops.where(mine, ops.expand_dims(box_ops.area(objects), 1), -1.0)
+        largest = ops.expand_dims(ops.argmax(areas, axis=2), 2)
+        present = ops.cast(ops.any(mine, axis=2), "float32")
+        shares = present / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
+        return {"shares": shares, "boxes": ops.take_along_axis(objects, ops.cast(largest, "int32"), axis=1)}
+
+    def compute_losses(self, targets, outputs):
+        """Cross-entropy of the classes, and half the squared distance of the boxes of those present."""
+        shares, images = targets["shares"], ops.cast(ops.shape(outputs["logits"])[0], "float32")
+        images = self.sum_over_replicas(images)
+        distances = ops.sum(ops.square(outputs["boxes"] - targets["boxes"]), axis=-1)
+        matching = ops.sum(ops.where(shares > 0, distances, 0.0)) / 2
+        classification = -ops.sum(shares * ops.log_softmax(outputs["logits"]))
+        return {"matching": self.arguments["alpha"] * matching / images, "classification": classification / images}
+
+    def decode(self, outputs):
+        """One box of each class, the surest first, those that overlap a surer one left out."""
+        boxes, scores = self.scored_boxes(outputs)
+        return box_ops.nms(boxes, scores, **self.limits)
+
+    def scored_boxes(self, outputs):
+        """`[B, C, 4]` boxes limited to the image and `[B, C, C]` scores, of each box its own class's alone."""
+        boxes, scores = _truncated(outputs["boxes"], ops.softmax(outputs["logits"]))
+        return boxes, scores * ops.eye(len(self.classes))
+
+    @property
+    def limits(self):
+        """The arguments of `keras_det.boxes.nms`."""
+        count = len(self.classes)
+        return {
+            "score_threshold": 0.0,
+            "iou_threshold": self.arguments["iou_threshold"],
+            "max_per_class": 1,
+            "max_detections": count,
+        }
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class MultiBoxDetector(Detector):
+    """The two-stage detector: a localiser's best boxes, each named by a classifier (section 4.2).
+
+    The score of a class is the localiser's confidence times the classifier's probability on the square around the box.
+    The two networks are trained apart, each by its own recipe.
+
+    Args:
+        weights: `None`, a registered name, or a file saved by this package, which holds both networks.
+        localizer: a `MultiBox`, or its arguments.
+        classifier: a `Classifier` with background, or its arguments.
+        windows: boxes that are classified; the paper has 10.
+        region: `"maximum"` classifies the square of the longer side around the box (VOC), `"minimum"` that of the
+            shorter side (ILSVRC).
+        best_per_class: keep the best pair of box and class for each class alone (ILSVRC).
+
+    Raises:
+        ValueError: an argument is out of range, or the classifier has no background.
+
+    >>> model = MultiBoxDetector(
+    ...     localizer={"boxes": 10, "backbone": "tiny", "image_size": 64},
+    ...     classifier={"classes": ["cat", "dog"], "background": True, "backbone": "tiny", "image_size": 64},
+    ... )
+    >>> model.classes
+    ('cat', 'dog')
+    """
+
+    class_predictors = ("logits",)
+    defaults = {"windows": 10, "region": "maximum", "best_per_class": False}
+
+    def __init__(
+        self,
+        weights=None,
+        localizer=None,
+        classifier=None,
+        windows=None,
+        region=None,
+        best_per_class=None,
+        classes=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        localizer = arguments.get("localizer", {}) if localizer is None else localizer
+        classifier = arguments.get("classifier", {"background": True}) if classifier is None else classifier
+        if isinstance(classifier, dict) and classes is not None:
+            classifier = classifier | {"classes": list(classes)}
+        localizer = MultiBox(**localizer) if isinstance(localizer, dict) else localizer
+        classifier = Classifier(**classifier) if isinstance(classifier, dict) else classifier
+        super().__init__(classes=classifier.classes, image_size=localizer.image_size, **kwargs)
+        self.localizer, self.classifier = localizer, classifier
+        networks = {"localizer": localizer.arguments, "classifier": classifier.arguments}
+        self.arguments = arguments | networks | {"classes": list(self.classes)}
+        _check_two_stage(self.arguments)
+        self.built = True
+        checkpoint.load_into(self)
+
+    def call(self, images, training=False):
+        """The localiser's outputs on `[B, H, W, 3]` images of its size."""
+        return self.localizer(images, training=training)
+
+    def serve(self, images):
+        """Boxes of the localiser, the best `windows` of them classified in one batch.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            Detections dict with boxes relative to these pictures.
+        """
+        windows, classes = self.arguments["windows"], len(self.classes)
+        found = self.localizer.serve(images)
+        boxes, confidences = found["boxes"][:, :windows], found["scores"][:, :windows]
+        squares = square_regions(boxes, ops.shape(images)[1], ops.shape(images)[2], self.arguments["region"])
+        crops = box_ops.crop_and_resize(images, squares, self.classifier.image_size)
+        probabilities = self.classifier.probabilities(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))
+        scores = ops.reshape(probabilities, (-1, windows, classes)) * ops.expand_dims(confidences, 2)
+        if self.arguments["best_per_class"]:
+            scores = scores * ops.cast(scores >= ops.max(scores, axis=1, keepdims=True), "float32")
+        return _pairs(boxes, scores)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+def square_windows(height, width, scales):
+    """The windows of all scales of an image, squares in pixels.
+
+    The first is the max-centre square crop. Those of scale s > 1 have 0.6^(s - 1) of the shorter side and stand in
+    3 x 3 places from edge to edge.
+
+    Args:
+        height, width: of the image in pixels, numbers or scalar tensors.
+        scales: 1, 2 or 3.
+
+    Returns:
+        `[1 + 9 (scales - 1), 4]` float32 rel_yxyx.
+    """
+    size = ops.cast(ops.stack([height, width]), "float32")
+    shares = ops.min(size) / size
+    windows = [ops.concatenate([(1 - shares) / 2, (1 + shares) / 2])[None]]
+    places = np.stack(np.meshgrid([0.0, 0.5, 1.0], [0.0, 0.5, 1.0], indexing="ij"), -1).reshape(-1, 2)
+    for scale in range(1, scales):
+        side = shares * WINDOW**scale
+        low = ops.convert_to_tensor(places, "float32") * (1 - side)
+        windows.append(ops.concatenate([low, low + side], axis=1))
+    return ops.concatenate(windows)
+
+
+def windows_of(scales):
+    """How many windows that many scales have."""
+    return 1 + 9 * (scales - 1)
+
+
+def square_regions(boxes, height, width, region):
+    """The square around the centre of each box, of its longer (maximum) or shorter (minimum) side in pixels.
+
+    Args:
+        boxes: `[..., 4]` rel_yxyx. A box of no extent gets a square of one pixel.
+        height, width: of the image in pixels.
+        region: `"maximum"` or `"minimum"`.
+
+    Returns:
+        `[..., 4]` rel_yxyx; squares may leave the image.
+    """
+    size = ops.cast(ops.stack([height, width]), "float32")
+    sides = (boxes[..., 2:] - boxes[..., :2]) * size
+    side = (ops.max if region == "maximum" else ops.min)(sides, axis=-1, keepdims=True)
+    half = ops.maximum(side, 1.0) / 2 / size
+    centre = (boxes[..., 2:] + boxes[..., :2]) / 2
+    return ops.concatenate([centre - half, centre + half], axis=-1)
+
+
+def _pairs(boxes, scores):
+    """Every pair of box and class as a detection, the best first; pairs of score 0 are padding."""
+    windows, classes = scores.shape[1:]
+    best, index = ops.top_k(ops.reshape(scores, (-1, windows * classes)), windows * classes)
+    index = ops.cast(index, "int32")
+    found = best > 0
+    boxes = ops.take_along_axis(boxes, ops.expand_dims(index // classes, 2), axis=1)
+    return {
+        "boxes": ops.where(ops.expand_dims(found, 2), boxes, 0.0),
+        "scores": best,
+        "labels": ops.where(found, index % classes, -1),
+        "num_detections": ops.sum(ops.cast(found, "int32"), axis=1),
+    }
+
+
+def _truncated(boxes, scores):
+    """Boxes limited to the image, corners in order, `[B, N, 4]`, and `[B, N, 1]` scores, 0 where nothing is left."""
+    low, high = ops.minimum(boxes[..., :2], boxes[..., 2:]), ops.maximum(boxes[..., :2], boxes[..., 2:])
+    boxes = ops.clip(ops.concatenate([low, high], axis=-1), 0.0, 1.0)
+    return boxes, ops.expand_dims(ops.where(box_ops.area(boxes) > 0, scores, 0.0), 2)
+
+
+def _objects(labels):
+    """Boxes `[B, M, 4]` and `[B, M]` which of them are objects, M at least 1."""
+    boxes, valid = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32") >= 0
+    if "is_crowd" in labels:
+        valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
+    if not valid.shape[1]:
+        boxes, valid = ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(valid, ((0, 0), (0, 1)))
+    return boxes, valid
+
+
+@functools.cache
+def _random_priors(count):
+    """Clusters of random boxes with log-uniform sides, for want of training boxes."""
+    rng = np.random.default_rng(0)
+    side = 0.05 ** rng.random((10_000, 2))
+    low = rng.random((10_000, 2)) * (1 - side)
+    return box_ops.kmeans(np.concatenate([low, low + side], axis=1), count).astype("float32")
+
+
+def _as_priors(priors, count):
+    """The priors as `[K, 4]` float32."""
+    priors = _random_priors(count) if priors is None else np.asarray(priors, "float32")
+    if priors.shape != (count, 4) or not np.isfinite(priors).all() or (priors[:, 2:] < priors[:, :2]).any():
+        raise ValueError(f"`priors` must be {count} boxes (ymin, xmin, ymax, xmax); got shape {priors.shape}.")
+    return priors
+
+
+def _check_arguments(arguments):
+    """Refuse what the model cannot work with."""
+    if arguments["matching"] not in MATCHING:
+        raise ValueError(f"`matching` must be one of {', '.join(MATCHING)}; got {arguments['matching']!r}.")
+    if arguments["scales"] not in (1, 2, 3):
+        raise ValueError(f"`scales` must be 1, 2 or 3; got {arguments['scales']!r}.")
+    if not 0 <= arguments["iou_threshold"] <= 1:
+        raise ValueError(f"`iou_threshold` must be in 0 .. 1; got {arguments['iou_threshold']!r}.")
+    for name in ("boxes", "max_detections"):
+        if not isinstance(arguments[name], int) or arguments[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+
+
+def _check_two_stage(arguments):
+    """Refuse what the two networks cannot work with."""
+    if arguments["region"] not in REGIONS:
+        raise ValueError(f"`region` must be one of {', '.join(REGIONS)}; got {arguments['region']!r}.")
+    if not arguments["classifier"]["background"]:
+        raise ValueError("`classifier` must have been built with `background=True`: most boxes show no object.")
+    most = arguments["localizer"]["max_detections"]
+    if not isinstance(arguments["windows"], int) or not 1 <= arguments["windows"] <= most:
+        raise ValueError(f"`windows` must be 1 to {most}, the localiser's boxes; got {arguments['windows']!r}.")
