@@ -1,6 +1,7 @@
 """The detectors, one file for each paper."""
 
 from keras_det import weights as zoo
+from keras_det.models.class_generic import ClassGeneric
 from keras_det.models.classifier import Classifier
 from keras_det.models.detections import Detections
 from keras_det.models.detector import Detector
@@ -10,6 +11,7 @@ from keras_det.models.ssd import SSD300, SSD512, SSDLite320
 __all__ = [
     "SSD300",
     "SSD512",
+    "ClassGeneric",
     "Classifier",
     "Detections",
     "Detector",
@@ -29,6 +31,7 @@ _MODELS = {
     "multibox_detector": MultiBoxDetector,
     "one_box_per_class": OneBoxPerClass,
     "classifier": Classifier,
+    "class_generic": ClassGeneric,
 }
 
 

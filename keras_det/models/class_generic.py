@@ -188,7 +188,7 @@ class ClassGeneric(Detector):
         x = self.features(ops.cast(x, self.compute_dtype), training=training)
         boxes = self.boxes(x)
         boxes = self.grid.gather(boxes) if by_place else boxes
-        vector = ops.mean(x, axis=(1, 2)) if by_place else x
+        vector = ops.max(x, axis=(1, 2)) if by_place else x
         return {"boxes": ops.cast(boxes, "float32"), "classes": ops.cast(self.recognition(vector), "float32")}
 
     # Training, sections 3.2 and 3.3
