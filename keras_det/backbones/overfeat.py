@@ -139,13 +139,14 @@ def scaled(channels, width):
     return max(round(channels * width), 4)
 
 
-def overfeat(variant, width=1.0, initializer="he_normal", name="features"):
+def overfeat(variant, width=1.0, initializer="he_normal", batch_norm=False, name="features"):
     """Layers 1 to 5 (fast) or 6 (accurate): convolutions without contrast normalisation, pooling without overlap.
 
     Args:
         variant: `"fast"` or `"accurate"`.
         width: share of the paper's channels.
         initializer: of the kernels.
+        batch_norm: normalise after each convolution, see `_layer`.
         name: name of the Keras model.
 
     Returns:
@@ -162,21 +163,54 @@ def overfeat(variant, width=1.0, initializer="he_normal", name="features"):
     convolutions = architecture(variant).convolutions
     x = inputs = keras.Input((None, None, 3))
     for i, c in enumerate(convolutions, start=1):
-        x = layers.Conv2D(
+        convolution = layers.Conv2D(
             scaled(c.filters, width),
             c.kernel,
             c.stride,
             padding="same" if c.padding else "valid",
-            activation="relu",
             kernel_initializer=initializer,
             name=f"conv{i}",
-        )(x)
+        )
+        x = _layer(x, convolution, batch_norm)
         if c.pool > 1 and i < len(convolutions):
             x = layers.MaxPooling2D(c.pool, name=f"pool{i}")(x)
     return keras.Model(inputs, x, name=name)
 
 
-def dense_layers(channels, hidden, outputs, kernel, first, initializer="he_normal", dropout=0.5, name="classifier"):
+def _layer(x, convolution, batch_norm):
+    """A convolution and its ReLU.
+
+    The paper's networks have no batch normalisation. Narrow ones learn nothing for long without; so they may be trained
+    with it, and `fold_batch_norm` makes them the paper's form again.
+    """
+    if not batch_norm:
+        convolution.activation = keras.activations.relu
+        return convolution(x)
+    x = layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{convolution.name}_bn")(convolution(x))
+    return layers.ReLU(name=f"{convolution.name}_relu")(x)
+
+
+def fold_batch_norm(trained, plain):
+    """Put the weights of a network with batch normalisation into the same network without.
+
+    Args:
+        trained: what `overfeat` or `dense_layers` gives with `batch_norm`.
+        plain: the same without; afterwards both give the same outputs at inference.
+    """
+    for layer in plain.layers:
+        if layer.weights:
+            kernel, bias = trained.get_layer(layer.name).get_weights()
+            normalised = [each for each in trained.layers if each.name == f"{layer.name}_bn"]
+            if normalised:
+                gamma, beta, mean, variance = normalised[0].get_weights()
+                scale = gamma / (variance + normalised[0].epsilon) ** 0.5
+                kernel, bias = kernel * scale, (bias - mean) * scale + beta
+            layer.set_weights([kernel, bias])
+
+
+def dense_layers(
+    channels, hidden, outputs, kernel, first, initializer="he_normal", dropout=0.5, batch_norm=False, name="classifier"
+):
     """Fully connected layers in their spatial form: a convolution of the first one's extent, then 1x1.
 
     Args:
@@ -187,6 +221,7 @@ def dense_layers(channels, hidden, outputs, kernel, first, initializer="he_norma
         first: number of the first layer, as the paper counts.
         initializer: of the kernels.
         dropout: share of hidden units dropped in training.
+        batch_norm: normalise each hidden layer.
         name: name of the Keras model; its layers are called `NAME_full7` and so on.
 
     Returns:
@@ -200,13 +235,9 @@ def dense_layers(channels, hidden, outputs, kernel, first, initializer="he_norma
     maps = {}
     for i, filters in enumerate(hidden):
         layer = f"full{first + i}"
-        x = layers.Conv2D(
-            filters,
-            kernel if i == 0 else 1,
-            activation="relu",
-            kernel_initializer=initializer,
-            name=f"{name}_{layer}",
-        )(x)
+        size = kernel if i == 0 else 1
+        convolution = layers.Conv2D(filters, size, kernel_initializer=initializer, name=f"{name}_{layer}")
+        x = _layer(x, convolution, batch_norm)
         maps[layer] = x
         x = layers.Dropout(dropout, name=f"{name}_{layer}_dropout")(x)
     last = layers.Conv2D(outputs, 1, dtype="float32", kernel_initializer=initializer, name=f"{name}_output")

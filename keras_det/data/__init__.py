@@ -74,6 +74,7 @@ def __getattr__(name: str):
         "SSDAugmentation": "augment",
         "SquareCrops": "crops",
         "ObjectCrops": "crops",
+        "ScaledCrops": "scaled_crops",
     }
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from keras_det.models.classifier import Classifier
 from keras_det.models.detections import Detections
 from keras_det.models.detector import Detector
 from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
+from keras_det.models.overfeat import OverFeat
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MultiBox",
     "MultiBoxDetector",
     "OneBoxPerClass",
+    "OverFeat",
     "SSDLite320",
     "get",
     "list",
@@ -32,6 +34,7 @@ _MODELS = {
     "one_box_per_class": OneBoxPerClass,
     "classifier": Classifier,
     "class_generic": ClassGeneric,
+    "overfeat": OverFeat,
 }
 
 

@@ -5,6 +5,8 @@ import numpy as np
 from rich.progress import track
 
 from keras_det.metrics import Evaluator, Truth, proposals
+from keras_det.models.overfeat import OverFeat
+from keras_det.training import overfeat
 
 SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # figures in the logs of `fit`
 BUDGETS = (10, 100)  # boxes of a picture whose detection rate class-agnostic detectors report
@@ -23,11 +25,15 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
     Returns:
         `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
         which holds every detection. Of a class-agnostic detector the figures are `pr_auc`, the area under the
-        precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`.
+        precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. OverFeat has those of
+        `keras_det.training.overfeat.figures` too.
     """
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress)
-    return figures_of(model, evaluator, metrics), evaluator
+    figures = figures_of(model, evaluator, metrics)
+    if isinstance(model, OverFeat):
+        figures |= overfeat.figures(model, source, batch_size)
+    return figures, evaluator
 
 
 def evaluator_of(model, source):

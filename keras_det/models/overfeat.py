@@ -1,0 +1,593 @@
+"""OverFeat: classification, localization and detection in one dense multi-scale network (Sermanet et al. 2013).
+
+A network for windows of 221 or 231 pixels whose dense layers are convolutions runs on every window of a picture at
+several scales. Each window votes for a class and predicts the edges of its object's box; boxes that agree are merged
+and their confidences add up.
+"""
+
+import sys
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_det import boxes as box_ops
+from keras_det.backbones import overfeat as networks
+from keras_det.losses import overfeat as losses
+from keras_det.models.detector import Detector
+from keras_det.models.pretrained import find_checkpoint
+from keras_det.weights.registry import VOC_CLASSES
+from keras_det.weights.variables import place
+
+TASKS = ("classification", "localization", "detection")
+COVERED = 0.5  # share of an object that lies in a window whose object it is, section 4.2
+BACKGROUND = 0.25  # a window of background has less than this share of any object
+CONTEXT = 1.4  # ratio of a scale to the next lower one, section 4.2
+SHORTER_SIDE = 256  # pixels of training pictures, and of those that ten views are taken of, section 3.1
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class OverFeat(Detector):
+    """OverFeat: a sliding window classifier and box regressor in one dense pass for each scale.
+
+    Reference: Sermanet et al., "OverFeat: Integrated Recognition, Localization and Detection using Convolutional
+    Networks", ICLR 2014. Preprocessing, one mean and scale for all channels as in the authors' released extractor, is
+    part of the network.
+
+    A picture is brought to the fixed sizes `scales`, whatever its aspect ratio. Cells whose window would leave the
+    picture do not exist: up to `stride - 1` pixels at the right and at the bottom are not looked at. A picture smaller
+    than a window is padded with the mean at the right and at the bottom and gives one cell.
+
+    Args:
+        variant: `"accurate"` (Table 3, windows of 221 pixels, 12 pixels apart) or `"fast"` (Table 1, 231 and 16).
+        task: `"classification"`, `"localization"` (a box regressor beside the classifier; only the regressor is
+            trained) or `"detection"` (with a background class; all is trained).
+        weights: `None`, a registered name (see `keras_det.models.list()`), or a file saved by this package. Weights of
+            another task give all layers that fit, such as a classifier's to a detector.
+        classes: names of the classes, without background. Other classes than those of `weights` keep everything but
+            the last layer of the classifier.
+        width: share of the paper's channels.
+        dense_width: the same for the dense layers; `None` is `width`.
+        image_size: `(height, width)` of training samples in pixels; `None` is one window for classification, else seven
+            windows a side. Any number of windows trains at once.
+        scales: `(height, width)` of the pictures looked at, smallest first; `None` is Table 5's six.
+        fine: pool at every offset (section 3.3); else windows are 3 (accurate) or 2 (fast) times as far apart.
+        per_class: a regressor's last layer for each class (PCR in Figure 9) instead of one for all.
+        context: each scale also sees the next lower one: the dense layers get its map too (section 5).
+        fixed_trunk: the regressor does not train the convolutions, as in the paper; its section 6 expects better of
+            false.
+        negatives: windows of background that count in an image, in training for detection.
+        negative_choice: `"offending"` takes those with the highest loss, `"random"` any.
+        smallest_object: longer side of an object in shares of the window; windows with a smaller one are not trained.
+        largest_offset: distance of an object's centre from the window's along each axis, in shares of the window; the
+            classifier is not trained on windows with an object farther off. The paper has no such limit, which 0.5 is.
+        border: pixels of the mean put around pictures at every scale for localization and detection, so that objects at
+            the rim can be in the middle of a window; none in the paper.
+        dropout: share of hidden units dropped in training.
+        initial_stddev: standard deviation of the first weights, 0.01 in the paper; `None` is He's, which narrow
+            networks need.
+        batch_norm: normalise every layer, which the paper does not and narrow networks need to learn soon; `folded`
+            gives the same network without.
+        top_classes: classes of each scale whose boxes are merged, by their highest score (k of section 4.3).
+        combine: `"merge"` (section 4.3) or `"nms"`.
+        score_threshold: lowest confidence of a window's box that is combined.
+        merge_threshold: largest match score that merges, see `keras_det.boxes.match_score`.
+        iou_threshold: overlap that suppresses, with `"nms"`.
+        max_per_class: boxes of a class that are combined.
+        max_detections: detections of an image at most.
+
+    Raises:
+        ValueError: an argument is none of its values.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of any size.
+
+    >>> model = OverFeat(variant="fast", width=1 / 24, classes=["cat", "dog"])
+    >>> {name: value.shape for name, value in model(np.zeros((1, 247, 263, 3))).items()}
+    {'logits': TensorShape([1, 2, 3, 3]), 'boxes': TensorShape([1, 2, 3, 4])}
+    """
+
+    loss_terms = ("classification", "localization")
+    counters = ("positives",)
+    class_predictors = ("classifier_output", "regressor_output")
+    defaults = {
+        "variant": "accurate",
+        "task": "detection",
+        "classes": VOC_CLASSES,
+        "width": 1.0,
+        "dense_width": None,
+        "image_size": None,
+        "scales": None,
+        "fine": True,
+        "per_class": False,
+        "context": False,
+        "fixed_trunk": True,
+        "negatives": 8,
+        "negative_choice": "offending",
+        "smallest_object": 0.2,
+        "largest_offset": 0.5,
+        "border": 0,
+        "dropout": 0.5,
+        "initial_stddev": None,
+        "batch_norm": False,
+        "top_classes": 5,
+        "combine": "merge",
+        "score_threshold": 0.1,
+        "merge_threshold": 0.5,
+        "iou_threshold": 0.3,
+        "max_per_class": 200,
+        "max_detections": 100,
+    }
+
+    def __init__(
+        self,
+        variant=None,
+        task=None,
+        weights=None,
+        classes=None,
+        width=None,
+        dense_width=None,
+        image_size=None,
+        scales=None,
+        fine=None,
+        per_class=None,
+        context=None,
+        fixed_trunk=None,
+        negatives=None,
+        negative_choice=None,
+        smallest_object=None,
+        largest_offset=None,
+        border=None,
+        dropout=None,
+        initial_stddev=None,
+        batch_norm=None,
+        top_classes=None,
+        combine=None,
+        score_threshold=None,
+        merge_threshold=None,
+        iou_threshold=None,
+        max_per_class=None,
+        max_detections=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        _check(arguments)
+        self.form = networks.architecture(arguments["variant"])
+        super().__init__(classes=arguments["classes"], image_size=_training_size(arguments, self.form), **kwargs)
+        self.arguments = arguments | {"classes": list(self.classes)}
+        self.task = self.arguments["task"]
+        self.background = int(self.task == "detection")
+        self.scales = tuple(map(tuple, self.arguments["scales"] or self.form.scales))
+        self.features_model, self.classifier, self.regressor = self._networks()
+        self.noise = keras.random.SeedGenerator(0)
+        self.build((None, *self.image_size, 3))
+        if checkpoint.name and checkpoint.arguments.get("task", self.task) != self.task:
+            self._take_from(type(self)(weights=weights))
+        else:
+            checkpoint.load_into(self)
+        if self.task == "localization":
+            self.features_model.trainable = self.classifier.trainable = False
+
+    # Network, sections 3.1, 4.2
+
+    def _networks(self):
+        """Layers 1 to 5 or 6, the classifier, and the regressor, `None` for classification."""
+        a, form = self.arguments, self.form
+        initializer = a["initial_stddev"]
+        initializer = "he_normal" if initializer is None else keras.initializers.RandomNormal(stddev=initializer)
+        dense = a["width"] if a["dense_width"] is None else a["dense_width"]
+        features = networks.overfeat(a["variant"], a["width"], initializer, a["batch_norm"])
+        channels, first = features.output.shape[-1] * (1 + a["context"]), len(form.convolutions) + 1
+
+        def head(hidden, outputs, name):
+            hidden = [networks.scaled(n, dense) for n in hidden]
+            return networks.dense_layers(
+                channels, hidden, outputs, form.head_kernel, first, initializer, a["dropout"], a["batch_norm"], name
+            )
+
+        classifier = head(form.dense, len(self.classes) + self.background, "classifier")
+        boxes = len(self.classes) if a["per_class"] else 1
+        regressor = None if self.task == "classification" else head((4096, 1024), 4 * boxes, "regressor")
+        return features, classifier, regressor
+
+    def build(self, input_shape):
+        """Everything is built by the constructor."""
+        self.built = True
+
+    def call(self, images, training=False):
+        """The network on every window.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255.
+            training: whether dropout works.
+
+        Returns:
+            `{"logits": [B, h, w, K], "boxes": [B, h, w, 4]}` float32; K counts background, which is class 0, for
+            detection. Boxes are edges (ymin, xmin, ymax, xmax) in the window's frame: its centre is 0, its side 1;
+            `[B, h, w, C, 4]` with `per_class`. Classification has no boxes.
+        """
+        unpooled = self._unpooled(images, training)
+        run = {"variant": self.arguments["variant"], "fine": self.arguments["fine"], "training": training}
+        outputs = {"logits": networks.run_dense(self.classifier, unpooled, **run)["output"]}
+        if self.regressor is not None:
+            if self.arguments["fixed_trunk"]:
+                unpooled = ops.stop_gradient(unpooled)
+            boxes = networks.run_dense(self.regressor, unpooled, **run)["output"]
+            if self.arguments["per_class"]:
+                boxes = ops.reshape(boxes, (*ops.shape(boxes)[:3], len(self.classes), 4))
+            outputs["boxes"] = boxes
+        return outputs
+
+    def _unpooled(self, images, training=False):
+        """Map before the last pooling, of pictures padded to a window at least; with the lower scale's for context."""
+        x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
+        missing = [ops.maximum(self.form.field - ops.shape(x)[axis], 0) for axis in (1, 2)]
+        x = ops.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
+        maps = self.features_model(ops.cast(x, self.compute_dtype), training=training)
+        if not self.arguments["context"]:
+            return maps
+        lower = ops.image.resize(x, [int(side / CONTEXT) for side in x.shape[1:3]], interpolation="bilinear")
+        lower = self.features_model(ops.cast(lower, self.compute_dtype), training=training)
+        lower = ops.image.resize(lower, maps.shape[1:3], interpolation="bilinear")
+        return ops.concatenate([maps, ops.cast(lower, maps.dtype)], axis=-1)
+
+    def features(self, images, layer=None):
+        """Activations of a layer for other uses, the feature extractor that the authors released (section 3.2).
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255. A picture of `window` pixels a side gives one vector for the dense
+                layers, a larger one a vector for each window.
+            layer: `"conv1"` ... , `"pool1"` ..., `"full6"` (fast) or `"full7"` (accurate) and so on, `"output"`; `None`
+                is the last hidden layer.
+
+        Returns:
+            `[B, h, w, C]` after the layer's ReLU.
+
+        Raises:
+            ValueError: no layer of that name; those that exist are listed.
+        """
+        dense = list(self.classifier.output)
+        layer = dense[-2] if layer is None else layer
+        convolutions = [each.name for each in self.features_model.layers[1:]]
+        if layer not in convolutions + dense:
+            raise ValueError(f"`layer` must be one of {', '.join(convolutions + dense)}; got {layer!r}.")
+        if layer in dense:
+            unpooled = self._unpooled(images)
+            return networks.run_dense(self.classifier, unpooled, self.arguments["variant"], self.arguments["fine"])[
+                layer
+            ]
+        x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
+        network = keras.Model(self.features_model.input, self.features_model.get_layer(layer).output)
+        return network(ops.cast(x, self.compute_dtype))
+
+    def folded(self):
+        """The same network without batch normalisation: the paper's form, with the same outputs."""
+        plain = type(self)(**(self.arguments | {"batch_norm": False}))
+        for mine, theirs in zip(self._parts(), plain._parts()):
+            networks.fold_batch_norm(mine, theirs)
+        return plain
+
+    def _parts(self):
+        return [part for part in (self.features_model, self.classifier, self.regressor) if part is not None]
+
+    @property
+    def window(self):
+        """Side of a window in pixels, 221 or 231."""
+        return self.form.field
+
+    def windows(self, size):
+        """`[h w, 4]` float32 windows of a picture of `size` pixels, rel_yxyx of it, row by row."""
+        step = self.form.stride * (1 if self.arguments["fine"] else self.form.pool)
+        low = [np.arange(self.form.cells(side, self.arguments["fine"])) * step for side in size]
+        corners = np.stack(np.meshgrid(*low, indexing="ij"), axis=-1).reshape(-1, 2)
+        return (np.concatenate([corners, corners + self.form.field], axis=1) / np.tile(size, 2)).astype("float32")
+
+    def _take_from(self, donor):
+        """Copy the layers of a network for another task that fit."""
+        theirs, missing = {place(v): v for v in donor.weights}, set()
+        for variable in self.weights:
+            source = theirs.get(place(variable))
+            if source is not None and source.shape == variable.shape:
+                variable.assign(source)
+            else:
+                missing.add(place(variable).split("/")[0])
+        if missing:
+            print(f"for {self.task}, {', '.join(sorted(missing))} start from random values.", file=sys.stderr)
+
+    # Training, sections 3.1, 4.2, 5
+
+    def augmentation(self):
+        """Classification: crops of pictures whose shorter side is 256 pixels; else crops at all scales."""
+        from keras_det.data import ScaledCrops
+
+        scales = (SHORTER_SIDE,) if self.task == "classification" else self.scales
+        return ScaledCrops(self.image_size, scales, self.arguments["border"])
+
+    def encode_targets(self, labels):
+        """The object of each window of a training sample.
+
+        It is, of the objects of which at least half lies in the window, the one most like the window (jaccard overlap).
+
+        Args:
+            labels: padded labels dict; boxes may leave 0 .. 1.
+
+        Returns:
+            `{"classes": [B, N] int32, "has_object": [B, N] bool, "boxes": [B, N, 4], "labels": [B, N] int32}` for the
+            N windows: classes as `call` counts them, -1 for windows that are not trained; boxes in the window's frame.
+        """
+        boxes, classes = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32")
+        if not classes.shape[1]:  # 0 or unknown: a row of padding, since nothing can be gathered from no rows
+            boxes, classes = (
+                ops.pad(boxes, ((0, 0), (0, 1), (0, 0))),
+                ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1),
+            )
+        crowd = labels.get("is_crowd")
+        valid = classes >= 0
+        if crowd is not None:
+            crowd = ops.cast(crowd, "bool")
+            valid = ops.logical_and(valid, ops.logical_not(crowd if crowd.shape[1] else ops.zeros_like(valid)))
+        windows = self.windows(self.image_size)
+        covered, alike = _shares(windows, boxes)
+        covered = ops.where(ops.expand_dims(valid, 1), covered, 0.0)
+        score = ops.where(covered >= COVERED, alike, -1.0)
+        index = ops.argmax(score, axis=-1)
+        boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
+        classes = ops.take_along_axis(classes, ops.cast(index, "int32"), axis=1)
+        has_object = ops.max(score, axis=-1) >= 0
+        boxes = _to_frame(boxes, windows[None])
+        large = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.arguments["smallest_object"]
+        has_object = ops.logical_and(has_object, large)
+        centre = ops.max(ops.abs(boxes[..., :2] + boxes[..., 2:]), axis=-1) / 2
+        classified = ops.logical_and(has_object, centre <= self.arguments["largest_offset"])
+        empty = ops.logical_and(self.background > 0, ops.max(covered, axis=-1) < BACKGROUND)
+        return {
+            "classes": ops.where(classified, classes + self.background, ops.where(empty, 0, -1)),
+            "labels": ops.where(has_object, classes, 0),
+            "has_object": has_object,
+            "boxes": ops.where(ops.expand_dims(has_object, -1), boxes, 0.0),
+        }
+
+    def compute_losses(self, targets, outputs):
+        """Cross-entropy over the windows that count, and half the squared distance of box edges over those of objects.
+
+        Each is a mean over the windows of the global batch. The classifier is not trained for localization, and there
+        are no boxes for classification: the term is 0.
+        """
+        batch, n = ops.shape(targets["classes"])[0], targets["classes"].shape[1]
+        zero = ops.zeros((), "float32")
+        terms = {"classification": zero, "localization": zero}
+        if self.task != "localization":
+            noise = None
+            if self.arguments["negative_choice"] == "random":
+                noise = keras.random.uniform((batch, n), seed=self.noise)
+            logits = ops.reshape(outputs["logits"], (-1, n, outputs["logits"].shape[-1]))
+            negatives = self.arguments["negatives"] if self.background else None
+            found = losses.classification_loss(targets["classes"], logits, negatives, noise)
+            terms["classification"] = self._mean(found["classification"], found["windows"])
+        if self.regressor is not None:
+            boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
+            if self.arguments["per_class"]:
+                own = ops.one_hot(targets["labels"], len(self.classes))
+                boxes = ops.sum(boxes * ops.expand_dims(own, -1), axis=2)
+            found = losses.regression_loss(targets["has_object"], targets["boxes"], boxes)
+            terms["localization"] = self._mean(found["localization"], found["objects"])
+        return terms
+
+    def _mean(self, values, counts):
+        return ops.sum(values) / ops.maximum(self.sum_over_replicas(ops.sum(counts)), 1.0)
+
+    def count_targets(self, targets):
+        """Windows of objects in the batch."""
+        return {"positives": ops.sum(ops.cast(targets["has_object"], "float32"))}
+
+    # Classification, section 3.3
+
+    def classify(self, images, scales=None, flip=True, ten_views=False):
+        """Class probabilities of whole pictures by voting.
+
+        At each scale and flip the windows' highest probability of each class is taken; the vote is the mean over scales
+        and flips, and its largest entries are the top-1 or top-5 guesses.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255.
+            scales: sizes `(height, width)` in pixels; `None` is the model's. The "4 scales" of Table 2 are its first,
+                second, fourth and sixth.
+            flip: let mirrored pictures vote too.
+            ten_views: instead of all that, the mean over four corners, the centre and their mirror images of the
+                picture brought to a shorter side of 256 pixels.
+
+        Returns:
+            `[B, C]` float32, without background.
+        """
+        images = ops.cast(images, "float32")
+        if ten_views:
+            return self._ten_views(images)
+        votes = []
+        for size in scales or self.scales:
+            resized = _resize(images, size)
+            for picture in (resized, resized[:, :, ::-1]) if flip else (resized,):
+                votes.append(ops.max(self._probabilities(picture), axis=(1, 2)))
+        return sum(votes) / len(votes)
+
+    def _probabilities(self, images):
+        """`[B, h, w, C]` softmax of each window, without background."""
+        return ops.softmax(self(images)["logits"])[..., self.background :]
+
+    def _ten_views(self, images):
+        shape = images.shape[1:3]
+        size = [round(SHORTER_SIDE * side / min(shape)) for side in shape]
+        images, field = _resize(images, size), self.form.field
+        bottom, right = (side - field for side in size)
+        corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+        views = [images[:, y : y + field, x : x + field] for y, x in corners]
+        views += [view[:, :, ::-1] for view in views]
+        return sum(self._probabilities(view)[:, 0, 0] for view in views) / len(views)
+
+    # Localization and detection, sections 4.1, 4.3, 5
+
+    def scored_windows(self, images, scales=None, centre=False):
+        """Boxes and confidences of all windows at all scales, before they are combined (section 4.3, (a) to (c)).
+
+        Args:
+            images: `[B, h, w, 3]` RGB in 0 .. 255.
+            scales: sizes `(height, width)` in pixels; `None` is the model's.
+            centre: only the window in the middle of each scale.
+
+        Returns:
+            `[B, A, 4]` boxes, rel_yxyx of the pictures and limited to them, `[B, A, C, 4]` with `per_class`; and
+            `[B, A, C]` confidences, 0 for classes that are not among the scale's `top_classes`. A classifier without
+            regressor gives each window itself as its box.
+        """
+        images = ops.cast(images, "float32")
+        found = [self._scored_scale(images, size, centre) for size in scales or self.scales]
+        return tuple(ops.concatenate(parts, axis=1) for parts in zip(*found))
+
+    def _scored_scale(self, images, size, centre):
+        """Boxes and confidences of the windows of pictures at one scale."""
+        border, classes = self.arguments["border"], len(self.classes)
+        images = _resize(images, size) - networks.MEAN
+        images = ops.pad(images, ((0, 0), (border, border), (border, border), (0, 0))) + networks.MEAN
+        padded = [side + 2 * border for side in size]
+        # Windows in shares of the picture without its border.
+        windows = (self.windows(padded) * np.tile(padded, 2) - border) / np.tile(size, 2)
+        windows, outputs = windows.astype("float32"), self(images)
+        n = len(windows)
+        scores = ops.reshape(ops.softmax(outputs["logits"])[..., self.background :], (-1, n, classes))
+        best = ops.max(scores, axis=1, keepdims=True)
+        least = ops.top_k(best, min(self.arguments["top_classes"], classes))[0][..., -1:]
+        scores = ops.where(best >= least, scores, 0.0)
+        if self.regressor is None:
+            boxes = ops.clip(ops.broadcast_to(windows[None], (ops.shape(scores)[0], n, 4)), 0.0, 1.0)
+        else:
+            boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
+            own = windows[None, :, None] if self.arguments["per_class"] else windows[None]
+            boxes = ops.clip(_from_frame(boxes, own), 0.0, 1.0)
+        if centre:
+            rows, columns = (self.form.cells(side, self.arguments["fine"]) for side in padded)
+            middle = rows // 2 * columns + columns // 2
+            boxes, scores = boxes[:, middle : middle + 1], scores[:, middle : middle + 1]
+        return boxes, scores
+
+    def combine(self, boxes, scores, how=None):
+        """Detections from the windows' boxes.
+
+        Args:
+            boxes: as `scored_windows` gives them.
+            scores: likewise.
+            how: `"merge"` or `"nms"`; `None` is the model's.
+
+        Returns:
+            Detections dict; merged boxes have the sum of their windows' confidences.
+        """
+        a = self.arguments
+        limits = {name: a[name] for name in ("score_threshold", "max_per_class", "max_detections")}
+        if (how or a["combine"]) == "merge":
+            return box_ops.merge(boxes, scores, merge_threshold=a["merge_threshold"], **limits)
+        if len(boxes.shape) == 4:  # suppression shares boxes among the classes: each class's boxes with its own scores
+            own = ops.eye(len(self.classes))
+            scores = ops.reshape(
+                ops.expand_dims(scores, -1) * own, (-1, scores.shape[1] * len(self.classes), len(self.classes))
+            )
+            boxes = ops.reshape(boxes, (-1, scores.shape[1], 4))
+        return box_ops.nms(boxes, scores, iou_threshold=a["iou_threshold"], **limits)
+
+    def serve(self, images):
+        """All windows at all scales, combined.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            Detections dict with boxes relative to these pictures. For classification, the classes by their votes, each
+            with the whole picture as its box.
+        """
+        if self.task != "classification":
+            return self.combine(*self.scored_windows(images))
+        votes = self.classify(images)
+        scores, labels = ops.top_k(votes, min(self.arguments["max_detections"], len(self.classes)))
+        whole = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
+        return {
+            "boxes": ops.ones_like(scores)[..., None] * whole,
+            "scores": scores,
+            "labels": ops.cast(labels, "int32"),
+            "num_detections": ops.sum(ops.ones_like(labels, "int32"), axis=1),
+        }
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+def vote(networks_, images, **options):
+    """Class probabilities of an ensemble: the mean over its networks (section 3.4).
+
+    Args:
+        networks_: `OverFeat` networks of the same classes.
+        images: `[B, H, W, 3]` RGB in 0 .. 255.
+        **options: as `OverFeat.classify` takes them.
+
+    Returns:
+        `[B, C]` float32.
+
+    Raises:
+        ValueError: no networks, or of different classes.
+    """
+    if len({network.classes for network in networks_}) != 1:
+        raise ValueError("an ensemble needs at least one network, and all of the same classes.")
+    return sum(network.classify(images, **options) for network in networks_) / len(networks_)
+
+
+def _check(arguments):
+    """Refuse arguments that no network or procedure is for."""
+    choices = {"task": TASKS, "negative_choice": ("offending", "random"), "combine": ("merge", "nms")}
+    for name, values in choices.items():
+        if arguments[name] not in values:
+            raise ValueError(f"`{name}` must be one of {', '.join(values)}; got {arguments[name]!r}.")
+    for name in ("negatives", "top_classes", "max_per_class", "max_detections"):
+        if not isinstance(arguments[name], int) or arguments[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+    for name in ("score_threshold", "merge_threshold", "iou_threshold"):
+        if not arguments[name] >= 0:
+            raise ValueError(f"`{name}` must be at least 0; got {arguments[name]!r}.")
+
+
+def _training_size(arguments, form):
+    """Size of training samples: one window, or seven a side."""
+    size = arguments["image_size"]
+    if size is None:
+        return (form.field + (0 if arguments["task"] == "classification" else 6 * form.stride),) * 2
+    if len(size) != 2 or min(size) < form.field:
+        raise ValueError(f"`image_size` must be two numbers of at least {form.field}; got {size!r}.")
+    return tuple(size)
+
+
+def _resize(images, size):
+    return ops.image.resize(images, tuple(size), interpolation="bilinear")
+
+
+def _shares(windows, boxes):
+    """`[B, N, M]` share of each object that lies in each window, and their jaccard overlap."""
+    w, b = windows[None, :, None], ops.expand_dims(boxes, 1)
+    sides = [
+        ops.maximum(ops.minimum(w[..., k + 2], b[..., k + 2]) - ops.maximum(w[..., k], b[..., k]), 0.0) for k in (0, 1)
+    ]
+    both = sides[0] * sides[1]
+    area = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
+    either = area + (w[..., 2] - w[..., 0]) * (w[..., 3] - w[..., 1]) - both
+    return both / ops.maximum(area, 1e-9), both / ops.maximum(either, 1e-9)
+
+
+def _to_frame(boxes, windows):
+    """Edges with the window's centre as 0 and its side as 1."""
+    low, high = windows[..., :2], windows[..., 2:]
+    centre, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
+    return (boxes - centre) / side
+
+
+def _from_frame(boxes, windows):
+    """The inverse of `_to_frame`."""
+    low, high = windows[..., :2], windows[..., 2:]
+    centre, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
+    return ops.cast(boxes, "float32") * side + centre
