@@ -5,6 +5,8 @@ whatever their class, and finds objects of classes whose boxes it never saw. The
 pictures with class labels alone train it too.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -44,8 +46,8 @@ class ClassGeneric(Detector):
 
     Args:
         weights: `None`, a registered name, or a file saved by this package. Weights bring their own arguments.
-        class_names: Classes that the recognition layer names. Others than those of `weights` keep everything but that
-            layer. Detections have one class, "object".
+        classes: Names of the recognition layer's classes, in label order. Others than those of `weights` keep
+            everything but that layer. Detections have one class, "object", as has the detector's `classes`.
         backbone: `"alexnet_lcn"`, the paper's five convolutions and two dense layers, or `"tiny"`.
         image_size: Side of the square input in pixels.
         width: Factor of the numbers of filters and units of alexnet_lcn.
@@ -66,7 +68,7 @@ class ClassGeneric(Detector):
     Raises:
         ValueError: an argument out of range; it is named.
 
-    >>> model = ClassGeneric(backbone="tiny", class_names=["cat", "dog"], image_size=64, grid_shape=(8, 8, 3, 2))
+    >>> model = ClassGeneric(backbone="tiny", classes=["cat", "dog"], image_size=64, grid_shape=(8, 8, 3, 2))
     >>> model(np.zeros((1, 64, 64, 3)))["boxes"].shape[1] == model.grid.size
     True
     """
@@ -75,7 +77,7 @@ class ClassGeneric(Detector):
     class_predictors = ("recognition",)
     loss_terms = ("localization", "recognition")
     defaults = {
-        "class_names": VOC_CLASSES,
+        "classes": VOC_CLASSES,
         "backbone": "alexnet_lcn",
         "image_size": 224,
         "width": 1.0,
@@ -94,7 +96,7 @@ class ClassGeneric(Detector):
     def __init__(
         self,
         weights=None,
-        class_names=None,
+        classes=None,
         backbone=None,
         image_size=None,
         width=None,
@@ -117,7 +119,7 @@ class ClassGeneric(Detector):
         super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
         self.arguments = arguments | {name: list(arguments[name]) for name, v in arguments.items() if np.ndim(v)}
         self._check()
-        self.class_names = check_classes(self.arguments["class_names"])
+        self.class_names = check_classes(self.arguments["classes"])
         grid = {name: self.arguments[name] for name in ("scales", "aspect_ratios", "min_inside")}
         self.grid = BoxGrid(self.arguments["grid_shape"], **grid, dtype="float32", name="grid")
         self.features = self._features()
@@ -145,12 +147,13 @@ class ClassGeneric(Detector):
 
     def _load(self, checkpoint):
         """Put weights in; where they name other classes, all but the recognition layer."""
-        names = checkpoint.arguments.get("class_names", self.class_names)
+        names = checkpoint.arguments.get("classes", self.class_names)
+        weights = dataclasses.replace(checkpoint, arguments={})  # of which `classes` would be compared with "object"
         if tuple(names) == self.class_names:
-            checkpoint.load_into(self)
+            weights.load_into(self)
             return
-        donor = type(self)(**(self.arguments | {"class_names": names}))
-        checkpoint.load_into(donor)
+        donor = type(self)(**(self.arguments | {"classes": list(names)}))
+        weights.load_into(donor)
         copy_all_but_class_predictors(donor, self)
 
     # Network, section 3.1

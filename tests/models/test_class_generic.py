@@ -17,7 +17,7 @@ OBJECTS = np.array([[0.1, 0.1, 0.5, 0.6], [0.4, 0.5, 0.9, 0.8], [0.62, 0.1, 0.92
 def build(**arguments):
     keras.utils.set_random_seed(0)
     small = {"backbone": "tiny", "image_size": 64, "grid_shape": (8, 8, 4, 3), "scales": (0.2, 0.8)}
-    return ClassGeneric(**small | {"class_names": NAMES, "aspect_ratios": (0.5, 2.0)} | arguments)
+    return ClassGeneric(**small | {"classes": NAMES, "aspect_ratios": (0.5, 2.0)} | arguments)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def batch(size=2):
 
 
 def test_the_papers_network():
-    network = ClassGeneric(image_size=67, grid_shape=(4, 4, 2, 2), class_names=NAMES)
+    network = ClassGeneric(image_size=67, grid_shape=(4, 4, 2, 2), classes=NAMES)
     kinds = [(type(layer).__name__, layer.name) for layer in network.features.layers[1:]]
     assert [name for kind, name in kinds if kind == "Conv2D"] == [f"conv{k}" for k in range(1, 6)]
     assert [name for kind, name in kinds if kind == "LocalContrastNorm"] == ["norm1", "norm2", "norm5"]
@@ -152,7 +152,7 @@ def test_other_class_names_keep_all_but_the_recognition_layer(model, tmp_path):
     path = tmp_path / "a.weights.h5"
     model.save_weights(path)
     keras.utils.set_random_seed(5)
-    other = ClassGeneric(weights=path, class_names=["one", "two", "three"])
+    other = ClassGeneric(weights=path, classes=["one", "two", "three"])
     mine, theirs = (pretrained.zoo.parameters(m) for m in (other, model))
     changed = {name for name in mine if (mine[name] != theirs[name]).any()}
     assert changed == {"recognition/kernel"}
@@ -161,7 +161,7 @@ def test_other_class_names_keep_all_but_the_recognition_layer(model, tmp_path):
 def test_sources_of_boxes_and_of_classes_meet_in_a_batch():
     scenes = load("shapes", images=12, size=64)
     single = load("shapes", images=12, size=64, objects=(1, 1), seed=1)
-    model = build(class_names=scenes.classes)
+    model = build(classes=scenes.classes)
     images, labels = next(iter(model.mixed_batches(scenes, single, 8, max_objects=6, augment=False)))
     assert images.shape == (8, 64, 64, 3)
     np.testing.assert_array_equal(labels["has_boxes"], [True] * 4 + [False] * 4)
@@ -189,7 +189,7 @@ def test_a_source_of_other_classes_trains_boxes_alone(model):
         ({"widths": (1, 1, 0, 1)}, "`widths`"),
         ({"iou_threshold": 2}, "`iou_threshold`"),
         ({"max_candidates": 0}, "`max_candidates`"),
-        ({"class_names": ["a", "a"]}, "more than once"),
+        ({"classes": ["a", "a"]}, "more than once"),
         ({"grid_shape": (8, 8, 4)}, "`shape`"),
         ({"backbone": "alexnet_lcn", "image_size": 60}, "`image_size`"),
     ],

@@ -1,0 +1,94 @@
+"""Time of targets and of suppression over grids of 10^4 to 10^6 boxes: `python benchmarks/box_grid.py [--rounds N]`.
+
+Prints a table and writes benchmarks/results/box_grid.json. Beside both stands the forward pass of ClassGeneric's
+network (five convolutions, two dense layers of 4096, one picture of 224 x 224), with its last layer where that fits in
+memory and without it for 10^6 cells (16 GB); the goal is less than 5 % of it. Targets are those of one picture with
+five objects; the distribution that is decoded is that of such a target with noise, so that it has peaks to find.
+"""
+
+import argparse
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from results import write_result
+
+from keras_det.layers import BoxGrid
+from keras_det.losses import box_grid_targets
+from keras_det.models import ClassGeneric
+
+GRIDS = ((16, 16, 8, 5), (32, 32, 12, 8), (56, 56, 32, 10))
+LARGEST_LAYER = 120_000  # cells whose last layer, of 4096 rows, is built: 2 GB
+GOAL = 0.05
+
+
+def objects(count=5, seed=0):
+    """`[1, count, 4]` boxes."""
+    g = np.random.default_rng(seed)
+    low = g.uniform(0, 0.6, (1, count, 2))
+    return np.concatenate([low, low + g.uniform(0.1, 0.4, (1, count, 2))], axis=2).astype("float32")
+
+
+def milliseconds(functions, rounds):
+    """Median time of each function, called in turn after two rounds of warm-up."""
+    seconds = np.empty((rounds, len(functions)))
+    for row in (seconds[0], seconds[0], *seconds):
+        for i, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            row[i] = time.perf_counter() - start
+    return np.median(seconds, axis=0) * 1e3
+
+
+def measure(shape, rounds, seed=0):
+    """Figures of one grid."""
+    keras.utils.set_random_seed(seed)
+    whole = int(np.prod(shape)) <= LARGEST_LAYER
+    model = ClassGeneric(grid_shape=shape if whole else GRIDS[0])
+    model.grid = grid = BoxGrid(shape, (0.15, 1.0), (0.33, 3.0))
+    boxes, valid = objects(), np.ones((1, 5), bool)
+    image = tf.constant(np.random.default_rng(seed).integers(0, 256, (1, 224, 224, 3)), tf.float32)
+    target = box_grid_targets(grid, boxes, valid)
+    noise = np.random.default_rng(seed).normal(size=target.shape)
+    logits = tf.constant(np.log(np.maximum(target, 1e-9)) + noise, tf.float32)
+    network = tf.function(lambda x: model(x)["boxes"] if whole else model.features(x))
+    targets = tf.function(lambda b: box_grid_targets(grid, b, valid))
+    softmax, decode = tf.function(grid.call), tf.function(lambda z: model.decode({"boxes": z})["scores"])
+    functions = [
+        lambda: network(image).numpy(),
+        lambda: targets(tf.constant(boxes)).numpy(),
+        lambda: decode(logits).numpy(),
+        lambda: softmax(logits).numpy(),
+    ]
+    forward, target_ms, decode_ms, softmax_ms = milliseconds(functions, rounds)
+    return {
+        "cells": grid.total,
+        "in use": grid.size,
+        "forward ms": round(forward, 2),
+        "forward": "whole network" if whole else "up to the feature",
+        "targets ms": round(target_ms, 2),
+        "suppression ms": round(decode_ms - softmax_ms, 2),
+        "targets share": round(target_ms / forward, 4),
+        "suppression share": round((decode_ms - softmax_ms) / forward, 4),
+        "softmax ms": round(softmax_ms, 2),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
+    rows = []
+    for shape in GRIDS:
+        rows.append(measure(shape, rounds))
+        print(rows[-1], flush=True)
+    names = ("cells", "in use", "forward ms", "targets ms", "suppression ms", "targets share", "suppression share")
+    print("  ".join(f"{name:>17s}" for name in names))
+    for row in rows:
+        print("  ".join(f"{row[name]:17}" for name in names))
+    write_result("box_grid", {"goal": GOAL, "grids": rows}, seed=0)
+
+
+if __name__ == "__main__":
+    main()

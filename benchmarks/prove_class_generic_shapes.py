@@ -1,0 +1,272 @@
+"""The protocol of ClassGeneric's section 4 on rendered scenes, from scratch, over three seeds; the embedded weights.
+
+Two of the six classes, drawn at random (seed 0), are held out: half of the runs train without the scenes that show
+them, and the evaluation is on scenes that show nothing else. Class labels, of all six classes, are a source of their
+own: pictures of one object each, framed as photographs are, whose boxes nobody sees. Each seed has five runs:
+
+    recognition from random weights          the pretraining, on class labels alone
+    boxes, random or pretrained start, without the held-out classes or with all: the four cells of Tables 1 and 2
+    recognition from the detector            the reverse transfer of section 4.2, its last paragraph
+
+Cost: about 20 minutes on 2 free cores for all seeds. Prints Tables 1 and 2, writes `results/class_generic_shapes.json`
+and the paper's Figures 1 and 2 as `results/class_generic_shapes_*.png`, and the weights of the pretrained network of
+the first seed, trained with all boxes.
+
+    python benchmarks/prove_class_generic_shapes.py
+"""
+
+import dataclasses
+import hashlib
+import time
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+from results import FOLDER, write_result
+
+from keras_det import visualize
+from keras_det.boxes import iou
+from keras_det.data import load
+from keras_det.data.resize import resize
+from keras_det.data.source import Source
+from keras_det.metrics import proposals
+from keras_det.models import ClassGeneric
+from keras_det.training.evaluate import evaluate, pictures_of
+from keras_det.weights.registry import EMBEDDED_FOLDER
+
+SEEDS = (0, 1, 2)
+HELD_OUT = 2  # classes
+SIZE = 128  # pixels of the network's input
+SCENES, CLASS_PICTURES = 12_000, 8_000
+VAL_SCENES, VAL_HELD_OUT, VAL_CLASS_PICTURES = 600, 400, 600
+BATCH = 32
+STEPS = {"boxes": 500, "classes": 600}
+LEARNING_RATE = 2e-3
+NETWORK = {
+    "backbone": "tiny",
+    "image_size": SIZE,
+    "grid_shape": (16, 16, 7, 5),
+    "scales": (0.08, 0.6),
+    "aspect_ratios": (0.45, 2.2),
+    "widths": (0.5, 0.5, 0.5, 0.5),
+    "sub_cell": True,
+}
+WEIGHTS = EMBEDDED_FOLDER / "class_generic_shapes.weights.h5"
+STARTS, LABELLED = ("pretrained", "random"), ("held-out removed", "all")
+EVALUATED = ("held-out scenes", "all scenes")
+
+
+class InMemory(Source):
+    """Pictures that are rendered once and kept, with their annotations."""
+
+    def __init__(self, name, classes, pixels, annotations):
+        self.name, self.classes = name, tuple(classes)
+        self.pixels, self.annotations = pixels, annotations
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def annotation(self, i):
+        """The objects of picture `i`."""
+        return self.annotations[self._check_index(i)]
+
+    def image(self, i):
+        """Picture `i`."""
+        return self.pixels[self._check_index(i)]
+
+    def path(self, i):
+        """No picture has a file."""
+        return None
+
+
+def rendered(source, frame=None):
+    """A source's pictures, resized as the detector does; `frame(image, annotation)` crops them first."""
+    pixels = np.empty((len(source), SIZE, SIZE, 3), "uint8")
+    annotations = []
+    for i in range(len(source)):
+        image, annotation = source.image(i), source.annotation(i)
+        if frame is not None:
+            image, annotation = frame(image, annotation)
+        pixels[i] = np.round(resize(image[None].astype("float32"), (SIZE, SIZE))[0])
+        annotations.append(dataclasses.replace(annotation, height=SIZE, width=SIZE))
+    return InMemory(source.name, source.classes, pixels, annotations)
+
+
+def framing(seed):
+    """A function that cuts a square around a picture's only object, 1.1 to 2 times its side, not quite centred."""
+    g = np.random.default_rng(seed)
+
+    def frame(image, annotation):
+        box, size = annotation.boxes[0] * len(image), len(image)
+        side = min(size, (box[2:] - box[:2]).max() * g.uniform(1.1, 2.0))
+        centre = (box[:2] + box[2:]) / 2 + g.uniform(-0.1, 0.1, 2) * side
+        top, left = np.clip(centre - side / 2, 0, size - side).astype(int)
+        cut = image[top : top + int(side), left : left + int(side)]
+        whole = np.array([[0, 0, 1, 1]], "float32")  # says nothing of where the object is
+        return cut, dataclasses.replace(annotation, boxes=whole)
+
+    return frame
+
+
+def train(model, source, supervision, seed):
+    """Train on one kind of label; seconds."""
+    steps = STEPS[supervision]
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - 50, warmup_target=LEARNING_RATE, warmup_steps=50)
+    model.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4))
+    batches = model.batches(source, BATCH, training=True, seed=seed, supervision=supervision, repeat=True)
+    start = time.perf_counter()
+    model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+    return time.perf_counter() - start
+
+
+def top1_error(model, source):
+    """Share of the class pictures that the recognition layer names wrongly."""
+    labels = np.array([source.annotation(i).labels[0] for i in range(len(source))])
+    found = [np.asarray(model(source.pixels[i : i + 64])["classes"]).argmax(1) for i in range(0, len(source), 64)]
+    return float((np.concatenate(found) != labels).mean())
+
+
+def one_seed(seed, data):
+    """All runs of one seed: figures, precision-recall curves, seconds, models."""
+    keras.utils.set_random_seed(seed)
+    start = ClassGeneric(classes=data["classes"].classes, **NETWORK)
+    random = start.get_weights()
+    seconds = {"recognition, random start": train(start, data["classes"], "classes", seed)}
+    errors = {"random start": top1_error(start, data["val classes"])}
+    weights = {"pretrained": start.get_weights(), "random": random}
+    auc, curves, models = {}, {}, {}
+    for begin in STARTS:
+        for labelled in LABELLED:
+            model = ClassGeneric(classes=data["classes"].classes, **NETWORK)
+            model.set_weights(weights[begin])
+            source = data["scenes"] if labelled == "all" else data["scenes without held-out"]
+            seconds[f"boxes, {begin}, {labelled}"] = train(model, source, "boxes", seed)
+            for evaluated in EVALUATED:
+                figures, evaluator = evaluate(model, data[evaluated], batch_size=50)
+                auc[begin, labelled, evaluated] = figures["pr_auc"]
+                curves[begin, labelled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
+            models[begin, labelled] = model
+            print(
+                f"seed {seed}, {begin}, {labelled}:", *(f"{auc[begin, labelled, e]:.3f}" for e in EVALUATED), flush=True
+            )
+    pretrained = models["pretrained", "all"]
+    kept = pretrained.get_weights()
+    detector = models["random", "all"]
+    seconds["recognition, from the detector"] = train(detector, data["classes"], "classes", seed)
+    errors["from the detector"] = top1_error(detector, data["val classes"])
+    print(f"seed {seed}, top-1 error:", errors, flush=True)
+    pretrained.set_weights(kept)
+    return auc, curves, errors, seconds, models
+
+
+def prepare(held_out):
+    """Every source, rendered."""
+    scenes = rendered(load("shapes", images=SCENES, seed=0))
+    free = [i for i in range(SCENES) if not {scenes.classes[k] for k in scenes.annotation(i).labels} & set(held_out)]
+    val = load("shapes", images=40 * VAL_HELD_OUT, seed=1)
+    single = {"size": 200, "objects": (1, 1)}
+    return {
+        "scenes": scenes,
+        "scenes without held-out": scenes.subset(free),
+        "classes": rendered(load("shapes", images=CLASS_PICTURES, seed=2, **single), framing(2)),
+        "val classes": rendered(load("shapes", images=VAL_CLASS_PICTURES, seed=3, **single), framing(3)),
+        "all scenes": rendered(val.take(VAL_SCENES)),
+        "held-out scenes": rendered(pictures_of(val, held_out).take(VAL_HELD_OUT)),
+    }
+
+
+def print_tables(auc, held_out):
+    """Tables 1 and 2 in the paper's layout, then the same on all scenes; mean and range over the seeds."""
+    titles = {
+        "held-out removed": f"AUC after training without the boxes of {len(held_out)} classes ({', '.join(held_out)})",
+        "all": "AUC after training on all bounding box labels",
+    }
+    for evaluated in EVALUATED:
+        for number, (labelled, title) in enumerate(titles.items(), start=1):
+            print(f"\nTable {number}: {title}; {evaluated}")
+            for begin in STARTS:
+                values = auc[begin, labelled, evaluated]
+                print(f"  {begin:12s} {np.mean(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
+
+
+def draw_curves(curves, path):
+    """Figure 1: precision and recall in the four cases, on the held-out classes."""
+    figure = Figure((6, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for (begin, labelled, evaluated), curve in curves.items():
+        if evaluated == EVALUATED[0]:
+            line = "-" if begin == "pretrained" else "--"
+            name = f"{begin}, boxes: {labelled}, AUC {proposals.pr_auc(curve):.3f}"
+            axis.plot(curve.recall, curve.precision, line, color="C0" if labelled == "all" else "C3", label=name)
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="scenes of the held-out classes")
+    axis.legend(fontsize=8, loc="lower left")
+    figure.savefig(path, dpi=110)
+
+
+def draw_pictures(model, source, path, each=4):
+    """Figure 2: scenes of held-out classes, correct detections, then incorrect ones; truth green, found blue."""
+    rows = {True: [], False: []}
+    for i in range(len(source)):
+        truth = source.annotation(i).boxes
+        boxes = model.detections(source.pixels[i][None])["boxes"][0][: len(truth)]
+        overlap = np.asarray(iou(truth, boxes))
+        correct = bool((overlap.max(axis=1) > 0.5).all() and len(set(overlap.argmax(axis=1))) == len(truth))
+        if len(rows[correct]) < each:
+            rows[correct].append(draw(source.pixels[i], truth, boxes))
+    visualize.grid(rows[True] + rows[False], columns=each).save(path)
+
+
+def draw(pixels, truth, boxes, scale=2):
+    """A picture with the true boxes in green and the others in blue."""
+    picture = Image.fromarray(pixels).resize((SIZE * scale, SIZE * scale))
+    canvas = ImageDraw.Draw(picture)
+    for rows, colour in ((truth, (0, 255, 0)), (boxes, (40, 80, 255))):
+        for ymin, xmin, ymax, xmax in rows * SIZE * scale:
+            canvas.rectangle((xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)), outline=colour, width=2)
+    return picture
+
+
+def main():
+    begin = time.perf_counter()
+    classes = load("shapes", images=1).classes
+    held_out = [classes[k] for k in sorted(np.random.default_rng(0).choice(len(classes), HELD_OUT, replace=False))]
+    data = prepare(held_out)
+    print(f"rendered after {time.perf_counter() - begin:.0f} s; held out: {held_out}", flush=True)
+    parts = []
+    for seed in SEEDS:
+        *figures, models = one_seed(seed, data)
+        parts.append(figures)
+        if seed == SEEDS[0]:
+            unseen = models["pretrained", "held-out removed"]
+            draw_pictures(unseen, data["held-out scenes"], FOLDER / "class_generic_shapes_detections.png")
+            draw_curves(figures[1], FOLDER / "class_generic_shapes_curves.png")
+            models["pretrained", "all"].save_weights(WEIGHTS, optimizer=False)
+        write(parts, models["pretrained", "all"], data, held_out, time.perf_counter() - begin)
+
+
+def write(parts, model, data, held_out, seconds):
+    """Print the tables and write the figures of the seeds so far."""
+    auc, _, errors, _ = ({key: [part[k][key] for part in parts] for key in parts[0][k]} for k in range(4))
+    print_tables(auc, held_out)
+    result = {
+        "held_out": held_out,
+        "seeds": len(parts),
+        "minutes": round(seconds / 60, 2),
+        "seconds_of_training": [{name: round(value, 1) for name, value in part[3].items()} for part in parts],
+        "network": NETWORK,
+        "steps": STEPS,
+        "pictures": {name: len(source) for name, source in data.items()},
+        "cells_in_use": model.grid.size,
+        "parameters": model.count_params(),
+        "auc": {" / ".join(key): values for key, values in auc.items()},
+        "top1_error": errors,
+        "sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+        "megabytes": round(WEIGHTS.stat().st_size / 1e6, 2),
+    }
+    write_result("class_generic_shapes", result, list(SEEDS))
+    print(f"{result['minutes']} minutes so far; top-1 errors {errors}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
