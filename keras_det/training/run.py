@@ -18,6 +18,7 @@ from keras_det import visualize
 from keras_det.models import pretrained
 from keras_det.training.evaluate import EvaluateDetections
 
+BEST = ("val_map50", "val_pr_auc")  # figures that choose the best weights; the second is of class-agnostic detectors
 PICTURES = 12  # in the pictures of samples and of detections
 
 
@@ -124,8 +125,8 @@ class RunFolder(keras.callbacks.Callback):
         pretrained.save_weights(self.model, self.folder / "last.weights.h5", training={"epoch": epoch + 1})
 
     def _is_best(self, row):
-        """Whether this row beats all before it by `val_map50`, or by the loss where nothing is evaluated."""
-        name, sign = ("val_map50", 1) if "val_map50" in row else ("loss", -1)
+        """Whether this row beats all before it by the first of `BEST`, or by the loss where nothing is evaluated."""
+        name, sign = next(((name, 1) for name in BEST if name in row), ("loss", -1))
         before = [sign * other[name] for other in self.rows if name in other and np.isfinite(other[name])]
         return not before or sign * row[name] > max(before)
 
