@@ -8,7 +8,7 @@ from keras_det.backbones.common import conv_bn
 from keras_det.backbones.tiny import tiny
 
 TRUNKS = ("alexnet", "tiny")
-_SQUEEZED = 16  # channels of the tiny trunk's map before the dense layer
+_SQUEEZED = 14  # channels of the tiny trunk's map, of which each cell is a part of the vector
 
 
 def trunk(name, image_size, width=1.0):
@@ -41,7 +41,5 @@ def trunk(name, image_size, width=1.0):
     x = layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)
     network = tiny(image_size)
     last = keras.Model(network.input, network.output["stage4"], name="tiny")(x)  # without what stage3 alone needs
-    x = layers.Flatten(name="flatten")(conv_bn(last, _SQUEEZED, 1, "squeeze"))
-    x = layers.Dense(scaled(256, width), use_bias=False, name="dense")(x)
-    x = layers.BatchNormalization(momentum=0.97, name="dense_bn")(x)
-    return keras.Model(inputs, {"map": last, "features": layers.ReLU(name="dense_relu")(x)}, name="trunk")
+    features = layers.Flatten(name="flatten")(conv_bn(last, scaled(_SQUEEZED, width), 1, "squeeze"))
+    return keras.Model(inputs, {"map": last, "features": features}, name="trunk")
