@@ -19,34 +19,62 @@ class ScaledCrops:
             `mean` around it.
         scales: sizes of the picture, each `(height, width)` in pixels, or one number for its shorter side.
         border: pixels around the picture that a crop may take in.
+        around: share of the samples whose crop is moved to a random object, at a random one of the scales that make its
+            longer side `sides` pixels; where none does, at the one that comes nearest.
+        sides: shortest and longest side in pixels of an object that a crop is moved to.
         mean: RGB in 0 .. 255.
 
     Call as `keras_det.data.SSDAugmentation`.
     """
 
-    def __init__(self, image_size, scales, border=0, mean=(118.38, 118.38, 118.38)):
+    def __init__(
+        self, image_size, scales, border=0, around=0.0, sides=(0.0, float("inf")), mean=(118.38, 118.38, 118.38)
+    ):
         self.image_size = tuple(image_size)
         self.scales = tuple(scales)
-        self.border = border
+        self.border, self.around, self.sides = border, around, sides
         self.mean = mean
 
     def __call__(self, picture, objects, seed):
         """One training sample: `(image [H, W, 3] float32 in 0 .. 255, objects)`."""
-        draw = tf.random.stateless_uniform([3], seed)
-        window = self.window(picture.scale[:2], draw[:2], seed)
+        window = self.window(objects["boxes"], picture.scale[:2], seed)
         image, inside = picture.sample(window, self.image_size)
         image = tf.where(inside, image, self.mean)
-        boxes, flip = to_window(objects["boxes"], window), draw[2] < 0.5
+        boxes = to_window(objects["boxes"], window)
+        flip = tf.random.stateless_uniform([], seed + [2, 0]) < 0.5
         boxes = tf.where(flip, flip_boxes(boxes), boxes)
         return tf.where(flip, image[:, ::-1], image), objects | {"boxes": boxes}
 
-    def window(self, size, draw, seed):
-        """The crop, `[4]` rel_yxyx of the picture, for a picture of `size` `[2]` pixels."""
-        sizes = [
-            scale if isinstance(scale, (tuple, list)) else scale * size / tf.reduce_min(size) for scale in self.scales
-        ]
-        which = tf.random.stateless_uniform([], seed + [1, 0], 0, len(sizes), tf.int32)
-        size = tf.stack([tf.cast(s, tf.float32) for s in sizes])[which]
-        share, border = tf.constant(self.image_size, tf.float32) / size, self.border / size
-        low = draw * (1 + 2 * border - share) - border
-        return tf.concat([low, low + share], 0)
+    def window(self, boxes, size, seed):
+        """The crop, `[4]` rel_yxyx of the picture.
+
+        Args:
+            boxes: `[n, 4]` rel_yxyx.
+            size: `[2]` height and width of the picture in pixels.
+            seed: `[2]` int64.
+        """
+        sizes = [s if isinstance(s, (tuple, list)) else s * size / tf.reduce_min(size) for s in self.scales]
+        sizes = tf.stack([tf.cast(s, tf.float32) for s in sizes])
+        draw = tf.random.stateless_uniform([6], seed)
+        anywhere = tf.cast(draw[0] * len(self.scales), tf.int32)
+        box, there = self._object(boxes, sizes, draw[1], draw[2])
+        moved = (draw[3] < self.around) & (tf.shape(boxes)[0] > 0)
+        size = sizes[tf.where(moved, there, anywhere)]
+        crop = tf.constant(self.image_size, tf.float32)
+        room = size + 2 * self.border - crop  # negative for a picture smaller than the crop
+        random = draw[4:] * room - self.border
+        centred = (box[:2] + box[2:]) / 2 * size - crop / 2 + (draw[4:] - 0.5) * crop / 4
+        limits = tf.sort(tf.stack([tf.zeros(2), room]), axis=0) - self.border
+        low = tf.where(moved, tf.clip_by_value(centred, limits[0], limits[1]), random) / size
+        return tf.concat([low, low + crop / size], 0)
+
+    def _object(self, boxes, sizes, which, scale):
+        """A random object and the number of a scale that suits it."""
+        boxes = tf.concat([boxes, [[0.0, 0.0, 1.0, 1.0]]], 0)  # something to take where there are none
+        count = tf.maximum(tf.shape(boxes)[0] - 1, 1)
+        box = boxes[tf.minimum(tf.cast(which * tf.cast(count, tf.float32), tf.int32), count - 1)]
+        side = tf.reduce_max((box[2:] - box[:2]) * sizes, axis=1)
+        off = tf.maximum(tf.maximum(self.sides[0] - side, side - self.sides[1]), 0.0)
+        suitable = tf.reshape(tf.where(off <= tf.reduce_min(off)), [-1])
+        place = tf.cast(scale * tf.cast(tf.size(suitable), tf.float32), tf.int32)
+        return box, tf.cast(suitable[place], tf.int32)

@@ -63,6 +63,8 @@ class OverFeat(Detector):
             classifier is not trained on windows with an object farther off. The paper has no such limit, which 0.5 is.
         border: pixels of the mean put around pictures at every scale for localization and detection, so that objects at
             the rim can be in the middle of a window; none in the paper.
+        around: share of training samples that are crops around an object, at a scale that suits its size; the others
+            are crops of any place at any scale, as all are in the paper.
         dropout: share of hidden units dropped in training.
         initial_stddev: standard deviation of the first weights, 0.01 in the paper; `None` is He's, which narrow
             networks need.
@@ -106,6 +108,7 @@ class OverFeat(Detector):
         "smallest_object": 0.2,
         "largest_offset": 0.5,
         "border": 0,
+        "around": 0.0,
         "dropout": 0.5,
         "initial_stddev": None,
         "batch_norm": False,
@@ -137,6 +140,7 @@ class OverFeat(Detector):
         smallest_object=None,
         largest_offset=None,
         border=None,
+        around=None,
         dropout=None,
         initial_stddev=None,
         batch_norm=None,
@@ -303,7 +307,8 @@ class OverFeat(Detector):
         from keras_det.data import ScaledCrops
 
         scales = (SHORTER_SIDE,) if self.task == "classification" else self.scales
-        return ScaledCrops(self.image_size, scales, self.arguments["border"])
+        sides = self.arguments["smallest_object"] * self.window, self.window
+        return ScaledCrops(self.image_size, scales, self.arguments["border"], self.arguments["around"], sides)
 
     def encode_targets(self, labels):
         """The object of each window of a training sample.

@@ -23,7 +23,8 @@ class Recipe:
         optimizer: Keras optimizer configuration, with `class_name`.
         learning_rate: highest learning rate.
         schedule: `"cosine"`, or `"step"` with `drops`.
-        drops: steps after which the learning rate falls to a tenth.
+        drops: steps after which the learning rate falls.
+        drop: what the learning rate is multiplied with at each of them.
         warmup: steps of linear warm-up.
         batch_size: pictures in a step.
         steps: steps in all.
@@ -44,6 +45,7 @@ class Recipe:
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     drops: tuple[int, ...] = ()
+    drop: float = 0.1
     warmup: int = 100
     batch_size: int = 32
     steps: int = 2000
@@ -75,7 +77,7 @@ class Recipe:
                 0.0, decay, alpha=0.01, warmup_target=self.learning_rate, warmup_steps=self.warmup
             )
         if self.schedule == "step":
-            rates = [self.learning_rate * 0.1**k for k in range(len(self.drops) + 1)]
+            rates = [self.learning_rate * self.drop**k for k in range(len(self.drops) + 1)]
             return schedules.PiecewiseConstantDecay(list(self.drops), rates)
         raise ValueError(f"`schedule` must be 'cosine' or 'step'; got {self.schedule!r}.")
 
@@ -97,6 +99,28 @@ _VOC0712 = Recipe(
     steps=120_000,
     steps_per_epoch=1000,
     evaluate_every=10,
+)
+
+_EPOCH = 1_281_167 // 128  # steps of once through ILSVRC12's training pictures
+
+_OVERFEAT = Recipe(
+    model="overfeat",
+    data="folder:ILSVRC",
+    split="train",
+    about="The classifier of OverFeat's section 3.1: 90 epochs of crops whose pictures have a shorter side of 256 "
+    "pixels. Each epoch draws one crop or its mirror image of a picture; the paper draws five and their mirror images.",
+    arguments={"variant": "accurate", "task": "classification", "initial_stddev": 0.01},
+    # Weight decay in the gradient, where momentum 0.6 multiplies it by 2.5; Keras subtracts it directly.
+    optimizer={"class_name": "SGD", "momentum": 0.6, "weight_decay": 2.5e-5},
+    learning_rate=5e-2,
+    schedule="step",
+    drops=tuple(epoch * _EPOCH for epoch in (30, 50, 60, 70, 80)),
+    drop=0.5,
+    warmup=0,
+    batch_size=128,
+    steps=90 * _EPOCH,
+    steps_per_epoch=_EPOCH,
+    evaluate_every=90,
 )
 
 RECIPES = {
@@ -153,5 +177,18 @@ RECIPES = {
         steps=400_000,
         steps_per_epoch=1000,
         evaluate_every=20,
+    ),
+    "overfeat-classification": _OVERFEAT,
+    "overfeat-localization": _OVERFEAT.replace(
+        about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier: "
+        "pass its --weights.",
+        arguments={"variant": "accurate", "task": "localization"},
+    ),
+    "overfeat-detection": _OVERFEAT.replace(
+        about="Detection as of OverFeat's section 5, from a trained classifier: pass its --weights.",
+        arguments={"variant": "accurate", "task": "detection"},
+        learning_rate=5e-3,
+        drops=(10 * _EPOCH,),
+        steps=20 * _EPOCH,
     ),
 }

@@ -22,6 +22,15 @@ def test_the_papers_steps_drop_the_rate_to_a_tenth_twice():
     np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4, 1e-5], rtol=1e-6)
 
 
+def test_overfeat_halves_the_rate_after_epochs_30_50_60_70_and_80():
+    recipe = RECIPES["overfeat-classification"]
+    optimizer = recipe.build_optimizer()
+    epoch = recipe.steps_per_epoch
+    assert epoch == pytest.approx(1_281_167 / 128, rel=1e-3) and optimizer.momentum == 0.6
+    rates = [float(optimizer._learning_rate(n * epoch + 1)) for n in (0, 29, 30, 50, 60, 70, 80)]
+    np.testing.assert_allclose(rates, [0.05, 0.05, 0.025, 0.0125, 0.00625, 0.003125, 0.0015625], rtol=1e-6)
+
+
 def test_cosine_warms_up_to_the_highest_rate_and_ends_at_a_hundredth():
     recipe = Recipe("ssd300", "shapes", "test", learning_rate=0.4, warmup=10, steps=110)
     schedule = recipe.build_optimizer()._learning_rate
