@@ -389,7 +389,7 @@ class OverFeat(Detector):
 
     # Classification, section 3.3
 
-    def classify(self, images, scales=None, flip=True, ten_views=False):
+    def classify(self, images, scales=None, flip=True, ten_views=False, fine=None):
         """Class probabilities of whole pictures by voting.
 
         At each scale and flip the windows' highest probability of each class is taken; the vote is the mean over scales
@@ -402,6 +402,7 @@ class OverFeat(Detector):
             flip: let mirrored pictures vote too.
             ten_views: instead of all that, the mean over four corners, the centre and their mirror images of the
                 picture brought to a shorter side of 256 pixels.
+            fine: whether windows are at fine stride; `None` is as the model has it.
 
         Returns:
             `[B, C]` float32, without background.
@@ -413,12 +414,14 @@ class OverFeat(Detector):
         for size in scales or self.scales:
             resized = _resize(images, size)
             for picture in (resized, resized[:, :, ::-1]) if flip else (resized,):
-                votes.append(ops.max(self._probabilities(picture), axis=(1, 2)))
+                votes.append(ops.max(self._probabilities(picture, fine), axis=(1, 2)))
         return sum(votes) / len(votes)
 
-    def _probabilities(self, images):
+    def _probabilities(self, images, fine=None):
         """`[B, h, w, C]` softmax of each window, without background."""
-        return ops.softmax(self(images)["logits"])[..., self.background :]
+        fine = self.arguments["fine"] if fine is None else fine
+        logits = networks.run_dense(self.classifier, self._unpooled(images), self.arguments["variant"], fine)["output"]
+        return ops.softmax(logits)[..., self.background :]
 
     def _ten_views(self, images):
         shape = images.shape[1:3]
