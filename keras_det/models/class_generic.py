@@ -330,19 +330,28 @@ class ClassGeneric(Detector):
         Returns:
             Detections dict of class 0, "object", boxes clipped to the image.
         """
-        a = self.arguments
+        return box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+
+    def scored_boxes(self, outputs):
+        """The best local maxima before suppression.
+
+        Args:
+            outputs: what `call` gives.
+
+        Returns:
+            `[B, K, 4]` rel_yxyx boxes limited to the picture, and `[B, K, 1]` scores, 0 where there are fewer maxima.
+        """
         distribution = self.grid(outputs["boxes"])
         peaks = self.grid.gather(self.grid.local_maxima(distribution))
-        scores, index = ops.top_k(peaks, min(a["max_candidates"], self.grid.size))
+        scores, index = ops.top_k(peaks, min(self.arguments["max_candidates"], self.grid.size))
         boxes = self._boxes(distribution, ops.cast(index, "int32"))
-        return box_ops.nms(
-            ops.clip(boxes, 0.0, 1.0),
-            ops.expand_dims(scores, -1),
-            a["score_threshold"],
-            a["iou_threshold"],
-            max_per_class=scores.shape[1],
-            max_detections=a["max_detections"],
-        )
+        return ops.clip(boxes, 0.0, 1.0), ops.expand_dims(scores, -1)
+
+    @property
+    def limits(self):
+        """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
+        names = ("score_threshold", "iou_threshold", "max_detections")
+        return {name: self.arguments[name] for name in names} | {"max_per_class": self.arguments["max_candidates"]}
 
     def _boxes(self, distribution, index):
         """Boxes of cells in use, `[B, K]` to `[B, K, 4]`: the cells' own, or refined."""
