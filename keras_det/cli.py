@@ -187,6 +187,7 @@ def train(
     _load_tensorflow()
     import keras
 
+    from keras_det import models as zoo
     from keras_det import training
     from keras_det.training import strategies
 
@@ -208,6 +209,8 @@ def train(
     )
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
     val_source = _val_source(plan, val_data, same_data)
+    if val_source is None and plan.hold_out:
+        source, val_source = training.hold_out(source, plan.hold_out, seed)
     for each in (source, val_source) if val_source else (source,):
         _print_problems(each)
     keras.utils.set_random_seed(seed)
@@ -215,6 +218,8 @@ def train(
         arguments = plan.arguments if weights is None else {}
         if backbone is not None:
             arguments = arguments | {"backbone": backbone}
+        if weights is None:
+            arguments = zoo.get(plan.model).fit_arguments(arguments, source, plan.augment, seed)
         network = _network(plan.model, weights, classes=source.classes, **arguments)
         rows = training.train(
             network, plan, source, out, val_source, seed=seed, resume=resume, verbose=0 if as_json else "auto"

@@ -116,8 +116,9 @@ def plot_curves(rows, path):
         rows: dicts with `epoch`, `loss`, the loss's terms and perhaps `val_map50`, as a run's `results.csv` holds them.
         path: PNG file to write.
     """
-    losses = [n for n in ("loss", "localization", "confidence") if any(n in row for row in rows)]
-    scores = [n for n in dict.fromkeys(n for row in rows for n in row) if n.startswith("val_")]
+    names = list(dict.fromkeys(n for row in rows for n in row))
+    scores = [n for n in names if n.startswith("val_")]
+    losses = [n for n in names if n not in (*scores, "epoch", "seconds", "skipped_steps", "matched")]
     figure, axes = _figure(2 if scores else 1)
     for axis, names in zip(axes, (losses, scores)):
         for name in names:
@@ -141,10 +142,21 @@ def plot_precision_recall(curves, path):
         curves: dict from a name to `(recall, precision)`, arrays of one length.
         path: PNG file to write.
     """
+    plot_lines(curves, path, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+
+
+def plot_lines(lines, path, **axes):
+    """Write a picture of lines.
+
+    Args:
+        lines: dict from a name to `(x, y)`, arrays of one length.
+        path: PNG file to write.
+        **axes: `xlabel`, `ylabel`, `xlim`, `ylim` as matplotlib's `Axes.set` takes them.
+    """
     figure, (axis,) = _figure(1)
-    for name, (recall, precision) in curves.items():
-        axis.plot(recall, precision, label=name)
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    for name, (x, y) in lines.items():
+        axis.plot(x, y, label=name)
+    axis.set(**axes)
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
     _save(figure, path)

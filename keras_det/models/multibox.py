@@ -163,6 +163,14 @@ class MultiBox(Detector):
         return SquareCrops(self.image_size)
 
     @classmethod
+    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+        """The arguments with priors clustered from the source, where they have none."""
+        if "priors" in arguments:
+            return dict(arguments)
+        priors = cls.cluster_priors(source, arguments.get("boxes", cls.defaults["boxes"]), seed, crops=augment)
+        return arguments | {"priors": priors.tolist()}
+
+    @classmethod
     def cluster_priors(cls, source, boxes, seed=0, samples=5000, crops=True):
         """K-means on training boxes in the coordinates of the samples ("Training Details").
 

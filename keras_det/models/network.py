@@ -173,6 +173,18 @@ class Network(keras.Model):
 
     # Data
 
+    @classmethod
+    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+        """Constructor arguments for training from scratch on a source, with those that are taken from the data.
+
+        Args:
+            arguments: constructor arguments so far; what they name stays.
+            source: a `keras_det.data.Source`.
+            augment: whether training samples are augmented.
+            seed: of what is drawn.
+        """
+        return dict(arguments)
+
     def augmentation(self):
         """How this paper samples a training picture: a function for `keras_det.data.batches`, or `None`."""
         return None

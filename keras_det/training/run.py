@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det import visualize
-from keras_det.models import pretrained
+from keras_det.models import Detector, pretrained
 from keras_det.training.evaluate import EvaluateDetections
+from keras_det.training.multibox import ClassifyObjects
 
 BEST = ("val_map50", "val_pr_auc")  # figures that choose the best weights; the second is of class-agnostic detectors
 PICTURES = 12  # in the pictures of samples and of detections
@@ -70,7 +71,8 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     visualize.grid(_samples(batches, model.classes), columns=4).save(folder / "samples.png")
     callbacks = [RunFolder(folder, rows)]
     if val_source is not None:
-        callbacks.insert(0, EvaluateDetections(val_source, recipe.evaluate_every))
+        evaluation = EvaluateDetections if isinstance(model, Detector) else ClassifyObjects
+        callbacks.insert(0, evaluation(val_source, recipe.evaluate_every))
     try:
         model.fit(
             batches,
@@ -89,7 +91,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     if skipped:
         names = ", ".join(problem.file for problem in skipped[:5])
         _say(f"{len(skipped)} unreadable pictures were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
-    if val_source is not None:
+    if val_source is not None and isinstance(model, Detector):
         draw_detections(model, val_source, folder / "detections.png")
     return rows
 

@@ -1,0 +1,132 @@
+"""Train the embedded MultiBox from scratch on rendered scenes; measure it on scenes and on a class never trained on.
+
+Cost: about 35 minutes on 2 cores, of which 20 train the embedded network. Expected: at least 0.80 of the held-out
+objects found with 10 boxes at overlap 0.5. Writes `results/multibox_shapes.json`, two pictures and the weights
+`keras_det/weights/embedded/multibox_shapes.weights.h5`.
+
+    python benchmarks/prove_multibox_shapes.py [--resume]
+"""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from results import FOLDER, write_result
+
+from keras_det import visualize
+from keras_det.data import load
+from keras_det.metrics import Truth, proposals
+from keras_det.models import MultiBox
+from keras_det.training import RECIPES, evaluate, train
+from keras_det.training.evaluate import pictures_of
+from keras_det.training.multibox import at_scales, find_boxes, fixed_boxes, uniform_boxes
+from keras_det.training.run import read_csv
+from keras_det.weights.registry import EMBEDDED_FOLDER
+
+SEED = 0
+HELD_OUT = {"images": 1000, "seed": 1}
+RUN = Path("runs/prove/multibox_shapes")
+BUDGETS = (1, 3, 5, 10, 25, 50, 100)
+UNSEEN = "star"  # the class whose boxes the second network never sees
+UNSEEN_STEPS, CURVE_STEPS = 1500, 400
+
+
+def main():
+    resume = "--resume" in sys.argv
+    recipe = RECIPES["multibox-shapes"]
+    source = load(recipe.data, **recipe.data_options)
+    model, minutes = trained(recipe, source, RUN, resume)
+    path = EMBEDDED_FOLDER / "multibox_shapes.weights.h5"
+    model.save_weights(path, optimizer=False)
+    shutil.copy(RUN / "curves.png", FOLDER / "multibox_shapes_curves.png")
+    shutil.copy(RUN / "detections.png", FOLDER / "multibox_shapes_detections.png")
+    held_out = load(recipe.data, **HELD_OUT)
+    figures, _ = evaluate(model, held_out)
+    result = {
+        "training_minutes": round(minutes, 2),
+        "steps": recipe.steps,
+        "scenes_seen": recipe.steps * recipe.batch_size,
+        "parameters": model.count_params(),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "held_out": {**HELD_OUT, **figures},
+        "detection_rate": beside_fixed_boxes(model, held_out),
+        "unseen_class": unseen_class(recipe, source, resume),
+        "matching": matching_curves(recipe, source, resume),
+    }
+    write_result("multibox_shapes", result, SEED)
+    print(f"detection rate@10 {figures['detection_rate@10']:.4f} after {minutes:.1f} minutes")
+
+
+def trained(recipe, source, folder, resume):
+    """The network of a recipe and the minutes its training took; a whole run is loaded, not repeated."""
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    keras.utils.set_random_seed(SEED)
+    arguments = MultiBox.fit_arguments(recipe.arguments, source, recipe.augment, SEED)
+    model = MultiBox(**arguments)
+    val = load(recipe.data, **recipe.val_options)
+    rows = train(model, recipe, source, folder, val, seed=SEED, resume=(folder / "last.weights.h5").exists(), verbose=2)
+    return model, sum(row["seconds"] for row in rows) / 60
+
+
+def beside_fixed_boxes(model, source):
+    """Detection rate at each budget, beside the priors and random boxes, at one and at two scales."""
+    truth, results = find_boxes(model, source)
+    second = find_boxes(at_scales(model, 2), source)[1]
+    seen = np.random.default_rng(SEED).permutation(model.priors)
+    rows = {
+        "network": results,
+        "network, max centre + 1 scale": second,
+        "its priors": fixed_boxes(truth, seen),
+        "uniform boxes": fixed_boxes(truth, uniform_boxes(len(seen), SEED)),
+    }
+    table = {}
+    for name, found in rows.items():
+        rates = proposals.detection_rate(proposals.best_overlaps(truth, found, BUDGETS))
+        table[name] = {f"@{budget}": round(float(rate), 4) for budget, rate in zip(BUDGETS, rates)}
+        print(f"{name:32}", *(f"{rate:7.3f}" for rate in rates))
+    return table
+
+
+def unseen_class(recipe, source, resume):
+    """Detection rate on a class that no training scene shows, beside the classes that were seen."""
+    seen = [name for name in source.classes if name != UNSEEN]
+    scenes = pictures_of(source.subset(range(120_000)), seen)
+    short = recipe.replace(steps=UNSEEN_STEPS)
+    model, minutes = trained(short, scenes, RUN.with_name("multibox_unseen"), resume)
+    held_out = load(recipe.data, **HELD_OUT)
+    _, results = find_boxes(model, held_out)
+    truth = Truth.from_source(held_out)
+    best = proposals.best_overlaps(truth, results, (10, 100))
+    labels = truth.labels[~truth.ignored]
+    table = {"steps": UNSEEN_STEPS, "training_minutes": round(minutes, 2), "training_scenes": len(scenes)}
+    for label, name in enumerate(truth.classes):
+        rates = proposals.detection_rate(best[:, labels == label])
+        table[name + (" (never seen)" if name == UNSEEN else "")] = dict(zip(("@10", "@100"), rates.round(4).tolist()))
+    print(table)
+    return table
+
+
+def matching_curves(recipe, source, resume):
+    """The loss of the same steps with prior matching and with matching to predictions, and where it reaches a value."""
+    short = recipe.replace(steps=CURVE_STEPS, steps_per_epoch=10, evaluate_every=10_000)
+    curves = {}
+    for matching in ("priors", "predictions"):
+        plan = short.replace(arguments=recipe.arguments | {"matching": matching})
+        folder = RUN.with_name(f"multibox_{matching}")
+        trained(plan, source, folder, resume)
+        curves[matching] = [row["loss"] for row in read_csv(folder / "results.csv")]
+    lines = {name: (np.arange(10, CURVE_STEPS + 1, 10), curve) for name, curve in curves.items()}
+    path = FOLDER / "multibox_matching_curves.png"
+    visualize.plot_lines(lines, path, xlabel="steps", ylabel="loss", ylim=(0, None))
+    least = max(min(curve) for curve in curves.values())
+    steps = {name: 10 * (1 + int(np.argmax(np.array(curve) <= least))) for name, curve in curves.items()}
+    print(f"steps to a loss of {least:.2f}:", steps)
+    return {"steps_to_loss": steps, "loss": round(least, 3), "curves_every_10_steps": curves}
+
+
+if __name__ == "__main__":
+    main()

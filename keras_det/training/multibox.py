@@ -1,0 +1,234 @@
+"""DeepMultiBox's protocols: the figures and tables of its section 4, on whatever data they are given."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_det import boxes as box_ops
+from keras_det.metrics import Evaluator, Results, Truth, ilsvrc, proposals, voc_ap
+from keras_det.models import MultiBox, MultiBoxDetector
+from keras_det.models.multibox import square_regions
+from keras_det.training.evaluate import collect, evaluator_of
+
+WINDOWS = (1, 3, 5, 10, 25)  # of Table 2
+
+
+def at_scales(localizer, scales):
+    """The same localiser, the same weights, looking at another number of scales."""
+    if scales == localizer.arguments["scales"]:
+        return localizer
+    other = MultiBox(**(localizer.arguments | {"scales": scales}))
+    other.set_weights(localizer.get_weights())
+    return other
+
+
+def find_boxes(model, source, batch_size=16):
+    """All detections of a model on a source, `(truth, results)`; class-agnostic of a class-agnostic model."""
+    evaluator = evaluator_of(model, source)
+    collect(model, source, evaluator, batch_size)
+    return evaluator.truth, evaluator.results()
+
+
+def detection_rates(localizer, source, budgets=range(1, 101), batch_size=16):
+    """Detection rate against the number of boxes for one, two and three scales (Figure 1).
+
+    Args:
+        localizer: a `MultiBox`.
+        source: a `keras_det.data.Source`.
+        budgets: numbers of boxes an image.
+        batch_size: pictures sent through the network together.
+
+    Returns:
+        Dict from the curve's name in the figure to `[len(budgets)]` rates in 0 .. 1.
+    """
+    names = ("One shot (max center crop)", "Max center + 1 scale", "Max center + 2 scales")
+    rates = {}
+    for scales, name in enumerate(names, start=1):
+        truth, results = find_boxes(at_scales(localizer, scales), source, batch_size)
+        rates[name] = proposals.detection_rate(proposals.best_overlaps(truth, results, list(budgets)))
+    return rates
+
+
+def fixed_boxes(truth, boxes):
+    """The same boxes in every image, the first the surest: what a localiser must beat.
+
+    Args:
+        truth: a `Truth`.
+        boxes: `[K, 4]` rel_yxyx, such as a model's priors.
+
+    Returns:
+        `Results` of class 0.
+    """
+    images, count = len(truth.image_ids), len(boxes)
+    sizes = np.repeat(truth.sizes, count, axis=0)[:, [1, 0, 1, 0]]
+    xyxy = np.tile(np.clip(np.asarray(boxes, np.float64), 0, 1)[:, [1, 0, 3, 2]], (images, 1)) * sizes
+    scores = np.tile(1 - np.arange(count) / count, images)
+    return Results(np.repeat(np.arange(images), count), xyxy, scores, np.zeros(images * count, int))
+
+
+def uniform_boxes(count, seed=0):
+    """`[count, 4]` random boxes, corners uniform in the image."""
+    corners = np.sort(np.random.default_rng(seed).random((count, 2, 2)), axis=1)
+    return corners.reshape(count, 4)
+
+
+def agnostic_curves(models, source, batch_size=16):
+    """Precision and recall of "object", whatever its class (Figure 5).
+
+    Args:
+        models: dict from names to detectors, trained on any data; boxes of all their classes count as "object".
+        source: a `keras_det.data.Source`.
+        batch_size: pictures sent through the networks together.
+
+    Returns:
+        Dict from names to `keras_det.metrics.voc.Curve`.
+    """
+    truth = proposals.without_classes(Truth.from_source(source))
+    return {
+        name: proposals.agnostic_curve(truth, _agnostic_results(model, source, truth, batch_size))
+        for name, model in models.items()
+    }
+
+
+def table_1(detector, source, batch_size=16):
+    """Average precision of each class (Table 1), the 2007 form: a dict from class names, and `mean`."""
+    truth, results = find_boxes(detector, source, batch_size)
+    values = voc_ap(truth, results, "voc2007_11point")
+    return dict(zip(truth.classes, values.tolist())) | {"mean": float(np.nanmean(values))}
+
+
+def table_2(localizer, classifier, source, one_box=None, windows=WINDOWS, batch_size=16):
+    """Detection@5 and classification@5 against the number of windows (Table 2).
+
+    Args:
+        localizer: a `MultiBox`.
+        classifier: a `Classifier` with background.
+        source: pictures with objects of one class each, as ILSVRC's.
+        one_box: a `OneBoxPerClass` for the table's first row; left out where there is none.
+        windows: numbers of classified windows.
+        batch_size: pictures sent through the networks together.
+
+    Returns:
+        Rows `(name, detection@5, classification@5)`, shares of the images in 0 .. 1; with fewer than five classes at as
+        many as there are, less one.
+
+    Raises:
+        ValueError: a picture has objects of no or of several classes.
+    """
+    labels = _image_labels(source)
+    rows = []
+    if one_box is not None:
+        rows.append(("One-box-per-class", *_at_5(*find_boxes(one_box, source, batch_size), labels)))
+    ranked = classify_objects(classifier, source, "minimum", one_per_image=True)[1]
+    right = 1 - ilsvrc.top_k_error(ranked, labels, _guesses(source.classes))
+    rows.append(("Classify GT directly", right, right))
+    for count in windows:
+        detector = MultiBoxDetector(
+            localizer=localizer, classifier=classifier, windows=count, region="minimum", best_per_class=True
+        )
+        truth, results = find_boxes(detector, source, batch_size)
+        plural = "s" if count > 1 else ""
+        rows.append((f"DeepMultiBox, top {count} window{plural}", *_at_5(truth, results, labels)))
+    return rows
+
+
+def classify_objects(classifier, source, region="maximum", one_per_image=False, batch_size=16):
+    """Classify the ground-truth boxes, the baseline without a localiser (Table 2).
+
+    Args:
+        classifier: a `Classifier` with the source's classes.
+        source: a `keras_det.data.Source`; crowds and difficult objects are left out.
+        region: the square around a box, see `MultiBoxDetector`.
+        one_per_image: the largest object of each image alone, so that rows are images.
+        batch_size: crops sent through the network together.
+
+    Returns:
+        `(labels [N], ranked [N, C])`: true labels, and all classes from the likeliest down.
+
+    Raises:
+        ValueError: the source's classes are not the classifier's.
+    """
+    if tuple(source.classes) != classifier.classes:
+        raise ValueError(f"the source's classes {source.classes} are not the classifier's {classifier.classes}.")
+
+    @tf.function(reduce_retracing=True)
+    def probabilities(image, boxes):
+        squares = square_regions(boxes, tf.shape(image)[0], tf.shape(image)[1], region)
+        crops = box_ops.crop_and_resize(image[None], squares[None], classifier.image_size)[0]
+        return classifier.probabilities(crops)
+
+    labels, found = [], []
+    for i in range(len(source)):
+        one = source.annotation(i)
+        kept = np.flatnonzero(~(one.difficult | one.is_crowd))
+        if one_per_image:
+            kept = kept[np.argsort(-one.area[kept], kind="stable")[:1]]
+        image = tf.constant(source.image(i))
+        for first in range(0, len(kept), batch_size):
+            rows = kept[first : first + batch_size]
+            found.append(probabilities(image, tf.constant(one.boxes[rows])).numpy())
+            labels.append(one.labels[rows])
+    ranked = np.argsort(-np.concatenate([np.zeros((0, len(classifier.classes))), *found]), axis=1, kind="stable")
+    return np.concatenate([np.zeros(0, int), *labels]).astype(int), ranked
+
+
+class ClassifyObjects(keras.callbacks.Callback):
+    """Adds `val_top1`, the share of a source's objects that the classifier names rightly, to the epoch's logs.
+
+    Args:
+        source: a `keras_det.data.Source` that training does not see.
+        every: epochs between two evaluations; the epochs between repeat the last figure.
+    """
+
+    def __init__(self, source, every=1):
+        super().__init__()
+        self.source, self.every, self.figures = source, every, {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Evaluate where it is this epoch's turn."""
+        if (epoch + 1) % self.every == 0:
+            labels, ranked = classify_objects(self.model, self.source)
+            self.figures = {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}
+        if logs is not None:
+            logs.update(self.figures)
+
+
+def _agnostic_results(model, source, truth, batch_size):
+    """All boxes of a model as class "object", whatever its classes are."""
+    evaluator = Evaluator(truth)
+    for images, labels in _pictures_of(model, source, batch_size):
+        found = model.detections(images)
+        evaluator.update(labels["index"].numpy(), found | {"labels": np.minimum(found["labels"], 0)})
+    return evaluator.results()
+
+
+def _pictures_of(model, source, batch_size):
+    """Pictures of a source at the model's size, whatever the source's classes are."""
+    from keras_det.data import batches
+
+    return batches(source, batch_size, model.image_size, training=False, one_class=True)
+
+
+def _at_5(truth, results, labels):
+    """Detection@5 and classification@5 of results."""
+    ranked, boxes = ilsvrc.best_per_class(results, len(truth.image_ids), _guesses(truth.classes))
+    detection = 1 - ilsvrc.localization_error(ranked, boxes, truth, labels, ranked.shape[1])
+    return detection, 1 - ilsvrc.top_k_error(ranked, labels, ranked.shape[1])
+
+
+def _guesses(classes):
+    """Five guesses, or fewer where five would be all classes."""
+    return max(min(5, len(classes) - 1), 1)
+
+
+def _image_labels(source):
+    """The one class of each image's objects."""
+    labels = []
+    for i in range(len(source)):
+        kinds = np.unique(source.annotation(i).labels)
+        if len(kinds) != 1:
+            raise ValueError(
+                f"{source.name}, picture {i}: Table 2 needs objects of one class in each picture, found {len(kinds)}."
+            )
+        labels.append(int(kinds[0]))
+    return np.array(labels, int)
