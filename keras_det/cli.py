@@ -303,6 +303,119 @@ def demo(
     run_demo(out)
 
 
+multibox_app = typer.Typer(help="DeepMultiBox's figures and tables, on any data.", no_args_is_help=True)
+app.add_typer(multibox_app, name="multibox")
+
+Localizer = Annotated[str, typer.Option("--localizer", help="Weights of `multibox`: a registered name or a file.")]
+AnyData = Annotated[str, typer.Option("--data", help="As in `evaluate`.")]
+Images = Annotated[int | None, typer.Option("--images", min=1, help="The first N pictures.")]
+Picture = Annotated[Path, typer.Option("--out", help="PNG file of the figure.")]
+
+
+@multibox_app.command("figure-1")
+def multibox_figure_1(
+    localizer: Localizer = "shapes",
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    out: Picture = Path("runs/multibox_figure_1.png"),
+    as_json: Json = False,
+):
+    """Detection rate against the number of boxes, for one, two and three scales."""
+    _load_tensorflow()
+    from keras_det import visualize
+    from keras_det.training import multibox
+
+    budgets = range(1, 101)
+    rates = multibox.detection_rates(_network("multibox", localizer), _source(data, split, None, images), budgets)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lines = {name: (list(budgets), values) for name, values in rates.items()}
+    visualize.plot_lines(lines, out, xlabel="Number of boxes", ylabel="Detection rate", ylim=(0, 1))
+    rows = {name: {f"@{n}": float(values[n - 1]) for n in (1, 3, 5, 10, 25, 50, 100)} for name, values in rates.items()}
+    _print_rows("detection rate", rows, as_json, {"out": str(out)})
+
+
+@multibox_app.command("figure-5")
+def multibox_figure_5(
+    detectors: Annotated[
+        list[str], typer.Argument(help="MODEL=WEIGHTS of each curve, such as multibox=shapes or ssd300=voc.")
+    ],
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    out: Picture = Path("runs/multibox_figure_5.png"),
+    as_json: Json = False,
+):
+    """Class-agnostic precision and recall of detectors trained on any data."""
+    _load_tensorflow()
+    from keras_det import visualize
+    from keras_det.metrics import proposals
+    from keras_det.training import multibox
+
+    networks = {}
+    for text in detectors:
+        name, equals, weights = text.partition("=")
+        if not equals:
+            raise ValueError(f"a detector must be MODEL=WEIGHTS, such as multibox=shapes; got {text!r}.")
+        networks[text] = _network(name, weights)
+    curves = multibox.agnostic_curves(networks, _source(data, split, None, images))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    visualize.plot_precision_recall({name: (c.recall, c.precision) for name, c in curves.items()}, out)
+    rows = {name: {"AUC": proposals.pr_auc(curve)} for name, curve in curves.items()}
+    _print_rows("class-agnostic", rows, as_json, {"out": str(out)})
+
+
+@multibox_app.command("table-1")
+def multibox_table_1(
+    weights: Annotated[str, typer.Option("--weights", help="File of a two-stage detector, `multibox_detector`.")],
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    as_json: Json = False,
+):
+    """Average precision of each class, of the two-stage detector."""
+    _load_tensorflow()
+    from keras_det.training import multibox
+
+    figures = multibox.table_1(_network("multibox_detector", weights), _source(data, split, None, images))
+    _print_rows("average precision, VOC2007's 11 points", {"DeepMultiBox": figures}, as_json)
+
+
+@multibox_app.command("table-2")
+def multibox_table_2(
+    weights: Annotated[str, typer.Option("--weights", help="File of a two-stage detector, `multibox_detector`.")],
+    one_box: Annotated[str | None, typer.Option("--one-box", help="File of a `one_box_per_class` network.")] = None,
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    as_json: Json = False,
+):
+    """Detection@5 and classification@5 against the number of windows; of rendered scenes, those with one object."""
+    _load_tensorflow()
+    from keras_det.training import multibox
+    from keras_det.training.overfeat import single_objects
+
+    detector, source = _network("multibox_detector", weights), _source(data, split, None, images)
+    baseline = None if one_box is None else _network("one_box_per_class", one_box)
+    source = single_objects(source) if data == "shapes" else source
+    table = multibox.table_2(detector.localizer, detector.classifier, source, baseline)
+    _print_rows("ILSVRC", {name: {"det@5": det, "class@5": top} for name, det, top in table}, as_json)
+
+
+def _print_rows(title, rows, as_json, more=None):
+    """Figures in rows, as a table or as JSON."""
+    if as_json:
+        _print_json({"rows": rows} | (more or {}))
+        return
+    columns = list(next(iter(rows.values())))
+    table = Table("", *map(escape, columns), title=title)
+    for name, values in rows.items():
+        table.add_row(escape(name), *(f"{values[column]:.3f}" for column in columns))
+    Console().print(table)
+    for name, value in (more or {}).items():
+        Console(soft_wrap=True).print(f"{name}: [bold]{escape(value)}[/bold]")
+
+
 def _load_tensorflow():
     """Import TensorFlow and find its devices."""
     with _silent_stderr():

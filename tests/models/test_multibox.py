@@ -1,0 +1,285 @@
+"""MultiBox: its windows, its targets, its whole inference against a plain form, and the two-stage detector."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_det.boxes import crop_and_resize, iou
+from keras_det.data.resize import resize
+from keras_det.models import Classifier, MultiBox, MultiBoxDetector, OneBoxPerClass
+from keras_det.models.multibox import square_regions, square_windows
+
+SIZE = 96
+CLASSES = ["cat", "dog", "owl"]
+
+
+def localizer(**arguments):
+    keras.utils.set_random_seed(0)
+    model = MultiBox(**{"boxes": 12, "backbone": "tiny", "image_size": SIZE} | arguments)
+    rng = np.random.default_rng(0)
+    model.confidences.bias.assign(rng.normal(size=model.arguments["boxes"]))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return localizer()
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    keras.utils.set_random_seed(1)
+    return Classifier(classes=CLASSES, background=True, backbone="tiny", image_size=SIZE)
+
+
+def pictures(height, width, count=2, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3)).astype("uint8")
+
+
+def labels(boxes, classes):
+    boxes, classes = np.array(boxes, "float32").reshape(2, -1, 4), np.array(classes, "int32").reshape(2, -1)
+    return {"boxes": boxes, "labels": classes}
+
+
+LABELS = labels(2 * [[[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.8], [0, 0, 0, 0]]], 2 * [[0, 2, -1]])
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 100), (120, 200), (300, 90)])
+def test_windows_are_squares_from_edge_to_edge(height, width):
+    windows = np.asarray(square_windows(height, width, 3))
+    sides = (windows[:, 2:] - windows[:, :2]) * [height, width]
+    np.testing.assert_allclose(sides[:, 0], sides[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(sides[:, 0], min(height, width) * np.array([1, *9 * [0.6], *9 * [0.36]]), rtol=1e-5)
+    assert windows.min() >= -1e-6 and windows.max() <= 1 + 1e-6
+    np.testing.assert_allclose((windows[0, :2] + windows[0, 2:]) / 2, 0.5, atol=1e-6)  # the max-centre crop
+    for first in (1, 10):
+        nine = windows[first : first + 9]
+        np.testing.assert_allclose([*nine[0, :2], *nine[8, 2:]], [0, 0, 1, 1], atol=1e-6)
+        np.testing.assert_allclose(nine[4], 1 - nine[4][[2, 3, 0, 1]], atol=1e-6)
+
+
+def test_predictions_are_residuals_to_the_priors(model):
+    fresh = localizer()
+    fresh.locations.kernel.assign(keras.ops.zeros_like(fresh.locations.kernel))
+    found = np.asarray(fresh(pictures(SIZE, SIZE))["boxes"])
+    np.testing.assert_allclose(found, np.tile(fresh.priors, (2, 1, 1)), atol=1e-6)
+
+
+def test_targets_are_the_objects_and_their_priors(model):
+    crowd = LABELS | {"is_crowd": np.array([[False, True, False]] * 2)}
+    targets = {name: np.asarray(value) for name, value in model.encode_targets(crowd).items()}
+    assert targets["valid"].tolist() == [[True, False, False]] * 2
+    nearest = ((model.priors - LABELS["boxes"][0, 0]) ** 2).sum(1).argmin()
+    assert targets["columns"].tolist() == [[nearest, -1, -1]] * 2
+    none = model.encode_targets(labels(np.zeros((2, 0, 4)), np.zeros((2, 0))))
+    assert np.asarray(none["columns"]).tolist() == [[-1]] * 2
+
+
+@pytest.mark.parametrize("matching", ["priors", "predictions"])
+def test_either_matching_learns_the_objects_of_a_batch(matching):
+    network = localizer(matching=matching, alpha=30.0)
+    images = pictures(SIZE, SIZE).astype("float32")
+    network.compile(optimizer=keras.optimizers.Adam(3e-3))
+    logs = [network.train_on_batch(images, LABELS, return_dict=True) for _ in range(60)]
+    assert logs[-1]["loss"] < 0.35 * logs[0]["loss"]
+    outputs = network(images, training=True)
+    best = np.asarray(iou(np.asarray(outputs["boxes"]), LABELS["boxes"][:, :2])).max(1)
+    assert (best > 0.5).all()
+
+
+def test_more_objects_than_boxes_train():
+    network = localizer(boxes=2)
+    network.compile(optimizer="sgd")
+    rng = np.random.default_rng(0)
+    low = rng.random((2, 5, 2)) * 0.5
+    many = labels(np.concatenate([low, low + 0.3], -1), np.zeros((2, 5)))
+    assert np.isfinite(network.train_on_batch(pictures(SIZE, SIZE).astype("float32"), many, return_dict=True)["loss"])
+
+
+def test_an_empty_batch_lowers_the_confidences_alone(model):
+    model.compile(optimizer="sgd")
+    empty = LABELS | {"labels": np.full((2, 3), -1, "int32")}
+    logs = model.test_on_batch(pictures(SIZE, SIZE).astype("float32"), empty, return_dict=True)
+    assert logs["matching"] == 0 and logs["confidence"] > 0
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        network = localizer()
+        network.compile(optimizer=keras.optimizers.SGD(1e-3))
+        logs = network.train_on_batch(pictures(SIZE, SIZE).astype("float32"), LABELS, return_dict=True)
+        assert np.isfinite(logs["loss"]) and logs["skipped_steps"] == 0
+        assert network(pictures(SIZE, SIZE))["boxes"].dtype == tf.float32
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("matching", ["priors", "predictions"])
+def test_a_step_compiled_by_xla_is_the_same_step(matching):
+    logs = []
+    for jit in (False, True):
+        network = localizer(matching=matching)
+        network.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jit)
+        logs.append(network.train_on_batch(pictures(SIZE, SIZE).astype("float32"), LABELS, return_dict=True))
+    assert logs[1]["loss"] == pytest.approx(logs[0]["loss"], rel=1e-4)
+
+
+def plain_serve(model, image, scales):
+    """Window after window, box after box."""
+    found = []
+    for window in np.asarray(square_windows(*image.shape[:2], scales)):
+        outputs = model(crop_and_resize(image[None], window[None, None], (SIZE, SIZE))[0])
+        for box, logit in zip(np.asarray(outputs["boxes"])[0], np.asarray(outputs["logits"])[0]):
+            box = box.reshape(2, 2) * (window[2:] - window[:2]) + window[:2]
+            box = np.clip(np.concatenate([box.min(0), box.max(0)]), 0, 1)
+            if ((box[2:] - box[:2]) > 0).all():
+                found.append((1 / (1 + np.exp(-logit)), box))
+    kept = []
+    for score, box in sorted(found, key=lambda pair: -pair[0]):
+        if all(np.asarray(iou(box[None], other[None])).item() <= 0.5 for _, other in kept):
+            kept.append((score, box))
+    return kept
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_serve_equals_a_plain_form(scales):
+    network = localizer(scales=scales)
+    image = pictures(100, 150, 1)[0]
+    expected = plain_serve(network, image, scales)
+    found = network.detections(image[None])
+    count = int(found["num_detections"][0])
+    assert count == min(len(expected), 100)
+    np.testing.assert_allclose(found["scores"][0, :count], [score for score, _ in expected[:count]], atol=1e-4)
+    np.testing.assert_allclose(found["boxes"][0, :count], [box for _, box in expected[:count]], atol=2e-4)
+
+
+def test_one_scale_of_a_square_picture_is_one_pass(model):
+    images = pictures(150, 150)
+    once = model.decode(model(resize(images, (SIZE, SIZE))))
+    served = model.detections(images)
+    for name, value in once.items():
+        np.testing.assert_allclose(served[name], value, atol=1e-4)
+
+
+def test_square_regions_of_both_kinds():
+    boxes = np.array([[0.2, 0.4, 0.4, 0.5], [0.3, 0.3, 0.3, 0.3]], "float32")  # 20 x 20 pixels, and a point
+    for region, side in (("maximum", 20), ("minimum", 20)):
+        squares = np.asarray(square_regions(boxes, 100, 200, region)) * [100, 200, 100, 200]
+        np.testing.assert_allclose(squares[0], [20, 80, 20 + side, 80 + side], atol=1e-3)
+        np.testing.assert_allclose(squares[1, 2:] - squares[1, :2], 1, atol=1e-3)
+    wide = np.array([[0.4, 0.1, 0.6, 0.9]], "float32")
+    sides = [np.asarray(square_regions(wide, 100, 100, r))[0, 2:] - [0.5, 0.5] for r in ("maximum", "minimum")]
+    np.testing.assert_allclose(sides, [[0.4, 0.4], [0.1, 0.1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("region", ["maximum", "minimum"])
+def test_scores_are_confidence_times_class(model, classifier, region):
+    detector = MultiBoxDetector(localizer=model, classifier=classifier, windows=4, region=region)
+    images = pictures(120, 90)
+    found, boxes = detector.detections(images), model.detections(images)
+    assert found["boxes"].shape == (2, 12, 4) and (np.diff(found["scores"]) <= 0).all()
+    for b in range(2):
+        expected = {}
+        for k in range(4):
+            square = np.asarray(square_regions(boxes["boxes"][b, k], 120, 90, region))
+            pixels = crop_and_resize(images[b : b + 1], square[None, None], (SIZE, SIZE))[0]
+            logits = np.asarray(classifier(pixels)["logits"])[0]
+            p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            for label in range(3):
+                expected[tuple(boxes["boxes"][b, k].round(5)), label] = boxes["scores"][b, k] * p[1 + label]
+        mine = {(tuple(box.round(5)), int(label)): s for box, label, s in zip(*(found[n][b] for n in _ROWS))}
+        assert mine.keys() == expected.keys()
+        for key, score in expected.items():
+            assert mine[key] == pytest.approx(score, rel=1e-3)
+
+
+_ROWS = ("boxes", "labels", "scores")
+
+
+def test_the_best_pair_of_each_class_alone(model, classifier):
+    detector = MultiBoxDetector(localizer=model, classifier=classifier, windows=5, best_per_class=True)
+    found = detector.detections(pictures(80, 80))
+    assert found["num_detections"].tolist() == [3, 3]
+    assert sorted(found["labels"][0, :3]) == [0, 1, 2] and (found["labels"][:, 3:] == -1).all()
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".safetensors"])
+def test_a_file_holds_both_networks(model, classifier, tmp_path, ending):
+    detector = MultiBoxDetector(localizer=model, classifier=classifier, windows=3)
+    path, images = tmp_path / f"both{ending}", pictures(80, 100)
+    detector.save(path) if ending == ".keras" else detector.save_weights(path)
+    again = MultiBoxDetector(weights=path)
+    assert again.classes == tuple(CLASSES) and again.arguments["windows"] == 3
+    for name, value in detector.detections(images).items():
+        np.testing.assert_array_equal(again.detections(images)[name], value)
+
+
+def test_other_classes_keep_the_localiser_and_the_trunk(model, classifier, tmp_path):
+    path = tmp_path / "both.weights.h5"
+    MultiBoxDetector(localizer=model, classifier=classifier).save_weights(path)
+    other = MultiBoxDetector(weights=path, classes=["ape", "bat"])
+    assert other.classes == ("ape", "bat") and other.classifier.head.units == 3
+    for mine, theirs in zip(other.localizer.weights, model.weights):
+        np.testing.assert_array_equal(mine, theirs)
+    kernel = [v for v in classifier.features.weights if v.name == "kernel"][0]
+    np.testing.assert_array_equal([v for v in other.classifier.features.weights if v.name == "kernel"][0], kernel)
+
+
+def test_one_box_per_class_targets_the_largest_object():
+    keras.utils.set_random_seed(0)
+    network = OneBoxPerClass(classes=CLASSES, backbone="tiny", image_size=SIZE)
+    small, large, owl = [0, 0, 0.1, 0.1], [0.1, 0.1, 0.6, 0.5], [0.2, 0.2, 0.3, 0.9]
+    given = labels([[small, large, owl], [owl, owl, owl]], [[0, 0, 2], [-1, -1, -1]])
+    targets = {name: np.asarray(value) for name, value in network.encode_targets(given).items()}
+    assert targets["shares"].tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
+    np.testing.assert_allclose(targets["boxes"][0, [0, 2]], [large, owl])
+    network.compile(optimizer=keras.optimizers.Adam(3e-3))
+    images = pictures(SIZE, SIZE).astype("float32")
+    logs = [network.train_on_batch(images, given, return_dict=True)["loss"] for _ in range(25)]
+    assert logs[-1] < 0.5 * logs[0]
+    found = network.detections(images.astype("uint8"))
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found["labels"])
+
+
+def test_a_classifiers_trunk_becomes_the_localisers(classifier):
+    network = localizer()
+    network.features.set_weights(classifier.features.get_weights())
+    images = pictures(SIZE, SIZE)
+    for mine, theirs in zip(network.features(images).values(), classifier.features(images).values()):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_pictures_without_a_class_take_no_part(classifier):
+    plain = Classifier(classes=CLASSES, backbone="tiny", image_size=SIZE)
+    targets = np.asarray(plain.encode_targets(LABELS | {"labels": np.array([[-1, -1], [2, -1]], "int32")}))
+    assert targets.tolist() == [-1, 2]
+    assert np.asarray(classifier.encode_targets({"labels": np.array([[-1], [2]])})).tolist() == [0, 3]
+    logits = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
+    expected = -(logits[1, 2] - np.log(np.exp(logits[1]).sum()))
+    assert float(plain.compute_losses(targets, {"logits": logits})["classification"]) == pytest.approx(expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda: localizer(matching="best"), "`matching`"),
+        (lambda: localizer(scales=4), "`scales`"),
+        (lambda: localizer(boxes=0), "`boxes`"),
+        (lambda: localizer(iou_threshold=2.0), "`iou_threshold`"),
+        (lambda: localizer(priors=[[0, 0, 1, 1]]), "`priors`"),
+        (lambda: localizer(backbone="vgg"), "`backbone`"),
+        (lambda: MultiBoxDetector(localizer=localizer(), classifier=_plain()), "background"),
+        (lambda: MultiBoxDetector(localizer=localizer(max_detections=5), classifier=_plain(True)), "`windows`"),
+        (lambda: MultiBoxDetector(localizer=localizer(), classifier=_plain(True), region="best"), "`region`"),
+    ],
+)
+def test_wrong_arguments_are_named(build, named):
+    with pytest.raises(ValueError, match=named):
+        build()
+
+
+def _plain(background=False):
+    return Classifier(classes=CLASSES, background=background, backbone="tiny", image_size=SIZE)
