@@ -367,7 +367,8 @@ def multibox_figure_5(
 
 @multibox_app.command("table-1")
 def multibox_table_1(
-    weights: Annotated[str, typer.Option("--weights", help="File of a two-stage detector, `multibox_detector`.")],
+    classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier` with background.")],
+    localizer: Localizer = "shapes",
     data: AnyData = "shapes",
     split: Split = None,
     images: Images = None,
@@ -377,13 +378,15 @@ def multibox_table_1(
     _load_tensorflow()
     from keras_det.training import multibox
 
-    figures = multibox.table_1(_network("multibox_detector", weights), _source(data, split, None, images))
+    networks = _network("multibox", localizer), _network("classifier", classifier)
+    figures = multibox.table_1(*networks, _source(data, split, None, images))
     _print_rows("average precision, VOC2007's 11 points", {"DeepMultiBox": figures}, as_json)
 
 
 @multibox_app.command("table-2")
 def multibox_table_2(
-    weights: Annotated[str, typer.Option("--weights", help="File of a two-stage detector, `multibox_detector`.")],
+    classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier` with background.")],
+    localizer: Localizer = "shapes",
     one_box: Annotated[str | None, typer.Option("--one-box", help="File of a `one_box_per_class` network.")] = None,
     data: AnyData = "shapes",
     split: Split = None,
@@ -395,10 +398,11 @@ def multibox_table_2(
     from keras_det.training import multibox
     from keras_det.training.overfeat import single_objects
 
-    detector, source = _network("multibox_detector", weights), _source(data, split, None, images)
+    networks = _network("multibox", localizer), _network("classifier", classifier)
+    source = _source(data, split, None, images)
     baseline = None if one_box is None else _network("one_box_per_class", one_box)
     source = single_objects(source) if data == "shapes" else source
-    table = multibox.table_2(detector.localizer, detector.classifier, source, baseline)
+    table = multibox.table_2(*networks, source, baseline)
     _print_rows("ILSVRC", {name: {"det@5": det, "class@5": top} for name, det, top in table}, as_json)
 
 

@@ -90,8 +90,9 @@ def agnostic_curves(models, source, batch_size=16):
     }
 
 
-def table_1(detector, source, batch_size=16):
+def table_1(localizer, classifier, source, windows=10, batch_size=16):
     """Average precision of each class (Table 1), the 2007 form: a dict from class names, and `mean`."""
+    detector = MultiBoxDetector(localizer=localizer, classifier=classifier, windows=windows)
     truth, results = find_boxes(detector, source, batch_size)
     values = voc_ap(truth, results, "voc2007_11point")
     return dict(zip(truth.classes, values.tolist())) | {"mean": float(np.nanmean(values))}
