@@ -19,8 +19,9 @@ class ScaledCrops:
             `mean` around it.
         scales: sizes of the picture, each `(height, width)` in pixels, or one number for its shorter side.
         border: pixels around the picture that a crop may take in.
-        around: share of the samples whose crop is moved to a random object, at a random one of the scales that make its
-            longer side `sides` pixels; where none does, at the one that comes nearest.
+        around: share of the samples whose crop has a random object at most a quarter of its side off its centre, at a
+            random one of the scales that make the object's longer side `sides` pixels; where none does, at the one that
+            comes nearest.
         sides: shortest and longest side in pixels of an object that a crop is moved to.
         mean: RGB in 0 .. 255.
 
@@ -63,7 +64,7 @@ class ScaledCrops:
         crop = tf.constant(self.image_size, tf.float32)
         room = size + 2 * self.border - crop  # negative for a picture smaller than the crop
         random = draw[4:] * room - self.border
-        centred = (box[:2] + box[2:]) / 2 * size - crop / 2 + (draw[4:] - 0.5) * crop / 4
+        centred = (box[:2] + box[2:]) / 2 * size - crop / 2 + (draw[4:] - 0.5) * crop / 2
         limits = tf.sort(tf.stack([tf.zeros(2), room]), axis=0) - self.border
         low = tf.where(moved, tf.clip_by_value(centred, limits[0], limits[1]), random) / size
         return tf.concat([low, low + crop / size], 0)

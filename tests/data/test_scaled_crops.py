@@ -54,3 +54,20 @@ def test_half_of_the_samples_are_mirrored_and_all_come_again():
     lefts = [round(float(sample(crops, s)[1][1]) * 150) for s in range(40)]
     assert set(lefts) == {60, 40} and 10 < lefts.count(40) < 30
     np.testing.assert_array_equal(sample(crops, 5)[0], sample(crops, 5)[0])
+
+
+def test_crops_around_an_object_have_it_near_the_middle_at_a_scale_that_suits():
+    crops = ScaledCrops((80, 80), [(100, 150), (200, 300), (400, 600)], border=40, around=1.0, sides=(60, 110))
+    centres = []
+    for seed in range(20):
+        _, box, _ = sample(crops, seed)
+        assert max(box[2:] - box[:2]) * 80 == pytest.approx(100, abs=0.5)  # 50 pixels of the picture, at scale 2
+        centres.append((box[:2] + box[2:]) / 2)
+    assert np.abs(np.array(centres) - 0.5).max() <= 0.26 and np.ptp(centres, axis=0).min() > 0.2
+
+
+def test_no_scale_suits_the_nearest_is_taken():
+    crops = ScaledCrops((80, 80), [(100, 150), (200, 300)], around=1.0, sides=(300, 400))
+    assert all(
+        max(box[2:] - box[:2]) * 80 == pytest.approx(100, abs=0.5) for _, box, _ in (sample(crops, s) for s in range(4))
+    )
