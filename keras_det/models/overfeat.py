@@ -472,6 +472,8 @@ class OverFeat(Detector):
             boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
             own = windows[None, :, None] if self.arguments["per_class"] else windows[None]
             boxes = ops.clip(_from_frame(boxes, own), 0.0, 1.0)
+            low, high = boxes[..., :2], boxes[..., 2:]  # edges are predicted each for itself and may have crossed
+            boxes = ops.concatenate([ops.minimum(low, high), ops.maximum(low, high)], axis=-1)
         if centre:
             rows, columns = (self.form.cells(side, self.arguments["fine"]) for side in padded)
             middle = rows // 2 * columns + columns // 2
