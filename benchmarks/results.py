@@ -5,7 +5,10 @@ import platform
 import sys
 from pathlib import Path
 
+import h5py
+
 from keras_det.training.run import versions, write_json
+from keras_det.weights.registry import EMBEDDED_FOLDER
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -17,3 +20,24 @@ def write_result(name, figures, seed=None):
     command = " ".join(["python", *(os.path.relpath(sys.argv[0], FOLDER.parents[1]), *sys.argv[1:])])
     write_json(path, {"command": command, "seed": seed, "versions": versions(), "machine": machine, "figures": figures})
     print(f"written: {path}")
+
+
+def write_weights(model, name):
+    """Write a model's weights, compressed, to the package's embedded files; the path."""
+    path = EMBEDDED_FOLDER / f"{name}.weights.h5"
+    model.save_weights(path, optimizer=False)
+    compact = path.with_name(f".{path.name}")
+    with h5py.File(path) as source, h5py.File(compact, "w") as target:
+
+        def copy(place, item):
+            if isinstance(item, h5py.Dataset):
+                options = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if item.ndim else {}
+                copied = target.create_dataset(place, data=item[()], **options)
+            else:
+                copied = target.require_group(place)
+            copied.attrs.update(item.attrs)
+
+        target.attrs.update(source.attrs)
+        source.visititems(copy)
+    compact.replace(path)
+    return path

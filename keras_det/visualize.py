@@ -11,6 +11,9 @@ GAP = 4  # pixels between the pictures of a grid
 TRUTH = (255, 255, 255)
 
 
+HEAT = ((255, 90, 0), (255, 60, 60), (60, 160, 255), (80, 220, 80), (255, 210, 0))  # full, bottom, top, left, right
+
+
 def colour(label):
     """The colour of a class, RGB: hues a golden section apart, so that neighbours differ.
 
@@ -76,6 +79,32 @@ def draw_default_boxes(image, default_boxes, matched=None, limit=200):
     for i in np.flatnonzero(matched >= 0)[:limit]:
         canvas.rectangle(_pixels(default_boxes[i], picture.size), outline=colour(int(matched[i])), width=2)
     return picture
+
+
+def draw_masks(image, masks, boxes=None):
+    """A class's masks over a picture, as DetectorNet's Figure 3 shows them.
+
+    Args:
+        image: PIL image or `[H, W, 3]` array in 0 .. 255.
+        masks: `[5, h, w]` of the whole picture in 0 .. 1: full, bottom, top, left, right.
+        boxes: `[N, 4]` rel_yxyx to draw, if any.
+
+    Returns:
+        Two PIL images: the full mask as a heat map, and the four halves in four colours.
+    """
+    picture = _picture(image)
+    pixels, size = np.asarray(picture, float), picture.size
+    planes = [
+        np.asarray(Image.fromarray(np.clip(m, 0, 1).astype("float32")).resize(size, Image.BILINEAR)) for m in masks
+    ]
+    pictures = []
+    for shown, colours in (((planes[0],), HEAT[:1]), (planes[1:], HEAT[1:])):
+        mixed = pixels * 0.45
+        for plane, rgb in zip(shown, colours):
+            mixed = mixed + plane[..., None] * np.array(rgb) * 0.6
+        drawn = np.clip(mixed, 0, 255).astype("uint8")
+        pictures.append(draw_boxes(drawn, boxes) if boxes is not None else Image.fromarray(drawn))
+    return tuple(pictures)
 
 
 def grid(images, columns=4, titles=None):

@@ -146,11 +146,22 @@ def _best(scores, coverage, size, count):
     """The highest peaks of one size."""
     rows, columns = scores.shape[1:]
     count = min(count, rows * columns)
-    around = ops.max_pool(ops.expand_dims(scores, -1), 3, 1, "same", "channels_last")[..., 0]
-    flat = ops.reshape(ops.where(scores >= around, scores, -5.0), (-1, rows * columns))
-    best, place = ops.top_k(flat, count)
+    peaks = scores if count == 1 else ops.where(scores >= _highest_around(scores), scores, -5.0)
+    best, place = ops.top_k(ops.reshape(peaks, (-1, rows * columns)), count)
     place = ops.cast(place, "int32")
     low = ops.cast(ops.stack([place // columns, place % columns], axis=-1), "float32")
     boxes = ops.concatenate([low, low + ops.convert_to_tensor(np.asarray(size), "float32")], axis=-1) / STEPS
     covered = ops.take_along_axis(ops.reshape(coverage, (-1, rows * columns)), place, axis=1)
     return boxes, best, covered
+
+
+def _highest_around(values):
+    """The highest value among each place and its eight neighbours, `[N, rows, columns]`."""
+    for axis in (1, 2):
+        pads = [(0, 0)] * 3
+        pads[axis] = (1, 1)
+        padded = ops.pad(values, pads, constant_values=-5.0)
+        low, high = ([slice(None)] * 3 for _ in range(2))
+        low[axis], high[axis] = slice(0, values.shape[axis]), slice(2, values.shape[axis] + 2)
+        values = ops.maximum(values, ops.maximum(padded[tuple(low)], padded[tuple(high)]))
+    return values

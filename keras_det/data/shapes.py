@@ -550,7 +550,7 @@ class Shapes(Source):
         """The most objects that a scene can have."""
         return self._objects[1]
 
-    def with_objects(self, objects: tuple[int, int]) -> "Shapes":
+    def with_objects(self, objects: tuple[int, int]) -> Shapes:
         """As many scenes of the same seed and size with other numbers of objects, as `Shapes` takes them."""
         return Shapes(self._images, self._seed, self._size, objects)
 

@@ -47,7 +47,7 @@ def mask_targets(boxes, valid, d):
         for k in (0, 1)
     )
     rows = rows * ops.cast(valid, "float32")[:, :, None, None]
-    return ops.max(ops.expand_dims(rows, -1) * ops.expand_dims(columns, -2), axis=1)
+    return ops.max(ops.expand_dims(rows, -1) * ops.expand_dims(columns, -2), axis=1, initial=0.0)
 
 
 def mask_losses(targets, masks, weight=LAMBDA):

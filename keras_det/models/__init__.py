@@ -5,6 +5,7 @@ from keras_det.models.class_generic import ClassGeneric
 from keras_det.models.classifier import Classifier
 from keras_det.models.detections import Detections
 from keras_det.models.detector import Detector
+from keras_det.models.detectornet import DetectorNet
 from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.overfeat import OverFeat
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
@@ -16,6 +17,7 @@ __all__ = [
     "Classifier",
     "Detections",
     "Detector",
+    "DetectorNet",
     "MultiBox",
     "MultiBoxDetector",
     "OneBoxPerClass",
@@ -29,6 +31,7 @@ _MODELS = {
     "ssd300": SSD300,
     "ssd512": SSD512,
     "ssdlite320": SSDLite320,
+    "detectornet": DetectorNet,
     "multibox": MultiBox,
     "multibox_detector": MultiBoxDetector,
     "one_box_per_class": OneBoxPerClass,

@@ -52,8 +52,12 @@ class Detector(Network):
             images: `[B, h, w, 3]` array, uint8 or float in 0 .. 255.
         """
         if self._compiled_serve is None:
-            self._compiled_serve = _compiled(self.serve)
+            self._compiled_serve = self._compile()
         return {key: np.asarray(value) for key, value in self._compiled_serve(images).items()}
+
+    def _compile(self):
+        """`serve`, compiled."""
+        return compiled(self.serve)
 
     def detect(self, images, score_threshold=0.5):
         """Detect objects in pictures of any size and kind.
@@ -84,12 +88,17 @@ class Detector(Network):
         return results
 
 
-def _compiled(function):
-    """The function compiled for the current backend; on TensorFlow one graph serves all picture sizes."""
+def compiled(function, xla=False):
+    """The function compiled for the current backend; on TensorFlow one graph serves all picture sizes.
+
+    Args:
+        function: of tensors.
+        xla: on TensorFlow too by XLA, which makes one program of many small operations; JAX always does.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, reduce_retracing=True)
+        return tf.function(function, jit_compile=True if xla else None, reduce_retracing=not xla)
     if keras.backend.backend() == "jax":
         import jax
 

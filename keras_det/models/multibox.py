@@ -14,6 +14,7 @@ from keras_det.backbones import trunk
 from keras_det.losses import MATCHING, match_objects, matching_losses
 from keras_det.models.classifier import Classifier
 from keras_det.models.detector import Detector
+from keras_det.models.network import objects_of
 from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
@@ -92,8 +93,8 @@ class MultiBox(Detector):
         arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k != "classes"} | given
         super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
         _check_arguments(arguments)
-        self.priors = _as_priors(arguments["priors"], arguments["boxes"])
-        self.arguments = arguments | {"priors": self.priors.tolist()}
+        priors = _as_priors(arguments["priors"], arguments["boxes"])
+        self.priors, self.arguments = priors.astype("float32"), arguments | {"priors": priors.tolist()}
         self.features = trunk(arguments["backbone"], self.image_size, arguments["width"])
         k, small = arguments["boxes"], keras.initializers.RandomNormal(stddev=0.01)
         self.locations = layers.Dense(4 * k, kernel_initializer=small, dtype="float32", name="locations")
@@ -138,7 +139,7 @@ class MultiBox(Detector):
             `{"boxes": [B, M, 4], "valid": [B, M] bool}`, with prior matching `"columns" [B, M]` int32 too: the box of
             each object, -1 for none. Of more objects than boxes those are left out that fit the boxes worst.
         """
-        objects, valid = _objects(labels)
+        objects, valid = objects_of(labels)
         targets = {"boxes": objects, "valid": valid}
         if self.arguments["matching"] == "priors":
             targets["columns"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
@@ -324,7 +325,7 @@ class OneBoxPerClass(Detector):
         Returns:
             `{"shares": [B, C], "boxes": [B, C, 4]}`; shares are 0 in an image without objects.
         """
-        objects, valid = _objects(labels)
+        objects, valid = objects_of(labels)
         classes = ops.cast(labels["labels"], "int32")
         classes = classes if classes.shape[1] else ops.pad(classes, ((0, 0), (0, 1)))
         index = ops.reshape(ops.arange(len(self.classes), dtype="int32"), (1, -1, 1))
@@ -528,28 +529,18 @@ def _truncated(boxes, scores):
     return boxes, ops.expand_dims(ops.where(box_ops.area(boxes) > 0, scores, 0.0), 2)
 
 
-def _objects(labels):
-    """Boxes `[B, M, 4]` and `[B, M]` which of them are objects, M at least 1."""
-    boxes, valid = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32") >= 0
-    if "is_crowd" in labels:
-        valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
-    if not valid.shape[1]:
-        boxes, valid = ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(valid, ((0, 0), (0, 1)))
-    return boxes, valid
-
-
 @functools.cache
 def _random_priors(count):
     """Clusters of random boxes with log-uniform sides, for want of training boxes."""
     rng = np.random.default_rng(0)
     side = 0.05 ** rng.random((10_000, 2))
     low = rng.random((10_000, 2)) * (1 - side)
-    return box_ops.kmeans(np.concatenate([low, low + side], axis=1), count).astype("float32")
+    return box_ops.kmeans(np.concatenate([low, low + side], axis=1), count)
 
 
 def _as_priors(priors, count):
-    """The priors as `[K, 4]` float32."""
-    priors = _random_priors(count) if priors is None else np.asarray(priors, "float32")
+    """The priors as `[K, 4]` in millionths of the image, so that those of K = 1000 fit a file's attribute."""
+    priors = np.round(_random_priors(count) if priors is None else np.asarray(priors, "float64"), 6)
     if priors.shape != (count, 4) or not np.isfinite(priors).all() or (priors[:, 2:] < priors[:, :2]).any():
         raise ValueError(f"`priors` must be {count} boxes (ymin, xmin, ymax, xmax); got shape {priors.shape}.")
     return priors

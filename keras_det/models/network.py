@@ -264,6 +264,16 @@ class _Sum(_SameOnAllReplicas, keras.metrics.Sum):
     pass
 
 
+def objects_of(labels):
+    """Boxes `[B, M, 4]` of padded labels and `[B, M]` which of them are objects, M at least 1; crowds are none."""
+    boxes, valid = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32") >= 0
+    if "is_crowd" in labels:
+        valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
+    if not valid.shape[1]:
+        boxes, valid = ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(valid, ((0, 0), (0, 1)))
+    return boxes, valid
+
+
 def check_classes(classes):
     """The class names as a tuple, or an error that says what is wrong with them."""
     if isinstance(classes, str) or not all(isinstance(name, str) and name for name in classes):

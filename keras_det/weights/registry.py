@@ -160,6 +160,22 @@ ENTRIES = (
         trained_on="64,000 rendered scenes",
     ),
     WeightsEntry(
+        model="MultiBox",
+        name="shapes",
+        source="embedded:multibox_shapes.weights.h5",
+        integrity=Integrity("sha256", "f54c779c20e286a299853387e44a31f7b8e7b1cec58104b15a06c03bd7790449"),
+        classes=("object",),
+        arguments={"backbone": "tiny", "image_size": 128, "alpha": 60.0},
+        preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
+        licence="Apache-2.0",
+        reported=Reported(
+            0.887, "detection rate@10", "1000 rendered scenes", "benchmarks/results/multibox_shapes.json"
+        ),
+        parameters=984_944,
+        gflops=0.0367,
+        trained_on="320,000 rendered scenes",
+    ),
+    WeightsEntry(
         model="SSD300",
         name="voc",
         source=f"{_BALANCAP}/raw/e0e3104d3a2cc5d830fad041d4e56ebcf84caac3/checkpoints/ssd_300_vgg.ckpt.zip",

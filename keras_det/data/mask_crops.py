@@ -1,0 +1,62 @@
+"""Training samples of DetectorNet's mask generator."""
+
+import tensorflow as tf
+
+from keras_det.data.augment import flip_boxes, to_window
+
+TRIALS = 128  # crops drawn for a sample; the first that fits is taken
+
+
+class MaskCrops:
+    """Crops without objects and crops that cover an object (DetectorNet, section 6).
+
+    A negative intersects no object; a positive covers at least 80 % of some object's area. A crop has the picture's
+    aspect ratio, as the windows of inference have, its width is uniform between `smallest` and the whole picture's, and
+    its place uniform. Of 128 crops the first that fits is taken; where none does, the whole picture. A picture without
+    objects gives a negative. Objects keep their boxes in shares of the crop, not clipped: a half of an object is the
+    half of all of it.
+
+    Args:
+        image_size: `(height, width)` of the sample in pixels.
+        negative_share: share of negatives; the paper has 0.6.
+        smallest: width of the narrowest crop in shares of the picture's.
+
+    Call as `keras_det.data.SSDAugmentation`.
+    """
+
+    def __init__(self, image_size, negative_share=0.6, smallest=0.2):
+        self.image_size = tuple(image_size)
+        self.negative_share, self.smallest = negative_share, smallest
+
+    def __call__(self, picture, objects, seed):
+        """One training sample, flipped half of the time: `(image, objects)`."""
+        window = self.window(objects["boxes"], seed)
+        image, _ = picture.sample(window, self.image_size)
+        boxes = to_window(objects["boxes"], window)
+        inside = tf.reduce_all((boxes[:, :2] < 1) & (boxes[:, 2:] > 0), axis=1)
+        flip = tf.random.stateless_uniform([], seed + [3, 0]) < 0.5
+        boxes = tf.where(flip, flip_boxes(boxes), boxes)
+        objects = {name: tf.boolean_mask(value, inside) for name, value in (objects | {"boxes": boxes}).items()}
+        return tf.where(flip, image[:, ::-1], image), objects
+
+    def window(self, boxes, seed):
+        """The crop, `[4]` rel_yxyx."""
+        draw = tf.random.stateless_uniform([TRIALS, 3], seed + [1, 0])
+        side = self.smallest + draw[:, :1] * (1 - self.smallest)
+        low = draw[:, 1:] * (1 - side)
+        windows = tf.concat([low, low + side], axis=1)
+        covered = covered_parts(windows, boxes)
+        negative = tf.reduce_all(covered <= 0, axis=1)
+        positive = tf.reduce_any(covered >= 0.8, axis=1)
+        wanted = tf.random.stateless_uniform([], seed + [2, 0]) < self.negative_share
+        fits = tf.where(wanted, negative, positive)
+        whole = tf.constant([0.0, 0.0, 1.0, 1.0])
+        return tf.where(tf.reduce_any(fits), windows[tf.argmax(tf.cast(fits, tf.int32))], whole)
+
+
+def covered_parts(windows, boxes):
+    """`[t, n]` share of each box's area that lies in each window."""
+    low = tf.maximum(windows[:, None, :2], boxes[None, :, :2])
+    high = tf.minimum(windows[:, None, 2:], boxes[None, :, 2:])
+    areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
+    return tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1) / tf.maximum(areas, 1e-12)

@@ -1,0 +1,436 @@
+"""DetectorNet (Szegedy, Toshev, Erhan 2013, "Deep Neural Networks for Object Detection").
+
+A network regresses masks of the objects of a class and of their halves; the boxes that agree best with all five masks
+are searched exhaustively, at three scales, and refined by looking at each of them again.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_det import boxes as box_ops
+from keras_det.backbones import TRUNKS, tiny, trunk
+from keras_det.boxes.integral import MASKS, STEPS, box_sizes, search
+from keras_det.layers import MaskRegression
+from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
+from keras_det.models.detector import Detector, compiled
+from keras_det.models.network import objects_of
+from keras_det.models.pretrained import find_checkpoint
+from keras_det.weights.registry import VOC_CLASSES
+
+FORMS = ("mask", "class", "all")
+SCALES = 3
+OVERLAP = 0.2  # of a window with its neighbour
+ENLARGED = 1.2  # a box's sides for refinement
+KEPT = 5  # boxes of a scale and class
+RASTER = 2 * STEPS  # cells on a side of the merged masks
+_COVERED = 0.5  # least share of a box that the full mask covers, equation 2
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class DetectorNet(Detector):
+    """Detection as regression of masks.
+
+    Reference: Szegedy, Toshev, Erhan, "Deep Neural Networks for Object Detection", NIPS 2013. Preprocessing is part of
+    the network.
+
+    Args:
+        weights: `None`, a registered name, or a file saved by this package.
+        classes: names, in label order.
+        form: `"mask"`: a network for each class and mask type (section 5.1), `"class"`: one for the five masks of each
+            class (its suggestion), `"all"`: one for all masks of all classes (its future work).
+        d: cells on a side of a mask; the paper has 24.
+        backbone: `"alexnet"` (the paper's), or `"tiny"` (for CPUs), which regresses each cell from a feature map.
+        image_size: side of the square input in pixels; the paper has 225.
+        width: factor of AlexNet's numbers of filters and units.
+        aspect_ratios: width over height, in shares of the image, of the boxes that are searched: ten clusters of the
+            training boxes, see `cluster_aspect_ratios`.
+        mask_weight: lambda, the weight of cells outside objects.
+        negative_share: of training crops without any object; the paper has 0.6.
+        refine: whether boxes are refined by a second look (section 5.3).
+        max_refined: boxes of an image that are looked at again, the best of all classes and scales.
+        iou_threshold: overlap that suppresses, per class.
+        max_detections: detections of an image at most.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size. Windows have
+    the picture's aspect ratio and are as many for every picture, 35, so that a panorama of 1:20 is searched too, its
+    objects squeezed; a picture smaller than the input is enlarged.
+
+    >>> model = DetectorNet(classes=["cat"], backbone="tiny", image_size=64, d=8)
+    >>> model(np.zeros((1, 64, 64, 3), "float32"))["masks"].shape
+    TensorShape([1, 1, 5, 8, 8])
+    """
+
+    loss_terms = MASKS
+    defaults = {
+        "classes": VOC_CLASSES,
+        "form": "all",
+        "d": 24,
+        "backbone": "alexnet",
+        "image_size": 225,
+        "width": 1.0,
+        "aspect_ratios": tuple(np.geomspace(0.3, 3.0, 10).round(3).tolist()),
+        "mask_weight": LAMBDA,
+        "negative_share": 0.6,
+        "refine": True,
+        "max_refined": 32,
+        "iou_threshold": 0.5,
+        "max_detections": 100,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        classes=None,
+        form=None,
+        d=None,
+        backbone=None,
+        image_size=None,
+        width=None,
+        aspect_ratios=None,
+        mask_weight=None,
+        negative_share=None,
+        refine=None,
+        max_refined=None,
+        iou_threshold=None,
+        max_detections=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
+        _check_arguments(arguments)
+        ratios = [float(ratio) for ratio in arguments["aspect_ratios"]]
+        self.arguments = arguments | {"classes": list(self.classes), "aspect_ratios": ratios}
+        self.d, self.sizes = arguments["d"], box_sizes(ratios)
+        self._search = self._all_boxes
+        count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[arguments["form"]]
+        self.trunks = [self._trunk() for _ in range(count)]
+        each = 5 * len(self.classes) // count
+        self.regressions = [MaskRegression(each, self.d, name=f"masks{k or ''}") for k in range(count)]
+        self.build((None, *self.image_size, 3))
+        checkpoint.load_into(self)
+
+    def _trunk(self):
+        """A network up to what masks are regressed from: the last hidden layer, or tiny's finest map."""
+        if self.arguments["backbone"] == "alexnet":
+            network = trunk("alexnet", self.image_size, self.arguments["width"])
+            return keras.Model(network.input, network.output["features"], name="trunk")
+        inputs, network = keras.Input((*self.image_size, 3)), tiny(self.image_size)
+        fine = keras.Model(network.input, network.output["stage3"], name="tiny")
+        return keras.Model(inputs, fine(layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)), name="trunk")
+
+    @property
+    def class_predictors(self):
+        """Names of the layers whose meaning depends on the classes."""
+        return ("masks",)
+
+    def build(self, input_shape):
+        """Build the last layers; the rest is built by the constructor."""
+        for network, regression in zip(self.trunks, self.regressions):
+            regression.build(network.output.shape)
+        self.built = True
+
+    def load_trunk(self, classifier):
+        """Start from a network trained for classification: all its layers but the last (section 6).
+
+        Args:
+            classifier: a `Classifier` on AlexNet of the same image size and width.
+
+        Raises:
+            ValueError: its layers do not fit.
+        """
+        values = classifier.features.get_weights()
+        for network in self.trunks:
+            if [v.shape for v in values] != [tuple(v.shape) for v in network.weights]:
+                raise ValueError("`classifier` must have this network's backbone, image_size and width.")
+            network.set_weights(values)
+
+    def call(self, images, training=False):
+        """The network, `DNN^h(x)` for all classes.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
+            training: whether dropout works and batch normalisation uses the batch's statistics.
+
+        Returns:
+            `{"masks": [B, C, 5, d, d]}` float32, types in the order full, bottom, top, left, right, not limited to
+            0 .. 1.
+        """
+        images = ops.cast(images, self.compute_dtype)
+        pairs = zip(self.trunks, self.regressions)
+        masks = [regression(network(images, training=training)) for network, regression in pairs]
+        return {"masks": ops.reshape(ops.concatenate(masks, axis=1), (-1, len(self.classes), 5, self.d, self.d))}
+
+    # Training, sections 4 to 6
+
+    def encode_targets(self, labels):
+        """Equation 1 for every class.
+
+        Args:
+            labels: padded labels dict; boxes may leave the image. Crowd regions are no objects.
+
+        Returns:
+            `[B, C, 5, d, d]` float32 in 0 .. 1.
+        """
+        boxes, valid = objects_of(labels)
+        classes = ops.cast(labels["labels"], "int32")
+        classes = classes if classes.shape[1] else ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
+        each = [mask_targets(boxes, ops.logical_and(valid, classes == k), self.d) for k in range(len(self.classes))]
+        return ops.stack(each, axis=1)
+
+    def compute_losses(self, targets, outputs):
+        """The weighted L2 loss of section 4 as a term for each mask type: sums over classes, means over images."""
+        losses = ops.sum(mask_losses(targets, outputs["masks"], self.arguments["mask_weight"]), axis=1)
+        images = self.sum_over_replicas(ops.cast(ops.shape(losses)[0], "float32"))
+        return {name: ops.sum(losses[:, k]) / images for k, name in enumerate(MASKS)}
+
+    def augmentation(self):
+        """Crops without objects and crops that cover one (section 6)."""
+        from keras_det.data.mask_crops import MaskCrops
+
+        return MaskCrops(self.image_size, self.arguments["negative_share"])
+
+    @classmethod
+    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+        """The arguments with aspect ratios clustered from the source, where they have none."""
+        if "aspect_ratios" in arguments:
+            return dict(arguments)
+        return arguments | {"aspect_ratios": cls.cluster_aspect_ratios(source, seed=seed)}
+
+    @staticmethod
+    def cluster_aspect_ratios(source, count=10, seed=0, samples=5000):
+        """K-means of the logarithms of the training boxes' aspect ratios (section 5.2).
+
+        Args:
+            source: a `keras_det.data.Source`.
+            count: how many.
+            seed: of the pictures looked at and of k-means.
+            samples: pictures looked at; annotations alone are read.
+
+        Returns:
+            List of `count` ratios, width over height in shares of the image, rising.
+        """
+        from keras_det.data.crops import sampled_boxes
+
+        sides = sampled_boxes(source, seed, samples, crops=False)
+        sides = sides[:, 2:] - sides[:, :2]
+        if not len(sides):
+            raise ValueError(f"{source.name} has no objects to cluster aspect ratios of.")
+        return np.exp(box_ops.kmeans(np.log(sides[:, 1:] / sides[:, :1]), count, seed))[:, 0].round(4).tolist()
+
+    # Inference, section 5 and algorithm 1
+
+    def decode(self, outputs):
+        """Boxes of one window: the search of section 5.2 on its masks alone.
+
+        Args:
+            outputs: as `call` returns them.
+
+        Returns:
+            Detections dict.
+        """
+        boxes, scores = self._boxes_of(outputs["masks"], KEPT)
+        return self._suppressed(boxes, scores)
+
+    def serve(self, images):
+        """Algorithm 1: masks of all windows of three scales, boxes, and their refinement.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            Detections dict with boxes relative to these pictures; scores are equation 3 divided by its highest value,
+            which is 5.
+        """
+        boxes, scores = self._first_stage(images)
+        if self.arguments["refine"]:
+            boxes, scores = self._refined(images, boxes, scores)
+        return self._suppressed(boxes, scores)
+
+    def _compile(self):
+        """`serve`, compiled, the search by XLA: ten times faster; exports have it in plain operations."""
+
+        def serve(images):
+            self._search = compiled(self._all_boxes, xla=True)
+            try:
+                return self.serve(images)
+            finally:
+                self._search = self._all_boxes
+
+        return compiled(serve)
+
+    def _all_boxes(self, masks):
+        """Section 5.2's search among all boxes of all sizes."""
+        return search(masks, self.sizes)
+
+    def first_stage(self, images):
+        """What `serve` gives without refinement, whatever the model's `refine` is."""
+        return self._suppressed(*self._first_stage(images))
+
+    def scale_masks(self, images):
+        """The merged masks of each scale: a list of three `[B, C, 5, RASTER, RASTER]`, all windows in one batch."""
+        grids = [window_grid(scale) for scale in range(SCALES)]
+        windows = np.concatenate([windows_of(grid) for grid in grids])
+        batch = ops.shape(images)[0]
+        each = ops.repeat(ops.convert_to_tensor(windows, "float32")[None], batch, axis=0)
+        crops = box_ops.crop_and_resize(images, each, self.image_size)
+        masks = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)["masks"]
+        masks = ops.reshape(masks, (-1, len(windows), 5 * len(self.classes), self.d, self.d))
+        merged, first = [], 0
+        for grid in grids:
+            count = len(grid) ** 2
+            whole = merge_masks(masks[:, first : first + count], grid)
+            merged.append(ops.reshape(whole, (-1, len(self.classes), 5, RASTER, RASTER)))
+            first += count
+        return merged
+
+    def _first_stage(self, images):
+        """`[B, C, K, 4]` boxes of all scales and `[B, C, K]` scores, 0 for padding."""
+        found = [self._boxes_of(masks, KEPT) for masks in self.scale_masks(images)]
+        return tuple(ops.concatenate(parts, axis=2) for parts in zip(*found))
+
+    def _boxes_of(self, masks, count):
+        """Section 5.2 on `[B, C, 5, h, w]` masks: `[B, C, count, 4]` boxes and `[B, C, count]` scores in 0 .. 1."""
+        classes = len(self.classes)
+        boxes, scores, coverage = self._search(_limited(ops.reshape(masks, (-1, 5, *masks.shape[3:]))))
+        scores = ops.where(coverage > _COVERED, ops.clip(scores / 5, 0.0, 1.0), 0.0)
+        found = box_ops.nms(
+            boxes,
+            ops.expand_dims(scores, 2),
+            score_threshold=0.0,
+            iou_threshold=self.arguments["iou_threshold"],
+            max_per_class=256,
+            max_detections=count,
+        )
+        return ops.reshape(found["boxes"], (-1, classes, count, 4)), ops.reshape(found["scores"], (-1, classes, count))
+
+    def _refined(self, images, boxes, scores):
+        """The best boxes looked at again: a window 1.2 times as large, its masks, and the best box in them."""
+        classes, count = len(self.classes), boxes.shape[2]
+        total = min(self.arguments["max_refined"], classes * count)
+        kept, index = ops.top_k(ops.reshape(scores, (-1, classes * count)), total)
+        index = ops.cast(index, "int32")
+        windows = enlarged(ops.take_along_axis(ops.reshape(boxes, (-1, classes * count, 4)), index[..., None], axis=1))
+        labels = index // count
+        crops = box_ops.crop_and_resize(images, windows, self.image_size)
+        masks = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)["masks"]
+        own = ops.expand_dims(ops.one_hot(ops.reshape(labels, (-1,)), classes), (2, 3, 4))
+        found, again, coverage = self._search(_limited(ops.sum(masks * own, axis=1)))
+        again = ops.where(coverage > _COVERED, ops.clip(again / 5, 0.0, 1.0), 0.0)
+        best = ops.cast(ops.argmax(again, axis=1), "int32")[:, None]
+        found = ops.reshape(ops.take_along_axis(found, best[..., None], axis=1), (-1, total, 4))
+        again = ops.reshape(ops.take_along_axis(again, best, axis=1), (-1, total))
+        size = ops.tile(windows[..., 2:] - windows[..., :2], (1, 1, 2))
+        found = ops.clip(found * size + ops.tile(windows[..., :2], (1, 1, 2)), 0.0, 1.0)
+        again = ops.where(kept > 0, again, 0.0)
+        mine = ops.transpose(ops.one_hot(labels, classes), (0, 2, 1))  # back to a list for each class
+        return ops.repeat(found[:, None], classes, axis=1), again[:, None] * mine
+
+    def _suppressed(self, boxes, scores):
+        """Non-maximum suppression per class of `[B, C, K, 4]` boxes with `[B, C, K]` scores."""
+        classes, count = scores.shape[1:]
+        own = ops.reshape(ops.eye(classes), (1, classes, 1, classes))
+        scores = ops.reshape(ops.expand_dims(scores, 3) * own, (-1, classes * count, classes))
+        return box_ops.nms(ops.reshape(boxes, (-1, classes * count, 4)), scores, **self.limits)
+
+    @property
+    def limits(self):
+        """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
+        return {
+            "score_threshold": 0.0,
+            "iou_threshold": self.arguments["iou_threshold"],
+            "max_per_class": max(SCALES * KEPT, self.arguments["max_refined"]),
+            "max_detections": self.arguments["max_detections"],
+        }
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+def window_grid(scale):
+    """Where the windows of a scale begin, on either axis: `[n]` cells of `RASTER`, of windows of `RASTER / 2^scale`.
+
+    Each window is half as wide as those of the scale before, neighbours share 20 % of it, and as few as can cover the
+    picture stand at even distances: 1, 3 and 5 on an axis, 35 in all.
+    """
+    side = 0.5**scale
+    count = 1 if scale == 0 else int(np.ceil((1 - side) / (side * (1 - OVERLAP)) - 1e-9)) + 1
+    return np.round(np.linspace(0, 1 - side, count) * RASTER).astype(int)
+
+
+def windows_of(grid):
+    """`[n^2, 4]` rel_yxyx windows of a grid, row by row."""
+    side = RASTER - grid[-1]
+    low = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
+    return np.concatenate([low, low + side], axis=1) / RASTER
+
+
+def merge_masks(masks, grid):
+    """The masks of a scale's windows as one, by maximum.
+
+    Args:
+        masks: `[B, n^2, K, d, d]` of the windows of `windows_of(grid)`.
+        grid: `[n]` of `window_grid`.
+
+    Returns:
+        `[B, K, RASTER, RASTER]`: each window's cells as they lie in the picture, a raster's cell being the mean over
+        its area, and where windows overlap the higher value; negative values count as 0.
+    """
+    side, d = RASTER - int(grid[-1]), masks.shape[-1]
+    places = np.arange(side + 1) / side
+    shares = np.diff(np.clip(places[:, None] - np.arange(d) / d, 0, 1 / d), axis=0) * side
+    shares = ops.convert_to_tensor(shares, "float32")
+    fine = ops.matmul(ops.matmul(shares, ops.maximum(masks, 0.0)), ops.transpose(shares))
+    fine = ops.reshape(fine, (-1, len(grid), len(grid), *fine.shape[2:]))
+    rows = [_overlaid([fine[:, i, j] for j in range(len(grid))], grid, axis=-1) for i in range(len(grid))]
+    return _overlaid(rows, grid, axis=-2)
+
+
+def _overlaid(pieces, grid, axis):
+    """Pieces at their places along an axis of `RASTER` cells, by maximum."""
+    whole = None
+    for first, piece in zip(grid, pieces):
+        pads = [(0, 0)] * len(piece.shape)
+        pads[axis] = (int(first), RASTER - int(first) - piece.shape[axis])
+        piece = ops.pad(piece, pads)
+        whole = piece if whole is None else ops.maximum(whole, piece)
+    return whole
+
+
+def enlarged(boxes):
+    """Boxes of 1.2 times the sides about the same centre, limited to the image."""
+    centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, ENLARGED * (boxes[..., 2:] - boxes[..., :2]) / 2
+    windows = ops.clip(ops.concatenate([centre - half, centre + half], axis=-1), 0.0, 1.0)
+    flat = ops.any(windows[..., 2:] <= windows[..., :2], axis=-1, keepdims=True)
+    return ops.where(flat, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), windows)
+
+
+def _limited(masks):
+    """Masks limited to 0 .. 1, as the targets are; what is no number is 0."""
+    return ops.clip(ops.where(masks == masks, masks, 0.0), 0.0, 1.0)
+
+
+def _check_arguments(arguments):
+    """Refuse what the model cannot work with."""
+    if arguments["form"] not in FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(FORMS)}; got {arguments['form']!r}.")
+    if arguments["backbone"] not in TRUNKS:
+        raise ValueError(f"`backbone` must be one of {', '.join(TRUNKS)}; got {arguments['backbone']!r}.")
+    for name in ("d", "max_refined", "max_detections"):
+        if not isinstance(arguments[name], int) or arguments[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+    for name in ("iou_threshold", "negative_share"):
+        if not 0 <= arguments[name] <= 1:
+            raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
+    if not arguments["mask_weight"] > 0:
+        raise ValueError(f"`mask_weight` must be positive; got {arguments['mask_weight']!r}.")
+    ratios = arguments["aspect_ratios"]
+    if not len(ratios) or not all(np.isfinite(ratio) and ratio > 0 for ratio in ratios):
+        raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")

@@ -1,0 +1,241 @@
+"""DetectorNet: its windows, its merged masks, its targets, and its whole inference on masks that are known."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_det.boxes import iou
+from keras_det.boxes.integral import MASKS
+from keras_det.data import Shapes
+from keras_det.losses.mask import mask_targets
+from keras_det.models import Classifier, DetectorNet
+from keras_det.models.detectornet import RASTER, SCALES, enlarged, merge_masks, window_grid, windows_of
+
+CLASSES = ["cat", "dog"]
+
+
+def build(**arguments):
+    keras.utils.set_random_seed(0)
+    return DetectorNet(**{"classes": CLASSES, "backbone": "tiny", "image_size": 64, "d": 8} | arguments)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+def batch():
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    boxes = np.tile(np.array([[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.8], [0, 0, 0, 0]], "float32"), (2, 1, 1))
+    return images, {"boxes": boxes, "labels": np.array([[0, 1, -1]] * 2, "int32")}
+
+
+class Seeing(DetectorNet):
+    """A network whose masks are right: of the objects `truth`, in whatever window it looks at."""
+
+    truth: np.ndarray
+    kinds: np.ndarray
+    touched = None
+
+    def call(self, images, training=False):
+        """The windows are told from the picture: its pixels hold their own places."""
+        places = images / 255.0
+        first, last = places[:, 0, 0, :2], places[:, -1, -1, :2]
+        half = (last - first) / (self.image_size[0] - 1) / 2
+        low, high = first - half, last + half
+        size = tf.concat([high - low] * 2, 1)[:, None]
+        boxes = (self.truth[None] - tf.concat([low] * 2, 1)[:, None]) / size
+        each = [mask_targets(boxes, tf.broadcast_to(self.kinds == k, tf.shape(boxes)[:2]), self.d) for k in range(2)]
+        return {"masks": tf.stack(each, 1)}
+
+
+def seeing(boxes, kinds, **arguments):
+    keras.utils.set_random_seed(0)
+    network = Seeing(**{"classes": CLASSES, "backbone": "tiny", "image_size": 64, "d": 24} | arguments)
+    network.truth, network.kinds = np.array(boxes, "float32"), np.array(kinds)
+    return network
+
+
+def served(network, images):
+    """`serve` without a graph, whose making takes longer than one call."""
+    return {name: np.asarray(value) for name, value in network.serve(images).items()}
+
+
+def places(height, width):
+    """A picture whose red and green are each pixel's place, so that a window of it tells where it lies."""
+    y, x = ((np.arange(n) + 0.5) / n * 255 for n in (height, width))
+    grid = np.stack(np.broadcast_arrays(y[:, None], x[None], np.float32(0)), -1)
+    return grid[None].astype("float32")
+
+
+@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("shape", [(300, 300), (200, 400)], ids=str)
+def test_objects_of_known_masks_are_found(shape, refine):
+    truth, kinds = [[0.1, 0.1, 0.45, 0.5], [0.55, 0.4, 0.95, 0.9], [0.2, 0.6, 0.4, 0.8]], [0, 1, 0]
+    network = seeing(truth, kinds, refine=refine, aspect_ratios=[0.8, 1.0, 1.14, 1.25])
+    found = served(network, places(*shape))
+    kept = found["scores"][0] > 0.6
+    overlap = np.asarray(iou(np.array(truth, "float32"), found["boxes"][0][kept]))
+    overlap = np.where(np.array(kinds)[:, None] == found["labels"][0][kept][None], overlap, 0)
+    assert (overlap.max(1) > (0.7 if refine else 0.6)).all()  # mean sides are tenths of the image
+
+
+def test_refinement_places_boxes_better():
+    truth = [[0.13, 0.22, 0.47, 0.61]]
+    errors = []
+    for refine in (False, True):
+        found = served(seeing(truth, [0], refine=refine, aspect_ratios=[1.0, 1.15]), places(300, 300))
+        errors.append(1 - np.asarray(iou(np.array(truth, "float32"), found["boxes"][0, :1]))[0, 0])
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("form", [1, 5])
+def test_five_masks_part_what_one_mask_joins(form):
+    """Two touching objects of one class: with the halves the best boxes are the objects, with "full" their union."""
+    truth = np.array([[0.3, 0.2, 0.7, 0.5], [0.3, 0.5, 0.7, 0.8]], "float32")
+    network = seeing(truth, [0, 0], refine=False, aspect_ratios=[0.75, 1.5])
+    masks = np.array(network(places(64, 64))["masks"])
+    if form == 1:  # halves that say nothing
+        masks[:, :, 1:] = 0
+    boxes, scores = network._boxes_of(tf.constant(masks), 5)
+    boxes = boxes.numpy()[0, 0][scores.numpy()[0, 0] > 0][:2]
+    parted = np.asarray(iou(truth, boxes)).max(1) > 0.6
+    assert parted.all() == (form == 5)
+
+
+@pytest.mark.parametrize(("scale", "count"), [(0, 1), (1, 9), (2, 25)])
+def test_windows_cover_the_picture_and_overlap(scale, count):
+    windows = windows_of(window_grid(scale))
+    assert len(windows) == count and windows.min() == 0 and windows.max() == 1
+    sides = windows[:, 2:] - windows[:, :2]
+    np.testing.assert_allclose(sides, 0.5**scale, atol=1e-9)
+    if scale:
+        starts = window_grid(scale) / RASTER
+        assert (np.diff(starts) <= 0.8 * 0.5**scale + 1 / RASTER).all()
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (30, 600), (20, 25)], ids=str)
+def test_fewer_than_forty_windows_whatever_the_picture(shape):
+    model = build(refine=False, aspect_ratios=[1.0])
+    assert sum(len(windows_of(window_grid(scale))) for scale in range(SCALES)) == 35 < 40
+    found = served(model, np.random.default_rng(0).integers(0, 256, (1, *shape, 3)).astype("uint8"))
+    assert np.isfinite(found["boxes"]).all() and np.isfinite(found["scores"]).all()
+
+
+def test_merged_masks_are_the_maximum_over_windows():
+    grid, d = window_grid(1), 8
+    masks = np.random.default_rng(0).random((1, 9, 2, d, d)).astype("float32")
+    merged = np.asarray(merge_masks(masks, grid))[0]
+    side = RASTER - grid[-1]
+    expected = np.zeros((2, RASTER, RASTER))
+    for k, (i, j) in enumerate(np.ndindex(3, 3)):
+        at = (np.arange(side) + 0.5) / side * d
+        fine = masks[0, k][:, at.astype(int)][:, :, at.astype(int)]
+        here = expected[:, grid[i] : grid[i] + side, grid[j] : grid[j] + side]
+        np.maximum(here, fine, out=here)
+    inside = np.abs(merged - expected) < 1e-5
+    assert inside.mean() > 0.9  # a raster's cell on the edge of two cells is the mean of both
+    uniform = np.full((1, 9, 1, d, d), 0.25, "float32")
+    np.testing.assert_allclose(merge_masks(uniform, grid), 0.25, atol=1e-6)
+
+
+def test_targets_and_the_five_terms(model):
+    images, labels = batch()
+    targets = np.asarray(model.encode_targets(labels))
+    assert targets.shape == (2, 2, 5, 8, 8)
+    for k in range(2):
+        own = mask_targets(labels["boxes"], labels["labels"] == k, 8)
+        np.testing.assert_array_equal(targets[:, k], own)
+    terms = model.compute_losses(targets, model(images))
+    assert tuple(terms) == MASKS
+    masks = np.asarray(model(images)["masks"])
+    expected = ((targets + 0.1) * (masks - targets) ** 2).sum((1, 3, 4)).mean(0)
+    np.testing.assert_allclose([float(value) for value in terms.values()], expected, rtol=1e-4)
+    none = model.encode_targets({"boxes": np.zeros((2, 0, 4)), "labels": np.zeros((2, 0))})
+    assert not np.asarray(none).any()
+
+
+@pytest.mark.parametrize(("form", "networks"), [("all", 1), ("class", 2), ("mask", 10)])
+def test_the_three_forms_have_the_same_outputs(form, networks):
+    network = build(form=form)
+    outputs, targets = network(batch()[0]), network.encode_targets(batch()[1])
+    assert len(network.trunks) == networks and outputs["masks"].shape == (2, 2, 5, 8, 8)
+    assert all(np.isfinite(float(value)) for value in network.compute_losses(targets, outputs).values())
+
+
+def test_it_learns_one_batch():
+    network = build()
+    network.compile(optimizer=keras.optimizers.Adam(3e-3))
+    logs = [network.train_on_batch(*batch(), return_dict=True)["loss"] for _ in range(40)]
+    assert logs[-1] < 0.3 * logs[0]
+
+
+def test_a_compiled_search_finds_the_same():
+    network = seeing([[0.1, 0.2, 0.6, 0.7]], [1], aspect_ratios=[1.0])
+    images = places(120, 120)
+    eager, graph = served(network, images), network.detections(images)
+    for name in ("boxes", "scores", "labels"):  # of the best one: further ones stand on plateaus without a highest place
+        np.testing.assert_allclose(graph[name][0, :1], eager[name][0, :1], atol=1e-4)
+
+
+def test_a_file_holds_it(model, tmp_path):
+    images = batch()[0]
+    for ending in (".keras", ".weights.h5", ".safetensors"):
+        path = tmp_path / f"net{ending}"
+        model.save(path) if ending == ".keras" else model.save_weights(path)
+        np.testing.assert_array_equal(DetectorNet(weights=path)(images)["masks"], model(images)["masks"])
+
+
+def test_a_classifiers_trunk_is_taken_over():
+    keras.utils.set_random_seed(0)
+    options = {"backbone": "alexnet", "image_size": 67, "width": 0.02}
+    classifier = Classifier(classes=CLASSES, **options)
+    network = build(form="class", d=4, **options)
+    network.load_trunk(classifier)
+    images = np.random.default_rng(0).integers(0, 256, (1, 67, 67, 3)).astype("float32")
+    for each in network.trunks:
+        np.testing.assert_array_equal(each(images), classifier.features(images)["features"])
+    with pytest.raises(ValueError, match="`classifier`"):
+        network.load_trunk(Classifier(classes=CLASSES, backbone="alexnet", image_size=67, width=0.03))
+
+
+def test_masks_that_are_no_numbers_give_no_detection():
+    network = seeing([[0.2, 0.2, 0.8, 0.8]], [0])
+    network.truth = np.full((1, 4), np.nan, "float32")
+    found = served(network, places(100, 100))
+    assert found["num_detections"][0] == 0 and not found["scores"].any()
+
+
+def test_a_picture_without_objects_has_none():
+    found = served(seeing(np.zeros((0, 4)), np.zeros(0)), places(100, 100))
+    assert found["num_detections"][0] == 0
+
+
+def test_enlarged_windows_stay_in_the_picture():
+    windows = np.asarray(enlarged(np.array([[0.4, 0.4, 0.6, 0.5], [0, 0, 1, 1], [0.3, 0.3, 0.3, 0.3]], "float32")))
+    np.testing.assert_allclose(windows, [[0.38, 0.39, 0.62, 0.51], [0, 0, 1, 1], [0, 0, 1, 1]], atol=1e-6)
+
+
+def test_aspect_ratios_are_clusters_of_the_datas():
+    ratios = DetectorNet.cluster_aspect_ratios(Shapes(200))
+    assert len(ratios) == 10 and ratios == sorted(ratios) and 0.4 < ratios[0] < 1 < ratios[-1] < 2.5
+    arguments = DetectorNet.fit_arguments({"d": 8}, Shapes(200))
+    assert arguments["aspect_ratios"] == ratios and arguments["d"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"form": "one"}, "`form`"),
+        ({"d": 0}, "`d`"),
+        ({"backbone": "vgg16"}, "`backbone`"),
+        ({"mask_weight": 0}, "`mask_weight`"),
+        ({"negative_share": 2}, "`negative_share`"),
+        ({"aspect_ratios": []}, "`aspect_ratios`"),
+        ({"aspect_ratios": [1.0, -1.0]}, "`aspect_ratios`"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        build(**arguments)
