@@ -13,6 +13,7 @@ from keras_det.backbones import TRUNKS, tiny, trunk
 from keras_det.boxes.integral import MASKS, STEPS, box_sizes, search
 from keras_det.layers import MaskRegression
 from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
+from keras_det.models.classifier import Classifier
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
 from keras_det.models.pretrained import find_checkpoint
@@ -48,6 +49,8 @@ class DetectorNet(Detector):
         mask_weight: lambda, the weight of cells outside objects.
         negative_share: of training crops without any object; the paper has 0.6.
         refine: whether boxes are refined by a second look (section 5.3).
+        classifier: a `Classifier` with background and these classes, or its arguments: boxes that it does not give the
+            detector's class are dropped (section 5.2). `None` drops none.
         max_refined: boxes of an image that are looked at again, the best of all classes and scales.
         iou_threshold: overlap that suppresses, per class.
         max_detections: detections of an image at most.
@@ -76,6 +79,7 @@ class DetectorNet(Detector):
         "mask_weight": LAMBDA,
         "negative_share": 0.6,
         "refine": True,
+        "classifier": None,
         "max_refined": 32,
         "iou_threshold": 0.5,
         "max_detections": 100,
@@ -94,6 +98,7 @@ class DetectorNet(Detector):
         mask_weight=None,
         negative_share=None,
         refine=None,
+        classifier=None,
         max_refined=None,
         iou_threshold=None,
         max_detections=None,
@@ -105,8 +110,13 @@ class DetectorNet(Detector):
         arguments = self.defaults | checkpoint.arguments | given
         super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
         _check_arguments(arguments)
-        ratios = [float(ratio) for ratio in arguments["aspect_ratios"]]
-        self.arguments = arguments | {"classes": list(self.classes), "aspect_ratios": ratios}
+        ratios, classifier = [float(ratio) for ratio in arguments["aspect_ratios"]], arguments["classifier"]
+        self.classifier = Classifier(**classifier) if isinstance(classifier, dict) else classifier
+        self.arguments = arguments | {
+            "classes": list(self.classes),
+            "aspect_ratios": ratios,
+            "classifier": self.classifier and self._checked_classifier(),
+        }
         self.d, self.sizes = arguments["d"], box_sizes(ratios)
         self._search = self._all_boxes
         count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[arguments["form"]]
@@ -125,10 +135,16 @@ class DetectorNet(Detector):
         fine = keras.Model(network.input, network.output["stage3"], name="tiny")
         return keras.Model(inputs, fine(layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)), name="trunk")
 
+    def _checked_classifier(self):
+        """The classifier's arguments, if it can tell these classes from background."""
+        if self.classifier.classes != self.classes or not self.classifier.background:
+            raise ValueError("`classifier` must have this detector's classes, and `background=True`.")
+        return self.classifier.arguments
+
     @property
     def class_predictors(self):
         """Names of the layers whose meaning depends on the classes."""
-        return ("masks",)
+        return ("masks", "logits")
 
     def build(self, input_shape):
         """Build the last layers; the rest is built by the constructor."""
@@ -235,8 +251,7 @@ class DetectorNet(Detector):
         Returns:
             Detections dict.
         """
-        boxes, scores = self._boxes_of(outputs["masks"], KEPT)
-        return self._suppressed(boxes, scores)
+        return self._suppressed(*_flat(*self._boxes_of(outputs["masks"], KEPT)))
 
     def serve(self, images):
         """Algorithm 1: masks of all windows of three scales, boxes, and their refinement.
@@ -248,10 +263,12 @@ class DetectorNet(Detector):
             Detections dict with boxes relative to these pictures; scores are equation 3 divided by its highest value,
             which is 5.
         """
-        boxes, scores = self._first_stage(images)
+        boxes, scores, labels = self._first_stage(images)
         if self.arguments["refine"]:
-            boxes, scores = self._refined(images, boxes, scores)
-        return self._suppressed(boxes, scores)
+            boxes, scores, labels = self._refined(images, boxes, scores, labels)
+        if self.classifier is not None:
+            scores = self._pruned(images, boxes, scores, labels)
+        return self._suppressed(boxes, scores, labels)
 
     def _compile(self):
         """`serve`, compiled, the search by XLA: ten times faster; exports have it in plain operations."""
@@ -291,9 +308,9 @@ class DetectorNet(Detector):
         return merged
 
     def _first_stage(self, images):
-        """`[B, C, K, 4]` boxes of all scales and `[B, C, K]` scores, 0 for padding."""
+        """`[B, N, 4]` boxes of all scales and classes, `[B, N]` scores, 0 for padding, and labels."""
         found = [self._boxes_of(masks, KEPT) for masks in self.scale_masks(images)]
-        return tuple(ops.concatenate(parts, axis=2) for parts in zip(*found))
+        return _flat(*(ops.concatenate(parts, axis=2) for parts in zip(*found)))
 
     def _boxes_of(self, masks, count):
         """Section 5.2 on `[B, C, 5, h, w]` masks: `[B, C, count, 4]` boxes and `[B, C, count]` scores in 0 .. 1."""
@@ -310,17 +327,16 @@ class DetectorNet(Detector):
         )
         return ops.reshape(found["boxes"], (-1, classes, count, 4)), ops.reshape(found["scores"], (-1, classes, count))
 
-    def _refined(self, images, boxes, scores):
+    def _refined(self, images, boxes, scores, labels):
         """The best boxes looked at again: a window 1.2 times as large, its masks, and the best box in them."""
-        classes, count = len(self.classes), boxes.shape[2]
-        total = min(self.arguments["max_refined"], classes * count)
-        kept, index = ops.top_k(ops.reshape(scores, (-1, classes * count)), total)
+        total = min(self.arguments["max_refined"], scores.shape[1])
+        kept, index = ops.top_k(scores, total)
         index = ops.cast(index, "int32")
-        windows = enlarged(ops.take_along_axis(ops.reshape(boxes, (-1, classes * count, 4)), index[..., None], axis=1))
-        labels = index // count
+        labels = ops.take_along_axis(labels, index, axis=1)
+        windows = enlarged(ops.take_along_axis(boxes, ops.expand_dims(index, 2), axis=1))
         crops = box_ops.crop_and_resize(images, windows, self.image_size)
         masks = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)["masks"]
-        own = ops.expand_dims(ops.one_hot(ops.reshape(labels, (-1,)), classes), (2, 3, 4))
+        own = ops.expand_dims(ops.one_hot(ops.reshape(labels, (-1,)), len(self.classes)), (2, 3, 4))
         found, again, coverage = self._search(_limited(ops.sum(masks * own, axis=1)))
         again = ops.where(coverage > _COVERED, ops.clip(again / 5, 0.0, 1.0), 0.0)
         best = ops.cast(ops.argmax(again, axis=1), "int32")[:, None]
@@ -328,16 +344,20 @@ class DetectorNet(Detector):
         again = ops.reshape(ops.take_along_axis(again, best, axis=1), (-1, total))
         size = ops.tile(windows[..., 2:] - windows[..., :2], (1, 1, 2))
         found = ops.clip(found * size + ops.tile(windows[..., :2], (1, 1, 2)), 0.0, 1.0)
-        again = ops.where(kept > 0, again, 0.0)
-        mine = ops.transpose(ops.one_hot(labels, classes), (0, 2, 1))  # back to a list for each class
-        return ops.repeat(found[:, None], classes, axis=1), again[:, None] * mine
+        return found, ops.where(kept > 0, again, 0.0), labels
 
-    def _suppressed(self, boxes, scores):
-        """Non-maximum suppression per class of `[B, C, K, 4]` boxes with `[B, C, K]` scores."""
-        classes, count = scores.shape[1:]
-        own = ops.reshape(ops.eye(classes), (1, classes, 1, classes))
-        scores = ops.reshape(ops.expand_dims(scores, 3) * own, (-1, classes * count, classes))
-        return box_ops.nms(ops.reshape(boxes, (-1, classes * count, 4)), scores, **self.limits)
+    def _pruned(self, images, boxes, scores, labels):
+        """Scores of the boxes to which the classifier gives their class; 0 of the others."""
+        flat = ops.any(boxes[..., 2:] <= boxes[..., :2], axis=-1, keepdims=True)
+        windows = ops.where(flat, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), boxes)
+        crops = box_ops.crop_and_resize(images, windows, self.classifier.image_size)
+        logits = self.classifier(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))["logits"]
+        named = ops.reshape(ops.cast(ops.argmax(logits, axis=-1), "int32"), (-1, scores.shape[1])) - 1
+        return ops.where(named == labels, scores, 0.0)
+
+    def _suppressed(self, boxes, scores, labels):
+        """Non-maximum suppression per class of `[B, N, 4]` boxes with `[B, N]` scores and labels."""
+        return box_ops.nms(boxes, ops.expand_dims(scores, 2) * ops.one_hot(labels, len(self.classes)), **self.limits)
 
     @property
     def limits(self):
@@ -352,6 +372,15 @@ class DetectorNet(Detector):
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | self.arguments
+
+
+def _flat(boxes, scores):
+    """`[B, C, K, 4]` boxes and `[B, C, K]` scores as one list for each image, with the labels."""
+    classes, count = scores.shape[1:]
+    labels = ops.repeat(ops.arange(classes, dtype="int32"), count)
+    scores = ops.reshape(scores, (-1, classes * count))
+    labels = ops.broadcast_to(labels[None], ops.shape(scores))
+    return ops.reshape(boxes, (-1, classes * count, 4)), scores, labels
 
 
 def window_grid(scale):

@@ -230,8 +230,8 @@ RECIPES = {
         model="detectornet",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="The mask generator of DetectorNet (section 6), one network for each class and mask: mAP 0.305 on VOC2007 "
-        "test. Ten million samples a class; not run by this project.",
+        about="The mask generator of DetectorNet (section 6), one network for each class and mask: mAP 0.305 on "
+        "VOC2007 test. Ten million samples a class; not run by this project.",
         arguments={"form": "mask"},
         optimizer={"class_name": "Adagrad"},
         learning_rate=1e-2,
@@ -245,7 +245,8 @@ RECIPES = {
         model="classifier",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="The classifier whose layers DetectorNet starts from, and which prunes (section 6). Not run by this project.",
+        about="The classifier whose layers DetectorNet starts from, and which prunes (section 6). Not run by this "
+        "project.",
         arguments={
             "background": True,
             "image_size": 225,

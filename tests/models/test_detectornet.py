@@ -175,7 +175,11 @@ def test_a_compiled_search_finds_the_same():
     network = seeing([[0.1, 0.2, 0.6, 0.7]], [1], aspect_ratios=[1.0])
     images = places(120, 120)
     eager, graph = served(network, images), network.detections(images)
-    for name in ("boxes", "scores", "labels"):  # of the best one: further ones stand on plateaus without a highest place
+    for name in (
+        "boxes",
+        "scores",
+        "labels",
+    ):  # of the best one: further ones stand on plateaus without a highest place
         np.testing.assert_allclose(graph[name][0, :1], eager[name][0, :1], atol=1e-4)
 
 
@@ -198,6 +202,19 @@ def test_a_classifiers_trunk_is_taken_over():
         np.testing.assert_array_equal(each(images), classifier.features(images)["features"])
     with pytest.raises(ValueError, match="`classifier`"):
         network.load_trunk(Classifier(classes=CLASSES, backbone="alexnet", image_size=67, width=0.03))
+
+
+def test_boxes_of_another_class_are_pruned():
+    truth = [[0.2, 0.2, 0.8, 0.8]]
+    keras.utils.set_random_seed(0)
+    judge = Classifier(classes=CLASSES, background=True, backbone="tiny", image_size=64)
+    judge.head.kernel.assign(np.zeros(judge.head.kernel.shape))
+    for verdict, count in ((0, 0), (1, 1), (2, 0)):  # background, the object's class, the other class
+        judge.head.bias.assign(np.eye(3)[verdict])
+        network = seeing(truth, [0], classifier=judge, aspect_ratios=[1.0])
+        assert min(served(network, places(100, 100))["num_detections"][0], 1) == count
+    with pytest.raises(ValueError, match="`classifier`"):
+        build(classifier=Classifier(classes=CLASSES, backbone="tiny", image_size=64))
 
 
 def test_masks_that_are_no_numbers_give_no_detection():
