@@ -176,6 +176,30 @@ ENTRIES = (
         trained_on="320,000 rendered scenes",
     ),
     WeightsEntry(
+        model="ClassGeneric",
+        name="shapes",
+        source="embedded:class_generic_shapes.weights.h5",
+        integrity=Integrity("sha256", "103dc9399425e0e21a2e8708bd42510d1af4eb397eb18e7cb1f2d96b12ae1971"),
+        classes=("ellipse", "rectangle", "triangle", "star", "ring", "cross"),
+        arguments={
+            "backbone": "tiny",
+            "image_size": 128,
+            "grid_shape": [16, 16, 7, 5],
+            "scales": [0.08, 0.6],
+            "aspect_ratios": [0.45, 2.2],
+            "widths": [0.5, 0.5, 0.5, 0.5],
+            "sub_cell": True,
+        },
+        preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
+        licence="Apache-2.0",
+        reported=Reported(
+            0.615, "AUC at IoU 0.5", "600 rendered scenes", "benchmarks/results/class_generic_shapes.json"
+        ),
+        parameters=600_617,
+        gflops=0.0518,
+        trained_on="10,000 rendered scenes, 6,000 class pictures",
+    ),
+    WeightsEntry(
         model="SSD300",
         name="voc",
         source=f"{_BALANCAP}/raw/e0e3104d3a2cc5d830fad041d4e56ebcf84caac3/checkpoints/ssd_300_vgg.ckpt.zip",
