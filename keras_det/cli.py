@@ -1,6 +1,7 @@
 """The `keras-det` command."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -198,6 +199,8 @@ def train(
         raise ValueError(f"--recipe must be one of {', '.join(training.RECIPES)}; got {recipe!r}.")
     plan = training.RECIPES[recipe]
     same_data = data is None or data == plan.data
+    if not same_data:  # the splits of a recipe are those of its own data
+        plan = dataclasses.replace(plan, split=None, val_split=None)
     plan = plan.replace(
         model=model,
         data=data,

@@ -34,7 +34,7 @@ def crop_and_resize(images, windows, size):
         index = first + ops.expand_dims(y * width, 3) + ops.expand_dims(x, 2)
         return ops.take(pixels, index, axis=0)
 
-    fy, fx = ops.reshape(fy, (-1, fy.shape[1], size[0], 1, 1)), ops.reshape(fx, (-1, fx.shape[1], 1, size[1], 1))
+    fy, fx = ops.expand_dims(fy, (3, 4)), ops.expand_dims(fx, (2, 4))
     top = at(y0, x0) * (1 - fx) + at(y0, x1) * fx
     bottom = at(y1, x0) * (1 - fx) + at(y1, x1) * fx
     return top * (1 - fy) + bottom * fy

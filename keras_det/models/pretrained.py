@@ -73,7 +73,8 @@ def find_checkpoint(model_name, weights):
     name = os.fspath(weights)
     found = zoo.find(model_name, name)
     if found is not None:
-        return Checkpoint(name, found.arguments, found=found)
+        own = read_metadata(found.entry.embedded) if found.entry.embedded else None  # a file of ours says what it needs
+        return Checkpoint(name, own["arguments"] if own else found.arguments, found=found)
     path = Path(name)
     if not path.is_file():
         names = ", ".join(entry.name for entry in zoo.entries(model_name)) or "none"

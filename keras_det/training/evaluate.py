@@ -98,7 +98,7 @@ class EvaluateDetections(keras.callbacks.Callback):
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations; the epochs between repeat the last figures.
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures.
         batch_size: pictures sent through the network together.
         metrics: as `Evaluator.result` takes them.
     """
@@ -114,7 +114,7 @@ class EvaluateDetections(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
-        if (epoch + 1) % self.every == 0:
+        if (epoch + 1) % self.every == 0 or epoch + 1 == (self.params or {}).get("epochs"):
             self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
             self.evaluator.reset()
             collect(self.model, self.source, self.evaluator, self.batch_size)

@@ -1,0 +1,130 @@
+"""DeepMultiBox's figures and tables on rendered scenes, as functions and as commands."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from keras_det import cli
+from keras_det.data import Shapes
+from keras_det.metrics import Truth, proposals
+from keras_det.models import Classifier, MultiBox, OneBoxPerClass
+from keras_det.training import RECIPES, hold_out, multibox
+
+OPTIONS = {"backbone": "tiny", "image_size": 64}
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return Shapes(6, seed=9, size=96, objects=(1, 1))
+
+
+@pytest.fixture(scope="module")
+def networks(scenes):
+    keras.utils.set_random_seed(0)
+    localizer = MultiBox(boxes=30, **OPTIONS)
+    return localizer, Classifier(classes=scenes.classes, background=True, **OPTIONS)
+
+
+class Knowing(Classifier):
+    """Gives every crop one class, the next at each call of `decide`."""
+
+    def decide(self, label):
+        self.head.kernel.assign(np.zeros(self.head.kernel.shape))
+        self.head.bias.assign(np.eye(len(self.classes) + 1)[label + 1] * 9)
+
+
+def test_fixed_boxes_find_what_they_cover(scenes):
+    truth = Truth.from_source(scenes)
+    rates = proposals.detection_rate(
+        proposals.best_overlaps(truth, multibox.fixed_boxes(truth, scenes.annotation(0).boxes), [1])
+    )
+    expected = []
+    for i in range(len(scenes)):
+        mine, other = scenes.annotation(i).boxes[0], scenes.annotation(0).boxes[0]
+        both = np.maximum(np.minimum(mine[2:], other[2:]) - np.maximum(mine[:2], other[:2]), 0).prod()
+        expected.append(both / ((mine[2:] - mine[:2]).prod() + (other[2:] - other[:2]).prod() - both) > 0.5)
+    assert rates[0] == pytest.approx(np.mean(expected)) and expected[0]
+    boxes = multibox.uniform_boxes(500)
+    assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 1
+
+
+def test_figure_1_has_a_curve_for_each_number_of_scales(networks, scenes):
+    rates = multibox.detection_rates(networks[0], scenes, (1, 10, 100))
+    assert list(rates) == ["One shot (max center crop)", "Max center + 1 scale", "Max center + 2 scales"]
+    for values in rates.values():
+        assert (np.diff(values) >= 0).all() and values.max() <= 1
+    assert networks[0].arguments["scales"] == 1
+
+
+def test_classifying_the_true_boxes_ranks_all_classes(scenes):
+    keras.utils.set_random_seed(0)
+    judge = Knowing(classes=scenes.classes, background=True, **OPTIONS)
+    judge.decide(3)
+    labels, ranked = multibox.classify_objects(judge, scenes)
+    assert labels.tolist() == [int(scenes.annotation(i).labels[0]) for i in range(len(scenes))]
+    assert ranked.shape == (6, 6) and (ranked[:, 0] == 3).all()
+    with pytest.raises(ValueError, match="are not the classifier's"):
+        multibox.classify_objects(Classifier(classes=["a"], background=True, **OPTIONS), scenes)
+
+
+def test_table_2_has_the_papers_rows(networks, scenes):
+    keras.utils.set_random_seed(0)
+    baseline = OneBoxPerClass(classes=scenes.classes, **OPTIONS)
+    rows = multibox.table_2(*networks, scenes, baseline, windows=(1, 3))
+    names = ["One-box-per-class", "Classify GT directly", "DeepMultiBox, top 1 window", "DeepMultiBox, top 3 windows"]
+    assert [row[0] for row in rows] == names
+    assert all(0 <= detection <= classification <= 1 for _, detection, classification in rows)
+    with pytest.raises(ValueError, match="objects of one class"):
+        multibox.table_2(*networks, Shapes(3, size=96, objects=(4, 4)))
+
+
+def test_a_share_is_held_out_at_random():
+    source = Shapes(50)
+    rest, held = hold_out(source, 0.1, seed=3)
+    ids = [{one.annotation(i).image_id for i in range(len(one))} for one in (rest, held)]
+    assert (len(ids[0]), len(ids[1])) == (45, 5) and not ids[0] & ids[1]
+    again = hold_out(source, 0.1, seed=3)[1]
+    assert {again.annotation(i).image_id for i in range(5)} == ids[1]
+    with pytest.raises(ValueError, match="`share`"):
+        hold_out(source, 1.0)
+
+
+def test_the_papers_recipes_say_what_the_paper_says():
+    for name in ("multibox-voc12", "multibox-classifier-voc12"):
+        recipe = RECIPES[name]
+        assert recipe.optimizer["class_name"] == "Adagrad" and recipe.batch_size == 128 and recipe.hold_out == 0.1
+        assert isinstance(recipe.build_optimizer(), keras.optimizers.Adagrad)
+    assert MultiBox.defaults["alpha"] == 0.3 and MultiBox.defaults["image_size"] == 220
+
+
+def call(*arguments):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout[result.stdout.index("{") :])
+
+
+def test_commands_train_and_print_the_tables(tmp_path):
+    common = ("--data", "shapes", "--images", 12, "--steps", 2, "--batch-size", 4, "--backbone", "tiny", "--json")
+    call("train", "--model", "classifier", "--recipe", "multibox-classifier-voc12", *common, "--out", tmp_path / "c")
+    classifier = tmp_path / "c" / "best.weights.h5"
+    assert "val_top1" in (tmp_path / "c" / "results.csv").read_text()
+    call("train", "--model", "multibox", "--recipe", "multibox-voc12", *common, "--out", tmp_path / "l")
+    localizer = MultiBox(weights=tmp_path / "l" / "last.weights.h5")
+    assert localizer.priors.shape == (100, 4) and localizer.arguments["backbone"] == "tiny"
+    data = ("--data", "shapes", "--images", 4, "--json")
+    table = call("multibox", "table-1", "--classifier", classifier, *data)["rows"]["DeepMultiBox"]
+    assert "mean" in table and "star" in table
+    table = call("multibox", "table-2", "--classifier", classifier, *data)["rows"]
+    assert set(table["Classify GT directly"]) == {"det@5", "class@5"} and len(table) == 6
+    found = call("multibox", "figure-1", *data, "--out", tmp_path / "1.png")
+    assert found["rows"]["One shot (max center crop)"]["@100"] > 0.7 and (tmp_path / "1.png").stat().st_size > 5000
+    found = call("multibox", "figure-5", "multibox=shapes", "ssd300=shapes", *data, "--out", tmp_path / "5.png")
+    assert found["rows"]["ssd300=shapes"]["AUC"] > 0.8 and (tmp_path / "5.png").stat().st_size > 5000
+
+
+def test_the_embedded_localiser_finds_most_objects_with_ten_boxes():
+    figures = call("evaluate", "--model", "multibox", "--weights", "shapes", "--seed", 77, "--images", 60, "--json")
+    assert figures["detection_rate@10"] > 0.8 and figures["detection_rate@100"] >= figures["detection_rate@10"]
