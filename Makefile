@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 BCCD ?= ../shared/data/bccd
 VOC2007 ?= ../shared/data/voc2007
 
-.PHONY: demo test test-oldest lint prove prove-ssd prove-multibox prove-class-generic prove-overfeat bench clean
+.PHONY: demo test test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -34,7 +34,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 # The long trainings, each writing benchmarks/results/*.json and the weights that the package embeds.
-prove: prove-ssd prove-multibox prove-class-generic prove-overfeat
+prove: prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat
+
+prove-detectornet: $(STAMP)
+	$(BIN)/python benchmarks/prove_detectornet_shapes.py
 
 prove-multibox: $(STAMP)
 	$(BIN)/python benchmarks/prove_multibox_shapes.py
@@ -54,6 +57,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/box_grid.py
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/box_search.py
 	$(BIN)/python benchmarks/dense.py
 	$(BIN)/python benchmarks/voc2007_analysis.py $(VOC2007)
 	$(BIN)/python benchmarks/finetune.py $(BCCD)

@@ -5,7 +5,7 @@ import numpy as np
 from rich.progress import track
 
 from keras_det.metrics import Evaluator, Truth, proposals
-from keras_det.models.overfeat import OverFeat
+from keras_det.models import DetectorNet, OverFeat
 from keras_det.training import overfeat
 
 SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # figures in the logs of `fit`
@@ -26,13 +26,17 @@ def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "
         `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
         which holds every detection. Of a class-agnostic detector the figures are `pr_auc`, the area under the
         precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. OverFeat has those of
-        `keras_det.training.overfeat.figures` too.
+        `keras_det.training.overfeat.figures` too, DetectorNet `map50_first_stage`, without refinement.
     """
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress)
     figures = figures_of(model, evaluator, metrics)
     if isinstance(model, OverFeat):
         figures |= overfeat.figures(model, source, batch_size)
+    if isinstance(model, DetectorNet):
+        first = evaluator_of(model, source)
+        collect(model, source, first, batch_size, progress, model.first_stage_detections)
+        figures["map50_first_stage"] = first.result(("area",))["map50"]
     return figures, evaluator
 
 
@@ -79,13 +83,14 @@ def pictures_of(source, classes):
     return source.subset(indexes)
 
 
-def collect(model, source, evaluator, batch_size=16, progress=False):
-    """Put a model's detections on every picture of a source into an empty evaluator of this source."""
+def collect(model, source, evaluator, batch_size=16, progress=False, detections=None):
+    """Put a model's `detections` on every picture of a source into an empty evaluator of this source."""
+    detections = detections or model.detections
     names = evaluator.truth.classes
     batches = model.batches(source, batch_size, training=False)
     label_of = np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
     for images, labels in track(batches, "evaluate", total=-(-len(source) // batch_size), disable=not progress):
-        found = model.detections(images)
+        found = detections(images)
         evaluator.update(np.asarray(labels["index"]), found | {"labels": label_of[found["labels"]]})
 
 
