@@ -14,7 +14,7 @@ from keras_det.export import runtimes
 from keras_det.export.onnx import onnx
 from keras_det.export.saved_model import NAMES, saved_model
 from keras_det.export.tflite import tflite
-from keras_det.metrics import Evaluator
+from keras_det.metrics import Evaluator, Truth, proposals
 
 EXPORTS = (
     ("saved_model", "float32"),
@@ -99,13 +99,13 @@ def check(model, format, path, precision, source):
     """
     pictures = _pictures(model, source)
     expected = [{k: v[0] for k, v in model.detections(picture[None]).items()} for picture in pictures]
-    report = Report(format, precision, megabytes=_size(path) / 1e6, map50_model=_map50(source, expected))
+    report = Report(format, precision, megabytes=_size(path) / 1e6, map50_model=_map50(model, source, expected))
     try:
         found, seconds = _elsewhere(format, path, pictures)
     except RuntimeError as error:
         return dataclasses.replace(report, failure=str(error))
-    map50 = _map50(source, found)
-    difference, unmatched = compare(expected, found, precision, model.arguments["score_threshold"])
+    map50 = _map50(model, source, found)
+    difference, unmatched = compare(expected, found, precision, model.arguments.get("score_threshold", 0.0))
     milliseconds = np.percentile(seconds, (50, 95)) * 1000
     report = dataclasses.replace(
         report,
@@ -127,7 +127,7 @@ def benchmark(model, source, formats=EXPORTS):
         start = time.perf_counter()
         found.append({key: value[0] for key, value in model.detections(picture[None]).items()})
         seconds.append(time.perf_counter() - start)
-    value, milliseconds = _map50(source, found), np.percentile(seconds, (50, 95)) * 1000
+    value, milliseconds = _map50(model, source, found), np.percentile(seconds, (50, 95)) * 1000
     times = {"milliseconds": float(milliseconds[0]), "milliseconds_p95": float(milliseconds[1])}
     yield Report("keras", "float32", map50=value, map50_model=value, **times)
     with tempfile.TemporaryDirectory() as folder:
@@ -175,8 +175,8 @@ def _missing(mine, theirs, score_tolerance, overlap, score_threshold):
 
 
 def _pictures(model, source):
-    """The source's pictures, if it has the model's classes."""
-    if tuple(source.classes) != model.classes:
+    """The source's pictures, if it has the model's classes, or the model has none of its own."""
+    if tuple(source.classes) != model.classes and not model.class_agnostic:
         raise ValueError(
             f"the classes of {source.name} are not the model's: choose pictures with --data that show "
             f"{', '.join(model.classes[:5])}{', ...' if len(model.classes) > 5 else ''}."
@@ -213,9 +213,10 @@ def _ours(archive, i):
     return found | {"labels": found["labels"].astype("int32")}
 
 
-def _map50(source, found):
-    """VOC's mAP at 0.5, area form."""
-    evaluator = Evaluator(source)
+def _map50(model, source, found):
+    """VOC's mAP at 0.5, area form; of "object" for a model that does not tell classes apart."""
+    truth = Truth.from_source(source)
+    evaluator = Evaluator(proposals.without_classes(truth) if model.class_agnostic else truth)
     for i, detections in enumerate(found):
         evaluator.update(i, detections)
     return evaluator.result(("area",))["map50"]
