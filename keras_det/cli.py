@@ -98,7 +98,7 @@ def detect(
 ):
     """Detect objects in pictures."""
     _load_tensorflow()
-    network = _network(model, weights)
+    network = _detector(model, weights)
     results = []
     for found in network.detect(images, score_threshold):
         results.append(found.to_dict())
@@ -255,7 +255,7 @@ def export(
     _load_tensorflow()
     from keras_det import export as exporters
 
-    network = _network(model, weights)
+    network = _detector(model, weights)
     source = _source(data, split, None, images) if check or precision == "int8" else None
     with _silent_stderr():
         path = exporters.export(network, format, out, precision, _pictures(source) if precision == "int8" else None)
@@ -283,7 +283,7 @@ def benchmark(
     _load_tensorflow()
     from keras_det import export as exporters
 
-    network, source = _network(model, weights), _source(data, split, None, images)
+    network, source = _detector(model, weights), _source(data, split, None, images)
     reports, console = [], Console(stderr=True)
     with console.status("the model itself") as status, _silent_stderr():
         for report in exporters.benchmark(network, source):
@@ -360,7 +360,7 @@ def multibox_figure_5(
         name, equals, weights = text.partition("=")
         if not equals:
             raise ValueError(f"a detector must be MODEL=WEIGHTS, such as multibox=shapes; got {text!r}.")
-        networks[text] = _network(name, weights)
+        networks[text] = _detector(name, weights)
     curves = multibox.agnostic_curves(networks, _source(data, split, None, images))
     out.parent.mkdir(parents=True, exist_ok=True)
     visualize.plot_precision_recall({name: (c.recall, c.precision) for name, c in curves.items()}, out)
@@ -452,6 +452,15 @@ def _network(name, weights, **arguments):
     return zoo.get(name)(weights=weights, **arguments)
 
 
+def _detector(name, weights):
+    """The detector by name with its weights; not a network that gives no boxes."""
+    from keras_det import models as zoo
+
+    if not issubclass(zoo.get(name), zoo.Detector):
+        raise ValueError(f"--model {name} gives no boxes: it can be trained, and used by other detectors.")
+    return _network(name, weights)
+
+
 def _source(spec, split, seed, images, options=None):
     """A data source; seed and number of scenes are options of `shapes`, elsewhere `images` takes the first."""
     from keras_det import data
@@ -483,7 +492,7 @@ def _evaluate_model(model, weights, source, batch_size, progress):
     from keras_det.training import evaluate as run_evaluation
 
     _print_problems(source)
-    network = _network(model, weights)
+    network = _detector(model, weights)
     figures, evaluator = run_evaluation(network, source, batch_size, progress=progress)
     return figures, evaluator.truth, evaluator.results()
 

@@ -105,6 +105,12 @@ WRONG = {
     "no such recipe": (["train", "--recipe", "soup"], "ssd300-shapes"),
     "nothing to resume": (["train", "--data", "shapes", "--backbone", "tiny", "--resume", "--out", "absent"], "resume"),
     "no such strategy": (["train", "--data", "shapes", "--strategy", "pipeline"], "mirrored"),
+    "no detector": (["detect", "x.png", "--model", "classifier"], "gives no boxes"),
+    "trained in parts": (
+        ["train", "--model", "multibox_detector", "--data", "shapes"],
+        "`multibox` and as `classifier`",
+    ),
+    "no weights of a curve": (["multibox", "figure-5", "ssd300"], "MODEL=WEIGHTS"),
     "no such format": (["export", "--out", "x", "--format", "caffe"], "saved_model"),
 }
 

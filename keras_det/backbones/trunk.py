@@ -17,7 +17,8 @@ def trunk(name, image_size, width=1.0):
     Args:
         name: `"alexnet"`, or `"tiny"` for CPUs.
         image_size: `(height, width)` in pixels.
-        width: Factor of the numbers of filters and units of AlexNet; for tiny, of its dense layer's 256 units.
+        width: Factor of the numbers of filters and units of AlexNet; of tiny, of the 14 channels to which its map of
+            stride 16 is brought, which are the vector cell by cell.
 
     Returns:
         A Keras model from RGB images in 0 .. 255, `[B, H, W, 3]`, to a dict of `map` `[B, h, w, c]`, the last map, and
@@ -27,7 +28,7 @@ def trunk(name, image_size, width=1.0):
         ValueError: no trunk of that name, or a size that it cannot take.
 
     >>> trunk("tiny", (96, 96)).output["features"].shape
-    (None, 256)
+    (None, 504)
     """
     if name not in TRUNKS:
         raise ValueError(f"`backbone` must be one of {', '.join(TRUNKS)}; got {name!r}.")

@@ -42,9 +42,13 @@ def tflite(model, path, precision="float32", pictures=None):
         The path.
 
     Raises:
-        ValueError: another precision, or no pictures for `"int8"`.
+        ValueError: another precision, no pictures for `"int8"`, or a model of several passes.
         FileExistsError: the file is there already.
     """
+    if not hasattr(model, "scored_boxes"):
+        raise ValueError(
+            f"{type(model).__name__} looks at a picture several times, which TFLite's one graph cannot hold."
+        )
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
     pictures = [] if pictures is None else [picture for picture, _ in zip(pictures, range(REPRESENTATIVE_PICTURES))]

@@ -430,6 +430,17 @@ class MultiBoxDetector(Detector):
         self.built = True
         checkpoint.load_into(self)
 
+    @classmethod
+    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+        """Refuse to train both networks together."""
+        raise ValueError("the two-stage detector is trained as `multibox` and as `classifier`, each by its own recipe.")
+
+    def batches(self, source, batch_size, training, **options):
+        """As of every detector, without training."""
+        if training:
+            self.fit_arguments({}, source)
+        return super().batches(source, batch_size, training, **options)
+
     def call(self, images, training=False):
         """The localiser's outputs on `[B, H, W, 3]` images of its size."""
         return self.localizer(images, training=training)

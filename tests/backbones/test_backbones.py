@@ -133,7 +133,7 @@ def test_a_trunk_holds_its_preprocessing(name):
 
     first = keras.Model(model.input, model.layers[1].output)
     np.testing.assert_allclose(first(grey), 0.0, atol=1e-6)
-    assert model.output["features"].shape == (None, 1024 if name == "alexnet" else 64)
+    assert model.output["features"].shape == (None, 1024 if name == "alexnet" else 6 * 6 * 4)
     for wrong in ({"name": "resnet"}, {"width": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong)).replace("name", "backbone")):
             trunk(**{"name": name, "image_size": (96, 96)} | wrong)

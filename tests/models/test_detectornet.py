@@ -256,3 +256,11 @@ def test_aspect_ratios_are_clusters_of_the_datas():
 def test_wrong_arguments_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         build(**arguments)
+
+
+def test_tflite_is_refused_in_one_sentence(tmp_path):
+    from keras_det.export import export
+
+    with pytest.raises(ValueError, match="DetectorNet looks at a picture several times"):
+        export(build(), "tflite", tmp_path / "net.tflite")
+    assert not list(tmp_path.iterdir())
