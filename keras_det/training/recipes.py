@@ -300,9 +300,9 @@ RECIPES = {
         learning_rate=2e-3,
         warmup=200,
         batch_size=16,
-        steps=18_000,
+        steps=15_000,
         steps_per_epoch=500,
-        evaluate_every=9,
+        evaluate_every=10,
     ),
     "overfeat-classification": _OVERFEAT,
     "overfeat-localization": _OVERFEAT.replace(
