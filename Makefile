@@ -38,6 +38,7 @@ prove: prove-ssd prove-detectornet prove-multibox prove-class-generic prove-over
 
 prove-detectornet: $(STAMP)
 	$(BIN)/python benchmarks/prove_detectornet_shapes.py
+	$(BIN)/python benchmarks/prove_sliding_windows.py
 
 prove-multibox: $(STAMP)
 	$(BIN)/python benchmarks/prove_multibox_shapes.py

@@ -8,6 +8,7 @@ from keras_det.models.detector import Detector
 from keras_det.models.detectornet import DetectorNet
 from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.overfeat import OverFeat
+from keras_det.models.sliding_windows import SlidingWindows
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "OneBoxPerClass",
     "OverFeat",
     "SSDLite320",
+    "SlidingWindows",
     "get",
     "list",
 ]
@@ -32,6 +34,7 @@ _MODELS = {
     "ssd512": SSD512,
     "ssdlite320": SSDLite320,
     "detectornet": DetectorNet,
+    "sliding_windows": SlidingWindows,
     "multibox": MultiBox,
     "multibox_detector": MultiBoxDetector,
     "one_box_per_class": OneBoxPerClass,

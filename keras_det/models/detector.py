@@ -88,17 +88,18 @@ class Detector(Network):
         return results
 
 
-def compiled(function, xla=False):
-    """The function compiled for the current backend; on TensorFlow one graph serves all picture sizes.
+def compiled(function, xla=False, any_size=True):
+    """The function compiled for the current backend.
 
     Args:
         function: of tensors.
         xla: on TensorFlow too by XLA, which makes one program of many small operations; JAX always does.
+        any_size: on TensorFlow, without `xla`, one graph serves all picture sizes, which it then does not know.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True if xla else None, reduce_retracing=not xla)
+        return tf.function(function, jit_compile=True if xla else None, reduce_retracing=any_size and not xla)
     if keras.backend.backend() == "jax":
         import jax
 

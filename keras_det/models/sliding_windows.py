@@ -1,0 +1,179 @@
+"""The sliding window classifier that DetectorNet is compared with (Szegedy et al. 2013, section 7)."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_det import boxes as box_ops
+from keras_det.models.classifier import Classifier
+from keras_det.models.detector import Detector, compiled
+from keras_det.models.pretrained import find_checkpoint
+
+SCALES = 10
+BATCH = 128  # crops that go through the network together
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class SlidingWindows(Detector):
+    """A classifier on every box of a dense grid.
+
+    Ten scales, from a tenth of the picture to all of it, eight aspect ratios, the same distance in pixels everywhere:
+    153,154 boxes of a picture of 500 x 375 at the paper's 5 pixels ("approximately 150,000"). Each is resized to the
+    classifier's input; its scores are the softmax.
+
+    Args:
+        weights: `None`, a registered name, or a file saved by this package.
+        classifier: a `Classifier` with background, or its arguments. Training this model trains the classifier.
+        classes: names of the classes, instead of the classifier's where that is given by its arguments.
+        stride: pixels from a box to the next along either axis.
+        aspect_ratios: width over height in shares of the picture.
+        score_threshold: lowest probability that counts.
+        iou_threshold: overlap that suppresses, per class.
+        max_detections: detections of an image at most.
+
+    Raises:
+        ValueError: an argument is out of range, or the classifier has no background.
+
+    >>> classifier = {"classes": ["cat"], "background": True, "backbone": "tiny", "image_size": 64}
+    >>> SlidingWindows(classifier=classifier).count(375, 500)
+    153154
+    """
+
+    class_predictors = ("logits",)
+    loss_terms = Classifier.loss_terms
+    defaults = {
+        "stride": 5,
+        "aspect_ratios": tuple(np.geomspace(1 / 3, 3.0, 8).round(4).tolist()),
+        "score_threshold": 0.05,
+        "iou_threshold": 0.5,
+        "max_detections": 100,
+    }
+
+    def __init__(
+        self,
+        weights=None,
+        classifier=None,
+        classes=None,
+        stride=None,
+        aspect_ratios=None,
+        score_threshold=None,
+        iou_threshold=None,
+        max_detections=None,
+        **kwargs,
+    ):
+        local = locals()
+        given = {name: local[name] for name in self.defaults if local[name] is not None}
+        checkpoint = find_checkpoint(type(self).__name__, weights)
+        arguments = self.defaults | checkpoint.arguments | given
+        if classifier is None:
+            classifier = arguments.get("classifier", {"background": True})
+        if isinstance(classifier, dict):
+            classifier = Classifier(**(classifier | ({} if classes is None else {"classes": list(classes)})))
+        if not classifier.background:
+            raise ValueError("`classifier` must have been built with `background=True`: most boxes show no object.")
+        super().__init__(classes=classifier.classes, image_size=classifier.image_size, **kwargs)
+        self.classifier = classifier
+        ratios = [float(ratio) for ratio in arguments["aspect_ratios"]]
+        own = {"classifier": classifier.arguments, "classes": list(self.classes), "aspect_ratios": ratios}
+        self.arguments = arguments | own
+        _check_arguments(self.arguments)
+        self.built = True
+        checkpoint.load_into(self)
+
+    # Training is the classifier's
+
+    def call(self, images, training=False):
+        """The classifier's outputs on `[B, H, W, 3]` crops of its size."""
+        return self.classifier(images, training=training)
+
+    def encode_targets(self, labels):
+        """As `Classifier.encode_targets`."""
+        return self.classifier.encode_targets(labels)
+
+    def compute_losses(self, targets, outputs):
+        """As `Classifier.compute_losses`."""
+        return self.classifier.compute_losses(targets, outputs)
+
+    def augmentation(self):
+        """Crops of objects and of background."""
+        return self.classifier.augmentation()
+
+    # Inference
+
+    def windows(self, height, width):
+        """The grid's boxes in a picture of so many pixels: `[N, 4]` float32 rel_yxyx, size by size, row by row.
+
+        A size is a scale s, the square root of its share of the picture's area, and an aspect ratio a: s / sqrt(a) of
+        the height and s sqrt(a) of the width, and no more than all of them.
+        """
+        found, stride = [], self.arguments["stride"]
+        for scale in np.linspace(1 / SCALES, 1, SCALES):
+            for ratio in self.arguments["aspect_ratios"]:
+                sides = np.minimum([scale / ratio**0.5, scale * ratio**0.5], 1.0)
+                low = [
+                    np.arange(int((1 - share) * side // stride) + 1) * stride / side
+                    for share, side in zip(sides, (height, width))
+                ]
+                corners = np.stack(np.meshgrid(*low, indexing="ij"), -1).reshape(-1, 2)
+                found.append(np.concatenate([corners, np.minimum(corners + sides, 1.0)], axis=1))
+        return np.concatenate(found).astype("float32")
+
+    def count(self, height, width):
+        """How many boxes of a picture of so many pixels are classified."""
+        return len(self.windows(height, width))
+
+    def serve(self, images):
+        """Every box classified, then suppression.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of a size that is known when this is compiled.
+
+        Returns:
+            Detections dict with boxes relative to these pictures.
+
+        Raises:
+            ValueError: the size is not known.
+        """
+        height, width = images.shape[1:3]
+        if height is None or width is None:
+            raise ValueError("sliding windows need a size of `images` that is known when they are compiled.")
+        windows = self.windows(height, width)
+        boxes = ops.broadcast_to(ops.convert_to_tensor(windows)[None], (ops.shape(images)[0], *windows.shape))
+        limits = {name: self.arguments[name] for name in ("score_threshold", "iou_threshold", "max_detections")}
+        return box_ops.nms(boxes, self.window_scores(images, windows), **limits)
+
+    def window_scores(self, images, windows):
+        """`[B, N, C]` probabilities of the classes, without background, of `[N, 4]` windows of each image."""
+        missing = -len(windows) % BATCH
+        parts = np.concatenate([windows, np.tile(windows[:1], (missing, 1))]).reshape(-1, BATCH, 4)
+
+        def of_picture(image):
+            def of_part(part):
+                crops = box_ops.crop_and_resize(image[None], part[None], self.classifier.image_size)[0]
+                return self.classifier.probabilities(crops)
+
+            return ops.map(of_part, ops.convert_to_tensor(parts))
+
+        scores = ops.map(of_picture, ops.cast(images, "float32"))
+        return ops.reshape(scores, (-1, parts.size // 4, len(self.classes)))[:, : len(windows)]
+
+    def _compile(self):
+        """`serve`, compiled for each size of picture, as its number of windows is part of the program."""
+        return compiled(self.serve, any_size=False)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self.arguments
+
+
+def _check_arguments(arguments):
+    """Refuse what the model cannot work with."""
+    for name in ("stride", "max_detections"):
+        if not isinstance(arguments[name], int) or arguments[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+    for name in ("score_threshold", "iou_threshold"):
+        if not 0 <= arguments[name] <= 1:
+            raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
+    ratios = arguments["aspect_ratios"]
+    if not ratios or not all(np.isfinite(ratio) and ratio > 0 for ratio in ratios):
+        raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")

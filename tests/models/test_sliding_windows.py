@@ -1,0 +1,155 @@
+"""The sliding window classifier: its grid, its scores, its training and its hard negatives."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_det.boxes import iou
+from keras_det.data import Shapes
+from keras_det.models import Classifier, SlidingWindows
+from keras_det.training import mining
+
+CLASSIFIER = {"classes": ["cat", "dog"], "background": True, "backbone": "tiny", "image_size": 32}
+
+
+def build(**arguments):
+    keras.utils.set_random_seed(0)
+    return SlidingWindows(**{"classifier": CLASSIFIER, "stride": 12} | arguments)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+def test_the_grid_has_about_as_many_boxes_as_the_paper_says(model):
+    assert build(stride=5).count(375, 500) == 153_154
+    windows = model.windows(75, 100) * [75, 100, 75, 100]
+    sides = windows[:, 2:] - windows[:, :2]
+    assert windows.min() >= 0 and (windows <= [75, 100, 75, 100]).all()
+    np.testing.assert_allclose(windows[:, :2] / 12, np.round(windows[:, :2] / 12), atol=1e-5)
+    areas = np.sqrt(sides.prod(axis=1) / 7500)
+    assert areas.min() == pytest.approx(0.1, rel=1e-4)
+    np.testing.assert_allclose(sides.max(axis=0), [75, 100], rtol=1e-5)
+    assert len(np.unique(sides.round(2), axis=0)) <= 80
+    # Another box of each size would not fit.
+    for size in np.unique(sides.round(2), axis=0):
+        last = windows[(np.abs(sides - size) < 1e-2).all(axis=1)].max(axis=0)
+        assert (last[2:] + 12 > [75 + 1e-3, 100 + 1e-3]).all()
+
+
+def test_a_picture_smaller_than_the_stride_has_a_box_of_each_size(model):
+    assert model.count(5, 5) == 80
+
+
+def test_scores_are_the_softmax_of_each_crop():
+    model = build(aspect_ratios=(0.5, 1.0, 2.0))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    windows = model.windows(32, 32)
+    scores = np.asarray(model.window_scores(images, windows))
+    assert scores.shape == (2, len(windows), 2)
+    whole = np.flatnonzero((windows == [0, 0, 1, 1]).all(axis=1))
+    assert len(whole)
+    expected = np.asarray(tf.nn.softmax(model(images)["logits"]))[:, 1:]
+    for k in whole:
+        np.testing.assert_allclose(scores[:, k], expected, atol=1e-5)
+    for k in (0, len(windows) // 2):  # any other window: cut out, then classified by itself
+        crop = tf.image.crop_and_resize(images[1:], windows[k : k + 1], [0], (320, 320))
+        crop = tf.image.resize(crop, (32, 32), antialias=True)
+        near = np.asarray(tf.nn.softmax(model(crop)["logits"]))[0, 1:]
+        np.testing.assert_allclose(scores[1, k], near, atol=0.02)  # another way to resize
+
+
+PLANTED = np.array([8.0, 16.0, 20.0, 28.0], "float32")
+
+
+def seeing(images):
+    """Probability of a cat by a window's distance from the planted box; pixels hold their own places."""
+    first, last = images[:, 0, 0, :2], images[:, -1, -1, :2]
+    half = (last - first) / 31 / 2
+    edges = tf.concat([first - half, last + half], axis=1) + 0.5
+    score = tf.exp(-tf.reduce_mean(tf.abs(edges - PLANTED), axis=1) / 8)
+    return tf.stack([score, tf.zeros_like(score)], axis=1)
+
+
+def test_a_planted_object_is_found_and_what_overlaps_it_suppressed(monkeypatch):
+    model = build(stride=4, aspect_ratios=(0.5, 1.0, 2.0), score_threshold=0.3)
+    rows = np.arange(40, dtype="uint8")
+    places = np.stack(np.meshgrid(rows, rows, indexing="ij"), -1)
+    image = np.pad(places, ((0, 0), (0, 0), (0, 1)))[None]
+    monkeypatch.setattr(model.classifier, "probabilities", seeing)
+    found = model.detections(image)
+    np.testing.assert_allclose(found["boxes"][0, 0] * 40, PLANTED, atol=1e-3)
+    assert found["labels"][0, 0] == 0 and found["scores"][0, 0] == pytest.approx(1, abs=1e-2)
+    count = int(found["num_detections"][0])
+    overlap = np.asarray(iou(found["boxes"][0, :count], found["boxes"][0, :count]))
+    assert count > 1 and (overlap[~np.eye(count, dtype=bool)] <= 0.5 + 1e-6).all()
+
+
+def test_pictures_of_several_sizes(model):
+    for size in ((40, 40), (40, 60)):
+        assert model.detections(np.zeros((1, *size, 3), "uint8"))["boxes"].shape == (1, 100, 4)
+    with pytest.raises(ValueError, match="size of `images`"):
+        tf.function(model.serve).get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.uint8))
+
+
+def test_training_it_trains_its_classifier(tmp_path):
+    source = Shapes(images=6, seed=0, objects=(1, 2), size=64)
+    model = build(classifier=CLASSIFIER | {"classes": list(source.classes)})
+    before = [v.numpy() for v in model.classifier.trainable_weights]
+    model.compile(keras.optimizers.SGD(0.1))
+    logs = model.fit(model.batches(source, 3, training=True), verbose=0).history
+    assert np.isfinite(logs["classification"]).all()
+    assert any((b != v.numpy()).any() for b, v in zip(before, model.classifier.trainable_weights))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype("uint8")
+    np.testing.assert_array_equal(again.detections(images)["scores"], model.detections(images)["scores"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"stride": 0}, "stride"),
+        ({"aspect_ratios": [1.0, -1.0]}, "aspect_ratios"),
+        ({"iou_threshold": 1.5}, "iou_threshold"),
+        ({"classifier": CLASSIFIER | {"background": False}}, "background"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        build(**arguments)
+
+
+def test_hard_negatives_are_false_detections_alone(monkeypatch):
+    source = Shapes(images=4, seed=3, objects=(1, 2), size=64)
+    model = SlidingWindows(classifier=Classifier(**CLASSIFIER | {"classes": list(source.classes)}))
+    truth = source.annotation(0).boxes
+    free = np.array([[0.0, 0.0, 0.01, 0.01], [0.5, 0.0, 0.51, 0.01]], "float32")
+
+    def detections(images):
+        boxes = np.concatenate([truth[:1], free])[None]
+        return {"boxes": boxes, "num_detections": np.array([3])}
+
+    monkeypatch.setattr(model, "detections", detections)
+    crops = mining.hard_negatives(model, source.take(1))
+    assert crops.shape == (2, 32, 32, 3) and crops.dtype == np.uint8
+    assert len(mining.hard_negatives(model, source.take(1), each=1)) == 1
+
+
+def test_a_share_of_each_batch_is_mined():
+    source = Shapes(images=8, seed=0, objects=(1, 2), size=64)
+    classifier = Classifier(**CLASSIFIER | {"classes": list(source.classes)})
+    crops = np.zeros((3, 32, 32, 3), "uint8")
+    crops[:, :, :4] = np.array([250, 251, 252], "uint8")[:, None, None, None]
+    batches = classifier.batches(source, 8, training=True, repeat=True)
+    seen = []
+    for images, labels in mining.with_negatives(batches, crops, 0.25).take(8):
+        assert images.shape == (8, 32, 32, 3)
+        assert (labels["labels"].numpy()[:2] == -1).all()
+        images = images.numpy()[:2].astype("uint8")
+        seen += [(int(image.max()), bool(image[0, 0, 0])) for image in images]
+    assert {value for value, _ in seen} == {250, 251, 252} and {side for _, side in seen} == {True, False}
+    with pytest.raises(ValueError, match="crops"):
+        mining.with_negatives(batches, crops[:0], 0.25)
