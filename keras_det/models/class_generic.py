@@ -284,6 +284,10 @@ class ClassGeneric(Detector):
 
         return dataset.map(tell)
 
+    def label_names(self, source):
+        """The source's classes: those of `batches` that train boxes alone may be any."""
+        return source.classes
+
     def mixed_batches(self, box_source, class_source, batch_size, max_objects, **options):
         """Training batches of which one half has box labels alone and the other class labels alone.
 

@@ -226,6 +226,10 @@ class Network(keras.Model):
             **options,
         )
 
+    def label_names(self, source):
+        """Names of the labels in training batches of a source."""
+        return self.classes
+
     def save_weights(self, filepath, overwrite=True, optimizer=True):
         """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
 

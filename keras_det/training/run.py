@@ -68,7 +68,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         skipped=skipped,
     )
     write_json(folder / "args.json", describe(model, recipe, source, seed))
-    visualize.grid(_samples(batches, model.classes), columns=4).save(folder / "samples.png")
+    visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
     callbacks = [RunFolder(folder, rows)]
     if val_source is not None:
         evaluation = EvaluateDetections if isinstance(model, Detector) else ClassifyObjects

@@ -15,6 +15,7 @@ CLASSES = ["cat", "dog", "owl"]
 SMALL = {
     "multibox": {"boxes": 12, "image_size": 96, "max_detections": 12},
     "one_box_per_class": {"image_size": 96},
+    "class_generic": {"image_size": 64, "grid_shape": (6, 6, 3, 3)},
 }
 
 

@@ -195,3 +195,21 @@ def test_csv_round_trip_with_missing_figures(tmp_path):
     rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_map50": 0.125}]
     write_csv(tmp_path / "r.csv", rows)
     assert read_csv(tmp_path / "r.csv") == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("class_generic", {"image_size": 64, "grid_shape": (6, 6, 3, 3)}),
+        ("multibox", {"image_size": 64, "boxes": 8, "max_detections": 8}),
+        ("classifier", {"image_size": 64, "background": True}),
+        ("detectornet", {"image_size": 64, "d": 8}),
+    ],
+)
+def test_every_kind_of_model_makes_a_run(name, arguments, scenes, tmp_path):
+    named = {} if name == "multibox" else {"classes": scenes.classes}
+    model = models.get(name)(backbone="tiny", **named, **arguments)
+    plan = RECIPE.replace(model=name, steps=1, steps_per_epoch=1, augment=True)
+    rows = train(model, plan, scenes, tmp_path, verbose=0)
+    assert np.isfinite(rows[0]["loss"])
+    assert {"samples.png", "curves.png", "best.weights.h5"} <= {path.name for path in tmp_path.iterdir()}
