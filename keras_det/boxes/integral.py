@@ -143,25 +143,28 @@ def search(masks, sizes, per_size=8):
 
 
 def _best(scores, coverage, size, count):
-    """The highest peaks of one size."""
+    """The highest peaks of one size, which lie in the rows of the highest peaks: a search of few places."""
     rows, columns = scores.shape[1:]
     count = min(count, rows * columns)
     peaks = scores if count == 1 else ops.where(scores >= _highest_around(scores), scores, -5.0)
-    best, place = ops.top_k(ops.reshape(peaks, (-1, rows * columns)), count)
+    _, high = ops.top_k(ops.max(peaks, axis=2), min(count, rows))
+    high = ops.sort(ops.cast(high, "int32"), axis=1)  # of equal peaks the first counts
+    peaks = ops.take_along_axis(peaks, ops.expand_dims(high, 2), axis=1)
+    best, place = ops.top_k(ops.reshape(peaks, (-1, high.shape[1] * columns)), count)
     place = ops.cast(place, "int32")
-    low = ops.cast(ops.stack([place // columns, place % columns], axis=-1), "float32")
+    row, column = ops.take_along_axis(high, place // columns, axis=1), place % columns
+    low = ops.cast(ops.stack([row, column], axis=-1), "float32")
     boxes = ops.concatenate([low, low + ops.convert_to_tensor(np.asarray(size), "float32")], axis=-1) / STEPS
-    covered = ops.take_along_axis(ops.reshape(coverage, (-1, rows * columns)), place, axis=1)
+    covered = ops.take_along_axis(ops.reshape(coverage, (-1, rows * columns)), row * columns + column, axis=1)
     return boxes, best, covered
 
 
 def _highest_around(values):
-    """The highest value among each place and its eight neighbours, `[N, rows, columns]`."""
-    for axis in (1, 2):
-        pads = [(0, 0)] * 3
-        pads[axis] = (1, 1)
-        padded = ops.pad(values, pads, constant_values=-5.0)
-        low, high = ([slice(None)] * 3 for _ in range(2))
-        low[axis], high[axis] = slice(0, values.shape[axis]), slice(2, values.shape[axis] + 2)
-        values = ops.maximum(values, ops.maximum(padded[tuple(low)], padded[tuple(high)]))
-    return values
+    """The highest value among each place and its eight neighbours, `[N, rows, columns]`.
+
+    By pooling: XLA would work out the scores anew for each neighbour that it compares.
+    """
+    values = ops.expand_dims(values, 3)
+    for window in ((3, 1), (1, 3)):
+        values = ops.max_pool(values, window, strides=1, padding="same")
+    return values[..., 0]
