@@ -21,7 +21,9 @@ from keras_det.weights.variables import place
 
 TASKS = ("classification", "localization", "detection")
 COVERED = 0.5  # share of an object that lies in a window whose object it is, section 4.2
-BACKGROUND = 0.25  # a window of background has less than this share of any object
+BACKGROUND = 0.25  # a window of background has less than this share of any object that it could show
+TOO_SMALL = 0.8  # of the smallest object: a smaller one is background
+TOO_FAR = 0.1  # shares of the window over the largest offset: an object farther off is background
 CONTEXT = 1.4  # ratio of a scale to the next lower one, section 4.2
 SHORTER_SIDE = 256  # pixels of training pictures, and of those that ten views are taken of, section 3.1
 
@@ -58,11 +60,13 @@ class OverFeat(Detector):
             false.
         negatives: windows of background that count in an image, in training for detection.
         negative_choice: `"offending"` takes those with the highest loss, `"random"` any.
-        smallest_object: longer side of an object in shares of the window; windows with a smaller one are not trained.
-        largest_offset: distance of an object's centre from the window's along each axis, in shares of the window; the
-            classifier is not trained on windows with an object farther off. The paper has no such limit, which 0.5 is.
-        border: pixels of the mean put around pictures at every scale for localization and detection, so that objects at
-            the rim can be in the middle of a window; none in the paper.
+        smallest_object: longer side of an object in shares of the window. For detection an object of less than 0.8 of
+            it is background, to be found at a larger scale; windows with one between are not trained.
+        largest_offset: distance of an object's centre from the window's along each axis, in shares of the window. For
+            detection an object more than 0.1 farther off is background, to be found by another window; the classifier
+            is not trained on windows with one between. The paper has no such limit, which 0.5 is.
+        border: pixels of the mean put around pictures at every scale, so that objects at the rim can be in the middle
+            of a window; none in the paper.
         around: share of training samples that are crops around an object, at a scale that suits its size; the others
             are crops of any place at any scale, as all are in the paper.
         dropout: share of hidden units dropped in training.
@@ -334,7 +338,8 @@ class OverFeat(Detector):
             crowd = ops.cast(crowd, "bool")
             valid = ops.logical_and(valid, ops.logical_not(crowd if crowd.shape[1] else ops.zeros_like(valid)))
         windows = self.windows(self.image_size)
-        covered, alike = _shares(windows, boxes)
+        every = boxes
+        covered, alike = _shares(windows, every)
         covered = ops.where(ops.expand_dims(valid, 1), covered, 0.0)
         score = ops.where(covered >= COVERED, alike, -1.0)
         index = ops.argmax(score, axis=-1)
@@ -344,15 +349,24 @@ class OverFeat(Detector):
         boxes = _to_frame(boxes, windows[None])
         large = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.arguments["smallest_object"]
         has_object = ops.logical_and(has_object, large)
-        centre = ops.max(ops.abs(boxes[..., :2] + boxes[..., 2:]), axis=-1) / 2
-        classified = ops.logical_and(has_object, centre <= self.arguments["largest_offset"])
-        empty = ops.logical_and(self.background > 0, ops.max(covered, axis=-1) < BACKGROUND)
+        classified = ops.logical_and(has_object, _offset(boxes) <= self.arguments["largest_offset"])
+        empty = ops.logical_and(self.background > 0, ops.logical_not(self._shows_object(every, windows, covered)))
         return {
             "classes": ops.where(classified, classes + self.background, ops.where(empty, 0, -1)),
             "labels": ops.where(has_object, classes, 0),
             "has_object": has_object,
             "boxes": ops.where(ops.expand_dims(has_object, -1), boxes, 0.0),
         }
+
+    def _shows_object(self, boxes, windows, covered):
+        """`[B, N]` bool: whether each window has a part of an object that it could be classified as."""
+        boxes = _to_frame(ops.expand_dims(boxes, 1), windows[None, :, None])
+        side = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1)
+        fits = ops.logical_and(
+            side >= TOO_SMALL * self.arguments["smallest_object"],
+            _offset(boxes) <= self.arguments["largest_offset"] + TOO_FAR,
+        )
+        return ops.any(ops.logical_and(fits, covered >= BACKGROUND), axis=-1)
 
     def compute_losses(self, targets, outputs):
         """Cross-entropy over the windows that count, and half the squared distance of box edges over those of objects.
@@ -412,7 +426,7 @@ class OverFeat(Detector):
             return self._ten_views(images)
         votes = []
         for size in scales or self.scales:
-            resized = _resize(images, size)
+            resized = self._at_scale(images, size)
             for picture in (resized, resized[:, :, ::-1]) if flip else (resized,):
                 votes.append(ops.max(self._probabilities(picture, fine), axis=(1, 2)))
         return sum(votes) / len(votes)
@@ -455,8 +469,7 @@ class OverFeat(Detector):
     def _scored_scale(self, images, size, centre):
         """Boxes and confidences of the windows of pictures at one scale."""
         border, classes = self.arguments["border"], len(self.classes)
-        images = _resize(images, size) - networks.MEAN
-        images = ops.pad(images, ((0, 0), (border, border), (border, border), (0, 0))) + networks.MEAN
+        images = self._at_scale(images, size)
         padded = [side + 2 * border for side in size]
         # Windows in shares of the picture without its border.
         windows = (self.windows(padded) * np.tile(padded, 2) - border) / np.tile(size, 2)
@@ -479,6 +492,12 @@ class OverFeat(Detector):
             middle = rows // 2 * columns + columns // 2
             boxes, scores = boxes[:, middle : middle + 1], scores[:, middle : middle + 1]
         return boxes, scores
+
+    def _at_scale(self, images, size):
+        """Pictures resized, with their border."""
+        border = self.arguments["border"]
+        images = _resize(images, size) - networks.MEAN
+        return ops.pad(images, ((0, 0), (border, border), (border, border), (0, 0))) + networks.MEAN
 
     def combine(self, boxes, scores, how=None):
         """Detections from the windows' boxes.
@@ -594,6 +613,11 @@ def _to_frame(boxes, windows):
     low, high = windows[..., :2], windows[..., 2:]
     centre, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
     return (boxes - centre) / side
+
+
+def _offset(boxes):
+    """Distance of boxes' centres, in a window's frame, from its middle along the axis where it is larger."""
+    return ops.max(ops.abs(boxes[..., :2] + boxes[..., 2:]), axis=-1) / 2
 
 
 def _from_frame(boxes, windows):

@@ -94,17 +94,12 @@ def figures(network, source, batch_size=16):
     for name, k in (("localization_error", 5), ("localization_error_1", 1)):
         found[name] = localization_error(network, single, batch_size, min(k, len(network.classes)))
     truth = Truth.from_source(source)
+    windows, combine = tf.function(network.scored_windows), tf.function(network.combine)
     ways = {how: Evaluator(truth) for how in ("merge", "nms")}
-    windows = tf.function(network.scored_windows)
-
-    def runner(how):
-        combine = tf.function(lambda boxes, scores: network.combine(boxes, scores, how))
-        return lambda pictures: combine(*pictures)
-
     for images, labels in network.batches(source, batch_size, training=False):
         scored = windows(images)
         for how, evaluator in ways.items():
-            _update(network, source, evaluator, labels, runner(how)(scored))
+            _update(network, source, evaluator, labels, combine(*scored, how))
     return found | {f"map50_{how}": evaluator.result(("area",))["map50"] for how, evaluator in ways.items()}
 
 

@@ -132,30 +132,36 @@ def test_folding_batch_normalisation_keeps_the_outputs():
 # Training
 
 
-def test_the_object_of_a_window_is_the_covered_one_that_is_most_like_it(detector):
-    size, step, field = 327, 16, 231
+@pytest.mark.parametrize(("smallest", "largest_offset"), [(0.2, 0.5), (0.35, 0.3)])
+def test_the_object_of_a_window_is_the_covered_one_that_is_most_like_it(smallest, largest_offset):
+    detector = build(smallest_object=smallest, largest_offset=largest_offset)
+    size, step, field, seen = 327, 16, 231, set()
     assert detector.image_size == (size, size)
     boxes = np.array([[10, 20, 50, 70], [0, 10, 120, 100], [200, 0, 310, 40], [0, 300, 20, 320]], "float32")
     _, labels = labelled(detector, boxes, [0, 2, 1, 0])
     found = {k: np.asarray(v)[0] for k, v in detector.encode_targets(labels).items()}
     for n, (y, x) in enumerate(np.ndindex(7, 7)):
         top, left = y * step, x * step
-        best, covered_most = None, 0
+        best, shown = None, False
         for i, (a, b, c, d) in enumerate(boxes):
             h, w = min(c, top + field) - max(a, top), min(d, left + field) - max(b, left)
             both, area = max(h, 0) * max(w, 0), (c - a) * (d - b)
-            covered_most = max(covered_most, both / area)
+            centre = max(abs((a + c) / 2 - top - field / 2), abs((b + d) / 2 - left - field / 2)) / field
+            fits = max(c - a, d - b) >= 0.8 * smallest * field and centre <= largest_offset + 0.1
+            shown |= fits and both / area >= 0.25
             overlap = both / (area + field**2 - both)
             if both / area >= 0.5 and (best is None or overlap > best[0]):
-                best = overlap, i
-        large = best is not None and max(boxes[best[1]][2:] - boxes[best[1]][:2]) >= 0.2 * field
+                best = overlap, i, centre
+        large = best is not None and max(boxes[best[1]][2:] - boxes[best[1]][:2]) >= smallest * field
         assert found["has_object"][n] == large
+        classified = large and best[2] <= largest_offset
+        expected = [0, 2, 1, 0][best[1]] + 1 if classified else -1 if shown else 0
+        assert found["classes"][n] == expected
+        seen.add(min(expected, 1))
         if large:
-            assert found["classes"][n] == [0, 2, 1, 0][best[1]] + 1
             frame = (boxes[best[1]] - [top, left, top, left]) / field - 0.5
             np.testing.assert_allclose(found["boxes"][n], frame, atol=1e-5)
-        else:
-            assert found["classes"][n] == (0 if covered_most < 0.25 else -1)
+    assert seen == {-1, 0, 1}
     assert found["has_object"].any() and not found["has_object"].all()
 
 
