@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -120,6 +121,7 @@ def save_weights(model, path, optimizer=True, training=None):
 
     Raises:
         ValueError: another ending.
+        OSError: the file cannot be written, for want of space or of permission; one of this name stays as it was.
     """
     path = Path(path)
     metadata = {"model": type(model).__name__, "arguments": model.arguments, "training": training}
@@ -142,11 +144,32 @@ def _save_h5(model, path, optimizer, metadata):
         keras.Model.save_weights(model, temporary)
         with h5py.File(temporary, "a") as file:
             file.attrs[ATTRIBUTE] = json.dumps(metadata)
-        os.replace(temporary, path)
+        replace_durably(temporary, path)
+    except (OSError, RuntimeError) as error:  # on a full disk HDF5 raises either
+        said = re.search(r"error message = '([^']*)'", str(error))
+        reason = said.group(1) if said else getattr(error, "strerror", None) or error
+        raise OSError(f"{path} could not be written: {reason}.") from error
     finally:
         if leave_out:
             model.optimizer = state
         temporary.unlink(missing_ok=True)
+
+
+def replace_durably(temporary, path):
+    """Move a finished file in place so that a crash, even of the machine, leaves the old file or the new one, whole."""
+    _flush(temporary, os.O_RDWR)
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _flush(path.parent, os.O_RDONLY)
+
+
+def _flush(path, mode):
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def copy_all_but_class_predictors(donor, model):
