@@ -12,33 +12,12 @@ from keras_det.data import load
 from keras_det.training import run, train
 from keras_det.training.checkpoint import Progress
 from keras_det.training.steps import Steps
-from keras_det.training.watch import Board, ProgressLine
+from keras_det.training.watch import Board, ProgressLine, rates
 
 
 @pytest.fixture(scope="module")
 def scenes():
     return load("shapes", images=8, seed=3, size=32)
-
-
-class Slow(Small):
-    """Its batches come late."""
-
-    pause = 0.1
-
-    def batches(self, *args, **options):
-        def late(images, labels):
-            pause = tf.numpy_function(lambda: np.float32(time.sleep(self.pause) or 0), [], tf.float32)
-            return images + pause, labels
-
-        slow = super().batches(*args, **options).map(late, num_parallel_calls=1, deterministic=True)
-        return slow.map(lambda images, labels: (tf.ensure_shape(images, (2, 16, 16, 3)), labels))
-
-
-def test_waiting_for_input_is_measured(scenes, tmp_path):
-    row = train(Slow(scenes.classes), RECIPE, scenes, tmp_path, verbose=0)[-1]
-    seconds = 4 * 2 / row["images_per_second"]  # of the second epoch's steps, while batches are made one by one
-    assert row["input_wait"] * seconds > 2 * Slow.pause
-    assert row["input_wait"] < 1 and seconds < row["seconds"]
 
 
 def events(folder):
@@ -104,6 +83,27 @@ def test_steps_that_were_done_before_are_passed_over():
         logs = [model.train_function(batches) for _ in range(3)]
     assert logs == [{}, {"loss": 1.0}, {"loss": 1.0}]
     assert model.taken == ["a", "b"] and seen == [6, 7] and model.stop_training
+
+
+def test_waiting_for_input_is_a_part_of_the_steps_time():
+    class Model:
+        def make_train_function(self):
+            self.train_function = lambda batches: next(batches) or time.sleep(0.03)
+
+    def late():
+        while True:
+            time.sleep(0.05)
+            yield {}
+
+    model, progress = Model(), Progress()
+    with Steps(progress, per_epoch=4, total=9, after=lambda: None).inside(model):
+        batches = late()
+        for _ in range(4):
+            model.train_function(batches)
+    assert progress.waiting >= 0.2 and progress.stepping >= progress.waiting + 0.12
+    figures = rates(progress, batch_size=2, steps=4)
+    assert figures["images_per_second"] == pytest.approx(8 / progress.stepping)
+    assert figures["input_wait"] == pytest.approx(progress.waiting / progress.stepping)
 
 
 def test_averaged_weights_are_evaluated_and_kept_as_the_best(scenes, tmp_path):
