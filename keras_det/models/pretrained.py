@@ -1,8 +1,11 @@
 """Weights by name or file: what they say about their network, and how they enter it."""
 
+import errno
 import json
+import math
 import os
 import re
+import shutil
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -141,6 +144,7 @@ def _save_h5(model, path, optimizer, metadata):
     try:
         if leave_out:
             model.optimizer = None
+        _check_space(model, path.parent)
         keras.Model.save_weights(model, temporary)
         with h5py.File(temporary, "a") as file:
             file.attrs[ATTRIBUTE] = json.dumps(metadata)
@@ -153,6 +157,14 @@ def _save_h5(model, path, optimizer, metadata):
         if leave_out:
             model.optimizer = state
         temporary.unlink(missing_ok=True)
+
+
+def _check_space(model, folder):
+    """Refuse a disk that is too full before HDF5 does, which fills stderr with its own words."""
+    variables = [*model.weights, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
+    needed = 4 * sum(math.prod(v.shape) for v in variables)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def replace_durably(temporary, path):

@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
+import types
 
 import h5py
 import keras
@@ -119,7 +121,13 @@ def full(*args, **kwargs):
 
 def test_a_full_disk_ends_the_run_in_one_sentence_and_leaves_the_checkpoint(stopped, scenes, monkeypatch):
     before = (stopped / LAST).read_bytes()
-    monkeypatch.setattr(keras.Model, "save_weights", full)
+    with monkeypatch.context() as patch:  # known beforehand
+        patch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1000))
+        with pytest.raises(
+            OSError, match=f"^{stopped / 'x.weights.h5'} could not be written: No space left on device.$"
+        ):
+            pretrained.save_weights(Small(scenes.classes), stopped / "x.weights.h5")
+    monkeypatch.setattr(keras.Model, "save_weights", full)  # in the midst of it
     with pytest.raises(OSError, match=r"stopped at step 6.*No space left on device.*intact and holds step 4.*--resume"):
         train(Small(scenes.classes), RECIPE, scenes, stopped, resume=True, verbose=0)
     assert (stopped / LAST).read_bytes() == before
