@@ -74,24 +74,25 @@ def whole_run(scenes, tmp_path_factory):
 
 
 @pytest.fixture
-def stopped(scenes, tmp_path, monkeypatch):
-    """A folder with a run that Ctrl-C ended after step 4, its first epoch done."""
+def stopped(scenes, tmp_path, monkeypatch, capsys):
+    """A folder with a run that Ctrl-C ended at step 7, in the middle of its second epoch."""
     keras.utils.set_random_seed(1)
     after_step = run.RunFolder.after_step
 
     def interrupted(self):
         after_step(self)
-        if self.progress.step == 5:
+        if self.progress.step == 7:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(run.RunFolder, "after_step", interrupted)
         train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", verbose=0)
+    assert "stopped at step 7" in (said := capsys.readouterr().err) and "holds step 6; go on with --resume" in said
     return tmp_path / "run"
 
 
-def test_ctrl_c_says_what_is_saved_and_resuming_loses_nothing(stopped, whole_run, scenes, capsys):
-    assert content(stopped / LAST)[1]["progress"]["step"] == 4
+def test_ctrl_c_says_what_is_saved_and_resuming_loses_nothing(stopped, whole_run, scenes):
+    assert content(stopped / LAST)[1]["progress"]["step"] == 6
     rows = train(Small(scenes.classes), RECIPE, scenes, stopped, resume=True, verbose=0)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert_same_runs(stopped, whole_run)
@@ -128,7 +129,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_leaves_the_checkpoint(stop
         ):
             pretrained.save_weights(Small(scenes.classes), stopped / "x.weights.h5")
     monkeypatch.setattr(keras.Model, "save_weights", full)  # in the midst of it
-    with pytest.raises(OSError, match=r"stopped at step 6.*No space left on device.*intact and holds step 4.*--resume"):
+    with pytest.raises(OSError, match=r"stopped at step 8.*No space left on device.*intact and holds step 6.*--resume"):
         train(Small(scenes.classes), RECIPE, scenes, stopped, resume=True, verbose=0)
     assert (stopped / LAST).read_bytes() == before
     assert not list(stopped.glob(".*"))
