@@ -255,7 +255,7 @@ def train(
     keras.utils.set_random_seed(seed)
     with plan.policy(), strategies.scope(strategy):
         arguments = plan.arguments if weights is None or plan.start else {}
-        if weights is not None:
+        if weights is not None or backbone == "tiny":  # which has none
             arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
         if backbone is not None:
             arguments = arguments | {"backbone": backbone}
