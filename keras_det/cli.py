@@ -172,12 +172,38 @@ def train(
     weights: Annotated[str | None, typer.Option("--weights", help="Start from these weights.")] = None,
     backbone: Backbone = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="none, or mirrored for all GPUs of the machine.")
+        str, typer.Option("--strategy", help="none, mirrored (all GPUs of the machine), multiworker or tpu.")
     ] = "none",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="float32, mixed_bfloat16 or mixed_float16.")
+    ] = None,
+    jit_compile: Annotated[bool | None, typer.Option("--jit-compile", help="Compile the step with XLA.")] = None,
+    accumulate: Annotated[int | None, typer.Option("--accumulate", min=1, help="Steps of one update.")] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option("--clip-norm", min=0.0, help="Largest norm of the gradient.")
+    ] = None,
+    ema: Annotated[
+        float | None, typer.Option("--ema", min=0.0, max=1.0, help="Momentum of averaged weights, such as 0.999.")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="Of the learning rate: cosine or step.")] = None,
+    warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps of linear warm-up.")] = None,
+    scale_learning_rate: Annotated[
+        bool | None, typer.Option("--scale-learning-rate", help="Multiply the rate by the number of replicas.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Training steps in all.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Pictures a step.")] = None,
+    save_every: Annotated[
+        int | None, typer.Option("--save-every", min=1, help="Steps between checkpoints within an epoch.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check data, shapes, weights and memory, print the plan, train nothing.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps in all; the drops of the rate move along.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Pictures a step, of all replicas.")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Highest rate.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N pictures.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0,
@@ -201,15 +227,25 @@ def train(
     same_data = data is None or data == plan.data
     if not same_data:  # the splits of a recipe are those of its own data
         plan = dataclasses.replace(plan, split=None, val_split=None)
-    plan = plan.replace(
+    plan = plan.lasting(steps).replace(
         model=model,
         data=data,
         split=split,
         val_split=val_split,
-        steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        save_every=save_every,
+        precision=precision,
+        jit_compile=jit_compile,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
+        ema=ema,
+        schedule=schedule,
+        warmup=warmup,
+        scale_learning_rate=scale_learning_rate,
     )
+    if plan.start and weights is None and not resume:
+        raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
     val_source = _val_source(plan, val_data, same_data)
     if val_source is None and plan.hold_out:
@@ -217,13 +253,18 @@ def train(
     for each in (source, val_source) if val_source else (source,):
         _print_problems(each)
     keras.utils.set_random_seed(seed)
-    with strategies.scope(strategy):
-        arguments = plan.arguments if weights is None else {}
+    with plan.policy(), strategies.scope(strategy):
+        arguments = plan.arguments if weights is None or plan.start else {}
+        if weights is not None or backbone == "tiny":  # which has none
+            arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
         if backbone is not None:
             arguments = arguments | {"backbone": backbone}
         if weights is None:
             arguments = zoo.get(plan.model).fit_arguments(arguments, source, plan.augment, seed)
         network = _network(plan.model, weights, classes=source.classes, **arguments)
+        if dry_run:
+            _print_plan(training.plan(network, plan, source, val_source, seed), as_json)
+            return
         rows = training.train(
             network, plan, source, out, val_source, seed=seed, resume=resume, verbose=0 if as_json else "auto"
         )
@@ -597,9 +638,29 @@ def _print_problems(source, shown=10):
 
 
 def _print_recipes(recipes):
-    table = Table("recipe", "model", "data", "steps", "about")
+    console = Console(highlight=False, soft_wrap=True)
     for name, recipe in recipes.items():
-        table.add_row(name, recipe.model, recipe.data, f"{recipe.steps:,}", recipe.about)
+        console.print(f"[bold]{name}[/bold]: {recipe.model} on {recipe.data}, {recipe.steps:,} steps", end="")
+        console.print(f" of {recipe.batch_size} pictures. {escape(recipe.about)}")
+        if recipe.expected:
+            console.print(f"  to expect, by the paper: {escape(recipe.expected)}")
+        if recipe.gpu_hours is not None:
+            console.print(f"  about {recipe.gpu_hours:.0f} GPU hours, by its operations at 40e12 a second")
+        console.print(f"  {recipe.command(name)}")
+
+
+def _print_plan(plan, as_json):
+    """What `--dry-run` found, in lines or as JSON."""
+    if as_json:
+        _print_json(plan)
+        return
+    table = Table("", "", show_header=False, title="plan; nothing was trained")
+    rates, memory = plan.pop("learning_rates"), plan.pop("memory")
+    for name, value in plan.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        table.add_row(name, escape(f"{shown:,.3g}" if isinstance(shown, float) else f"{shown}"))
+    table.add_row("learning rates", ", ".join(f"{rate:.3g} at step {step:,}" for step, rate in rates))
+    table.add_row("memory in MB", ", ".join(f"{name} {value:,.0f}" for name, value in memory.items()))
     Console().print(table)
 
 

@@ -147,7 +147,8 @@ def plot_curves(rows, path):
     """
     names = list(dict.fromkeys(n for row in rows for n in row))
     scores = [n for n in names if n.startswith("val_")]
-    losses = [n for n in names if n not in (*scores, "epoch", "seconds", "skipped_steps", "matched")]
+    others = ("epoch", "seconds", "skipped_steps", "matched", "images_per_second", "input_wait")
+    losses = [n for n in names if n not in (*scores, *others)]
     figure, axes = _figure(2 if scores else 1)
     for axis, names in zip(axes, (losses, scores)):
         for name in names:

@@ -76,14 +76,31 @@ def test_train_and_resume_make_a_run(tmp_path):
         "--out",
         tmp_path / "run",
     ]
-    first = json.loads(call(*common, "--steps", 2, "--json").stdout)
+    options = ["--accumulate", 2, "--clip-norm", 5, "--ema", 0.9, "--schedule", "step", "--warmup", 1]
+    first = json.loads(call(*common, *options, "--steps", 2, "--save-every", 1, "--json").stdout)
     assert [row["epoch"] for row in first["epochs"]] == [1]
-    more = json.loads(call(*common, "--steps", 4, "--resume", "--json").stdout)
+    recipe = json.loads((tmp_path / "run" / "args.json").read_text())["recipe"]
+    given = {"accumulate": 2, "clip_norm": 5.0, "ema": 0.9, "schedule": "step", "warmup": 1, "save_every": 1}
+    assert {name: recipe[name] for name in given} == given
+    more = json.loads(call(*common, *options, "--steps", 4, "--resume", "--json").stdout)
     assert [row["epoch"] for row in more["epochs"]] == [1, 2]
 
 
-def test_recipes_are_listed():
-    assert "ssd300-voc0712" in call("train", "--list-recipes").output
+def test_recipes_are_listed_with_score_cost_and_command():
+    text = call("train", "--list-recipes").output
+    assert "ssd300-voc0712: ssd300 on voc:VOCdevkit, 120,000 steps of 32 pictures." in text
+    assert "77.2 mAP on VOC2007 test" in text and "about 5 GPU hours" in text
+    assert "keras-det train --recipe ssd300-voc0712 --out runs/ssd300-voc0712\n" in text
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "shapes", "--backbone", "tiny", "--images", 8, "--batch-size", 4, "--steps", 6]
+    plan = json.loads(call("train", *options, "--precision", "mixed_bfloat16", "--dry-run", "--json").stdout)
+    assert (plan["pictures"], plan["steps"], plan["epochs"], plan["precision"]) == (8, 6, 3, "mixed_bfloat16")
+    assert plan["batch"]["images"] == [4, 300, 300, 3] and plan["outputs"]["offsets"] == [4, 8732, 4]
+    assert plan["memory"]["activations"] > plan["memory"]["parameters"] > 3
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_weight_file_is_added_by_hand(tmp_path, monkeypatch):
@@ -104,6 +121,11 @@ WRONG = {
     "seed without shapes": (["evaluate", "--data", "folder:/tmp", "--seed", "1"], "--seed"),
     "no such recipe": (["train", "--recipe", "soup"], "ssd300-shapes"),
     "nothing to resume": (["train", "--data", "shapes", "--backbone", "tiny", "--resume", "--out", "absent"], "resume"),
+    "a recipe after another": (
+        ["train", "--recipe", "ssd300-voc0712-coco"],
+        "--weights runs/ssd300-coco/best.weights.h5",
+    ),
+    "no such precision": (["train", "--data", "shapes", "--precision", "half"], "mixed_bfloat16"),
     "no such strategy": (["train", "--data", "shapes", "--strategy", "pipeline"], "mirrored"),
     "no detector": (["detect", "x.png", "--model", "classifier"], "gives no boxes"),
     "trained in parts": (

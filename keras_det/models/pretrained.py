@@ -1,7 +1,11 @@
 """Weights by name or file: what they say about their network, and how they enter it."""
 
+import errno
 import json
+import math
 import os
+import re
+import shutil
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -120,6 +124,7 @@ def save_weights(model, path, optimizer=True, training=None):
 
     Raises:
         ValueError: another ending.
+        OSError: the file cannot be written, for want of space or of permission; one of this name stays as it was.
     """
     path = Path(path)
     metadata = {"model": type(model).__name__, "arguments": model.arguments, "training": training}
@@ -139,14 +144,44 @@ def _save_h5(model, path, optimizer, metadata):
     try:
         if leave_out:
             model.optimizer = None
+        _check_space(model, path.parent)
         keras.Model.save_weights(model, temporary)
         with h5py.File(temporary, "a") as file:
             file.attrs[ATTRIBUTE] = json.dumps(metadata)
-        os.replace(temporary, path)
+        replace_durably(temporary, path)
+    except (OSError, RuntimeError) as error:  # on a full disk HDF5 raises either
+        said = re.search(r"error message = '([^']*)'", str(error))
+        reason = said.group(1) if said else getattr(error, "strerror", None) or error
+        raise OSError(f"{path} could not be written: {reason}.") from error
     finally:
         if leave_out:
             model.optimizer = state
         temporary.unlink(missing_ok=True)
+
+
+def _check_space(model, folder):
+    """Refuse a disk that is too full before HDF5 does, which fills stderr with its own words."""
+    variables = [*model.weights, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
+    needed = 4 * sum(math.prod(v.shape) for v in variables)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def replace_durably(temporary, path):
+    """Move a finished file in place so that a crash, even of the machine, leaves the old file or the new one, whole."""
+    _flush(temporary, os.O_RDWR)
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _flush(path.parent, os.O_RDONLY)
+
+
+def _flush(path, mode):
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def copy_all_but_class_predictors(donor, model):

@@ -1,108 +1,103 @@
-"""Training schedules as data: what is trained on what, how long, with which optimizer."""
+"""The recipes: the tables of the papers that train something, the embedded networks, and one for one's own data.
+
+`keras-det train --list-recipes` prints each with its command, the score to expect and an estimate of its GPU hours. The
+schedules for VOC, COCO and ILSVRC have not been run by this project.
+"""
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any
 
-import keras
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """One training run.
-
-    Attributes:
-        model: name of the detector, such as `"ssd300"`.
-        data: data specification for `keras_det.data.load`.
-        about: cost, expected score and where the schedule comes from.
-        split: split to train on; `None` where the data has none.
-        val_split: split that is evaluated during training.
-        arguments: constructor arguments of the model.
-        data_options: options of `keras_det.data.load` for training.
-        val_options: the same for evaluation.
-        optimizer: Keras optimizer configuration, with `class_name`.
-        learning_rate: highest learning rate.
-        schedule: `"cosine"`, or `"step"` with `drops`.
-        drops: steps after which the learning rate falls.
-        drop: what the learning rate is multiplied with at each of them.
-        warmup: steps of linear warm-up.
-        batch_size: pictures in a step.
-        steps: steps in all.
-        steps_per_epoch: steps between two checkpoints; `None` is once through the data.
-        evaluate_every: epochs between two evaluations.
-        augment: whether training pictures are augmented as the paper does.
-        hold_out: share of the training pictures, drawn at random, that is evaluated on instead of trained on.
-    """
-
-    model: str
-    data: str
-    about: str
-    split: str | None = None
-    val_split: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    data_options: dict[str, Any] = field(default_factory=dict)
-    val_options: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=lambda: {"class_name": "AdamW", "weight_decay": 5e-4})
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    drops: tuple[int, ...] = ()
-    drop: float = 0.1
-    warmup: int = 100
-    batch_size: int = 32
-    steps: int = 2000
-    steps_per_epoch: int | None = None
-    evaluate_every: int = 1
-    augment: bool = True
-    hold_out: float = 0.0
-
-    def replace(self, **changes):
-        """The recipe with some fields changed; `None` leaves a field as it is.
-
-        >>> RECIPES["ssd300-shapes"].replace(batch_size=8, steps=None).batch_size
-        8
-        """
-        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
-
-    def build_optimizer(self):
-        """The Keras optimizer with its learning rate schedule."""
-        config = dict(self.optimizer)
-        name = config.pop("class_name")
-        return keras.optimizers.get({"class_name": name, "config": config | {"learning_rate": self._schedule()}})
-
-    def _schedule(self):
-        schedules = keras.optimizers.schedules
-        if self.schedule == "cosine":
-            decay = max(self.steps - self.warmup, 1)
-            if not self.warmup:
-                return schedules.CosineDecay(self.learning_rate, decay, alpha=0.01)
-            return schedules.CosineDecay(
-                0.0, decay, alpha=0.01, warmup_target=self.learning_rate, warmup_steps=self.warmup
-            )
-        if self.schedule == "step":
-            rates = [self.learning_rate * self.drop**k for k in range(len(self.drops) + 1)]
-            return schedules.PiecewiseConstantDecay(list(self.drops), rates)
-        raise ValueError(f"`schedule` must be 'cosine' or 'step'; got {self.schedule!r}.")
-
+from keras_det.training.recipe import Recipe
 
 # Caffe adds weight decay to the gradient, where momentum 0.9 multiplies it by 10; Keras subtracts it directly.
 _SGD = {"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3}
 
-_VOC0712 = Recipe(
+_SSD = Recipe(
     model="ssd300",
     data="voc:VOCdevkit",
     split="2007_trainval+2012_trainval",
     val_split="2007_test",
-    about="SSD300* of the paper's Table 6 (77.2 mAP on VOC2007 test): 120k steps, since expansion "
-    "doubles section 3.1's.",
+    about="SSD with the settings of section 3.1 of its paper.",
+    arguments={"backbone_weights": "imagenet"},
     optimizer=_SGD,
     schedule="step",
-    drops=(80_000, 100_000),
+    drops=(40_000, 50_000),
     warmup=0,
-    steps=120_000,
+    steps=60_000,
     steps_per_epoch=1000,
     evaluate_every=10,
 )
+_VOC12 = dataclasses.replace(
+    _SSD,
+    split="2007_trainval+2007_test+2012_trainval",
+    val_split=None,
+    about="SSD of section 3.3.",
+    drops=(60_000,),
+    steps=80_000,
+)
+_COCO = _SSD.lasting(240_000).replace(
+    data="coco:coco",
+    split="train2017",  # the pictures of trainval35k
+    val_split="val2017",
+    about="SSD of section 3.4.",
+    drops=(160_000, 200_000),
+    arguments=_SSD.arguments | {"box_scales": "coco"},
+    evaluate_every=20,
+)
+
+# Data: its recipe and the scores of SSD300, SSD512, SSD300* and SSD512* (Tables 1, 4, 5 and 6). VOC2012 test has no
+# public annotations, so nothing is evaluated there in training.
+_SSD_TABLES = {
+    "voc07": (_SSD.replace(split="2007_trainval"), "mAP on VOC2007 test", 68.0, 71.6),
+    "voc0712": (_SSD, "mAP on VOC2007 test", 74.3, 76.8, 77.2, 79.8),
+    "voc0712-coco": (_SSD, "mAP on VOC2007 test", 79.6, 81.6, 81.2, 83.2),
+    "voc07plus12": (_VOC12, "mAP on VOC2012 test", 72.4, 74.9, 75.8, 78.5),
+    "voc07plus12-coco": (_VOC12, "mAP on VOC2012 test", 77.5, 80.0, 79.3, 82.2),
+    "coco": (_COCO, "AP on COCO test-dev2015", 23.2, 26.8, 25.1, 28.8),
+}
+_SSD_GFLOPS = {"ssd300": {"voc": 31.374, "coco": 34.36}, "ssd512": {"voc": 90.208, "coco": 98.63}}
+
+
+def _ssd(name, data, column):
+    """A cell of SSD's tables: columns 0 and 1 are SSD300 and SSD512, 2 and 3 the same with expansion."""
+    base, measure, *scores = _SSD_TABLES[data]
+    expand, start = column >= 2, data.endswith("-coco")
+    recipe = base.replace(model="ssd512" if column % 2 else "ssd300", expected=f"{scores[column]} {measure}")
+    about = "Expansion doubles the steps (section 3.6)." if expand else "Without expansion."
+    if start:  # the paper gives no schedule of its own for it
+        about += " It begins with the weights trained on COCO."
+        recipe = recipe.replace(start=name.replace(data, "coco"), arguments=recipe.arguments | {"box_scales": "coco"})
+    if expand and base is _COCO:  # as the authors' code does
+        recipe = recipe.replace(steps=400_000, drops=(280_000, 360_000))
+    elif expand:
+        recipe = recipe.lasting(2 * recipe.steps)
+    return recipe.replace(
+        about=f"{recipe.about} {about}",
+        arguments=recipe.arguments | ({} if expand else {"expand": False}),
+        gflops=_SSD_GFLOPS[recipe.model]["coco" if base is _COCO else "voc"],
+    )
+
+
+def _ssd_tables():
+    """Every network that Tables 1 and 4 to 6 train, with expansion under the plain name."""
+    recipes = {}
+    for data, (_, _, *scores) in _SSD_TABLES.items():
+        for column in range(len(scores)):
+            size, suffix = ("ssd512" if column % 2 else "ssd300"), ("" if column >= 2 else "-no-expansion")
+            name = f"{size}-{data}{suffix}"
+            recipes[name] = _ssd(name, data, column)
+    return recipes
+
+
+def _ablation(expected, about, **arguments):
+    """SSD300 on 07+12 without expansion, with one thing changed."""
+    recipe, expected = _ssd("", "voc0712", 0), f"{expected} mAP on VOC2007 test"
+    return recipe.replace(expected=expected, about=f"{recipe.about} {about}", arguments=recipe.arguments | arguments)
+
+
+_SOURCES = ("conv4_3", "fc7", "conv8_2", "conv9_2", "conv10_2", "conv11_2")
+_TILING = "The paper's scales for fewer sources are not given; each keeps its own."
 
 _EPOCH = 1_281_167 // 128  # steps of once through ILSVRC12's training pictures
 
@@ -112,6 +107,8 @@ _OVERFEAT = Recipe(
     split="train",
     about="The classifier of OverFeat's section 3.1: 90 epochs of crops whose pictures have a shorter side of 256 "
     "pixels. Each epoch draws one crop or its mirror image of a picture; the paper draws five and their mirror images.",
+    expected="14.18 % top-5 error on ILSVRC12 validation, four scales (Table 2)",
+    gflops=5.369,  # the paper's Table 4
     arguments={"variant": "accurate", "task": "classification", "initial_stddev": 0.01},
     # Weight decay in the gradient, where momentum 0.6 multiplies it by 2.5; Keras subtracts it directly.
     optimizer={"class_name": "SGD", "momentum": 0.6, "weight_decay": 2.5e-5},
@@ -133,14 +130,50 @@ _MULTIBOX = Recipe(
     data="voc:VOCdevkit",
     split="2012_trainval",
     hold_out=0.1,
-    about="The localiser of DeepMultiBox (sections 4.1 and 4.2), K = 100 on VOC2012: 45.3 % of VOC2007 test's objects "
-    "with 10 boxes from one crop. 30 million samples; several weeks of a GPU's time, not run by this project.",
+    about="The localiser of DeepMultiBox (sections 4.1 and 4.2), K = 100, from 30 million samples.",
+    expected="45.3 % of VOC2007 test's objects found with 10 boxes of one crop",
+    gflops=1.007,
     optimizer={"class_name": "Adagrad"},
     learning_rate=1e-2,
     warmup=0,
     batch_size=128,
     steps=235_000,
     steps_per_epoch=1000,
+    evaluate_every=10,
+)
+
+_CLASSIFIER = _MULTIBOX.replace(
+    model="classifier",
+    about="The classifier of DeepMultiBox (section 4.2): crops of each class and of background, 1:2.",
+    expected="0.29 mAP on VOC2007 test with the localiser, 10 windows (Table 1)",
+    gflops=1.005,
+    arguments={"background": True},
+)
+_ONE_BOX = _MULTIBOX.replace(
+    model="one_box_per_class",
+    about="The baseline of DeepMultiBox's Table 2 and Figure 5: one box for each class.",
+    expected="not given for VOC",
+    gflops=1.006,
+)
+_ILSVRC = {"data": "folder:ILSVRC", "split": "train"}
+
+# The paper names neither optimizer nor schedule; these are AlexNet's, whose network it is.
+_CLASS_GENERIC = Recipe(
+    model="class_generic",
+    data="folder:ILSVRC",
+    split="train",
+    val_split="val",
+    about="ClassGeneric on all bounding boxes of ILSVRC12, from random weights.",
+    expected="AUC 0.498 on ILSVRC12 validation (Table 2)",
+    gflops=1.1,
+    optimizer={"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3},
+    learning_rate=1e-2,
+    schedule="step",
+    drops=tuple(epoch * (592_000 // 128) for epoch in (30, 60, 80)),
+    warmup=0,
+    batch_size=128,
+    steps=90 * (592_000 // 128),
+    steps_per_epoch=592_000 // 128,
     evaluate_every=10,
 )
 
@@ -179,37 +212,23 @@ RECIPES = {
         steps_per_epoch=100,
         evaluate_every=4,
     ),
-    "ssd300-voc0712": _VOC0712,
-    "ssd512-voc0712": _VOC0712.replace(
-        model="ssd512", about="SSD512* of the paper's Table 6 (79.8 mAP on VOC2007 test)."
-    ),
-    "ssd300-coco": Recipe(
-        model="ssd300",
-        data="coco:coco",
-        split="train2017",
-        val_split="val2017",
-        about="SSD300* of the paper's Table 6 (25.1 AP on test-dev): 400k steps, drops at 280k and 360k (section 3.4, "
-        "lengthened for expansion as the authors' code does).",
-        arguments={"box_scales": "coco"},
-        optimizer=_SGD,
-        schedule="step",
-        drops=(280_000, 360_000),
-        warmup=0,
-        steps=400_000,
-        steps_per_epoch=1000,
-        evaluate_every=20,
-    ),
+    **_ssd_tables(),
+    "ssd300-table2-no-thirds": _ablation(73.7, "Table 2: no boxes of aspect ratio 1/3 and 3.", aspect_ratios=(2,)),
+    "ssd300-table2-squares": _ablation(71.6, "Table 2: boxes of aspect ratio 1 alone.", aspect_ratios=()),
+    "ssd300-table2-no-atrous": _ablation(74.2, "Table 2: the full VGG16.", atrous=False),
+    "ssd300-table3-5-sources": _ablation(74.6, f"Table 3. {_TILING}", sources=_SOURCES[:5]),
+    "ssd300-table3-4-sources": _ablation(73.8, f"Table 3. {_TILING}", sources=_SOURCES[:4]),
+    "ssd300-table3-3-sources": _ablation(70.7, f"Table 3. {_TILING}", sources=_SOURCES[:3]),
+    "ssd300-table3-2-sources": _ablation(64.2, f"Table 3. {_TILING}", sources=_SOURCES[:2]),
+    "ssd300-table3-fc7": _ablation(62.4, f"Table 3: conv7 alone. {_TILING}", sources=("fc7",)),
+    "ssd300-table3-inside": _ablation(63.4, "Table 3: no boxes that leave the picture.", boundary_boxes=False),
     "multibox-voc12": _MULTIBOX,
-    "multibox-classifier-voc12": _MULTIBOX.replace(
-        model="classifier",
-        about="The classifier of DeepMultiBox (section 4.2): crops of 20 classes and of background, 1:2; with it mAP "
-        "0.29 on VOC2007 test from 10 windows. 30 million samples, not run by this project.",
-        arguments={"background": True},
-    ),
-    "multibox-one-box-voc12": _MULTIBOX.replace(
-        model="one_box_per_class",
-        about="The baseline of DeepMultiBox's Table 2 and Figure 5: one box for each class. Not run by this project.",
-    ),
+    "multibox-classifier-voc12": _CLASSIFIER,
+    "multibox-one-box-voc12": _ONE_BOX,
+    "multibox-ilsvrc": _MULTIBOX.replace(**_ILSVRC, expected="detection@5 with the classifier: Table 2"),
+    "multibox-classifier-ilsvrc": _CLASSIFIER.replace(**_ILSVRC, expected="classification@5: Table 2"),
+    "multibox-one-box-ilsvrc": _ONE_BOX.replace(**_ILSVRC, expected="detection@5: Table 2"),
+    "class-generic-ilsvrc": _CLASS_GENERIC,
     "multibox-shapes": Recipe(
         model="multibox",
         data="shapes",
@@ -230,8 +249,10 @@ RECIPES = {
         model="detectornet",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="The mask generator of DetectorNet (section 6), one network for each class and mask: mAP 0.305 on "
-        "VOC2007 test. Ten million samples a class; not run by this project.",
+        about="The mask generator of DetectorNet (section 6), one network for each class and mask, from ten million "
+        "samples a class.",
+        expected="0.305 mAP on VOC2007 test (Table 1)",
+        gflops=100.9,  # of a hundred networks
         arguments={"form": "mask"},
         optimizer={"class_name": "Adagrad"},
         learning_rate=1e-2,
@@ -245,8 +266,9 @@ RECIPES = {
         model="classifier",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="The classifier whose layers DetectorNet starts from, and which prunes (section 6). Not run by this "
-        "project.",
+        about="The classifier whose layers DetectorNet starts from, and which prunes (section 6).",
+        expected="not given",
+        gflops=1.009,
         arguments={
             "background": True,
             "image_size": 225,
@@ -305,13 +327,21 @@ RECIPES = {
         evaluate_every=10,
     ),
     "overfeat-classification": _OVERFEAT,
+    "overfeat-fast-classification": _OVERFEAT.replace(
+        arguments=_OVERFEAT.arguments | {"variant": "fast"},
+        expected="16.27 % top-5 error on ILSVRC12 validation, six scales (Table 2)",
+        gflops=2.81,
+    ),
     "overfeat-localization": _OVERFEAT.replace(
-        about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier: "
-        "pass its --weights.",
+        about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier.",
+        start="overfeat-classification",
+        expected="30.0 % localization error on ILSVRC12 validation, one regressor for all classes (Figure 9)",
         arguments={"variant": "accurate", "task": "localization"},
     ),
     "overfeat-detection": _OVERFEAT.replace(
-        about="Detection as of OverFeat's section 5, from a trained classifier: pass its --weights.",
+        about="Detection as of OverFeat's section 5, from a trained classifier.",
+        start="overfeat-classification",
+        expected="19.4 % mAP on ILSVRC13 detection, with the competition's other models (section 5)",
         arguments={"variant": "accurate", "task": "detection"},
         learning_rate=5e-3,
         drops=(10 * _EPOCH,),

@@ -1,5 +1,6 @@
 """A training run and the folder it leaves: arguments, figures, pictures, weights, and the means to go on."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -16,11 +17,17 @@ import tensorflow as tf
 
 from keras_det import visualize
 from keras_det.models import Detector, pretrained
+from keras_det.training import checkpoint
 from keras_det.training.evaluate import EvaluateDetections
 from keras_det.training.multibox import ClassifyObjects
+from keras_det.training.steps import Steps
+from keras_det.training.watch import Board, ProgressLine, rates
 
 BEST = ("val_map50", "val_pr_auc")  # figures that choose the best weights; the second is of class-agnostic detectors
 PICTURES = 12  # in the pictures of samples and of detections
+BOARD = 4  # pictures of detections in TensorBoard
+LAST = "last.weights.h5"
+KEPT = ("optimizer", "batch_size", "accumulate", "ema", "precision", "augment")  # of a recipe, while a run is resumed
 
 
 def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto"):
@@ -28,34 +35,45 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
     the network sees it), `detections.png` (found beside true), `best.weights.h5` (highest `val_map50`, or lowest loss
-    without `val_source`) and `last.weights.h5` (with the optimizer's state). Ctrl-C ends it after the last whole epoch.
+    without `val_source`; the averages of the weights where the recipe has `ema`), `last.weights.h5` (all that is needed
+    to go on) and `tensorboard`. After a crash or Ctrl-C, `resume` goes on at the step after the last one saved, with
+    the data, the random numbers and the running means that an uninterrupted run would have there.
 
     Args:
-        model: a `Detector` with the source's classes, not compiled.
+        model: a `Detector` with the source's classes, not compiled, built with the recipe's `precision`.
         recipe: a `Recipe`.
         source: data to train on.
         folder: where to; made if it is missing.
         val_source: data to evaluate on during training.
         seed: seed of order and augmentation.
-        resume: go on from `last.weights.h5` of this folder, at the epoch after the one it was saved in.
-        verbose: Keras's: `"auto"`, 0, 1 or 2.
+        resume: go on from `last.weights.h5` of this folder.
+        verbose: 0 prints nothing, 1 a line that stays at the bottom of a terminal, 2 plain lines; `"auto"` is 1 on
+            terminals, else 2.
 
     Returns:
-        The rows of `results.csv`, a list of dicts.
+        The rows of `results.csv`, a list of dicts: `images_per_second` and `input_wait` (share of the time that steps
+        wait for a batch, in 0 .. 1) are of the steps alone, `seconds` is of the whole epoch, evaluation included.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is false.
         FileNotFoundError: `resume`, but the folder holds no run.
-        ValueError: the run in the folder is of another network.
+        ValueError: the run in the folder is of another network, other data or other arguments; or `model` was built
+            with another precision.
+        OSError: the folder cannot be written; the checkpoint before is intact.
     """
     folder = Path(folder)
-    rows, first_epoch = _prepare(folder, resume)
-    model.compile(optimizer=recipe.build_optimizer())
-    if resume:
-        model.optimizer.build(model.trainable_variables)
-        pretrained.load_weights(model, folder / "last.weights.h5")
-    steps = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
-    epochs = -(-recipe.steps // steps)
+    if model.dtype_policy.name != recipe.precision:
+        raise ValueError(f"the model was built with {model.dtype_policy.name}, the recipe has {recipe.precision}.")
+    per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
+    plan = {name: getattr(recipe, name) for name in KEPT} | {"steps_per_epoch": per_epoch, "seed": seed}
+    state = checkpoint.read(folder / LAST, model, plan) if resume else None
+    _make_folder(folder, resume, describe(model, recipe, source, seed))
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    model.compile(optimizer=recipe.build_optimizer(replicas), jit_compile=recipe.jit_compile)
+    progress, means = checkpoint.restore(model, folder / LAST, state) if resume else (checkpoint.Progress(), None)
+    epochs = -(-recipe.steps // per_epoch)
+    first_epoch = progress.step // per_epoch if progress.step < recipe.steps else epochs
+    rows = [row for row in read_csv(folder / "results.csv") if row["epoch"] <= first_epoch] if first_epoch else []
     skipped = []
     batches = model.batches(
         source,
@@ -64,30 +82,32 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         seed=seed,
         augment=recipe.augment,
         repeat=True,
-        first_step=first_epoch * steps,
+        first_step=progress.step,
         skipped=skipped,
     )
-    write_json(folder / "args.json", describe(model, recipe, source, seed))
-    visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
-    callbacks = [RunFolder(folder, rows)]
-    if val_source is not None:
-        evaluation = EvaluateDetections if isinstance(model, Detector) else ClassifyObjects
-        callbacks.insert(0, evaluation(val_source, recipe.evaluate_every))
-    try:
-        model.fit(
-            batches,
-            epochs=epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=verbose,
-        )
-    except KeyboardInterrupt:
-        _say(f"stopped; go on with --resume. Everything up to the last whole epoch is in {folder}.")
-    except tf.errors.OpError as error:
-        raise_unreadable(error)
-        raise
+    if not resume:
+        visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
+    with ProgressLine(recipe.steps, epochs, verbose) as line:
+        run = RunFolder(folder, recipe, plan, progress, rows, line, val_source, means)
+        try:
+            with Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
+                model.fit(
+                    batches,
+                    epochs=epochs,
+                    initial_epoch=first_epoch,
+                    steps_per_epoch=per_epoch,
+                    callbacks=[run],
+                    shuffle=False,
+                    verbose=0,
+                )
+        except KeyboardInterrupt:
+            _say(f"stopped at step {progress.step}. {run.how_to_go_on()}")
+        except tf.errors.OpError as error:
+            raise_unreadable(error)
+            raise
+        except OSError as error:
+            text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_go_on()}"
+            raise OSError(text) from error
     if skipped:
         names = ", ".join(problem.file for problem in skipped[:5])
         _say(f"{len(skipped)} unreadable pictures were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
@@ -97,40 +117,126 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
 
 
 class RunFolder(keras.callbacks.Callback):
-    """Keeps the files of a run up to date after each epoch, each written whole.
+    """Keeps the files of a run up to date, each written whole.
 
     Args:
         folder: the run's folder.
+        recipe: its `Recipe`.
+        plan: what a resumed run must share, kept in the checkpoint.
+        progress: its `Progress`.
         rows: rows of the epochs before, to which this adds.
+        line: a `ProgressLine`.
+        val_source: data to evaluate on, or `None`.
+        means: the running means of the epoch that a checkpoint was saved in, or `None`.
     """
 
-    def __init__(self, folder, rows):
+    def __init__(self, folder, recipe, plan, progress, rows, line, val_source, means):
         super().__init__()
         self.folder = folder
+        self.recipe = recipe
+        self.plan = plan
+        self.progress = progress
         self.rows = rows
-        self.start = None
+        self.line = line
+        self.val_source = val_source
+        self.means = means
+        self.board = Board(folder / "tensorboard")
+        self.evaluation = None
+        self.saved = progress.step
+        self.start = 0.0
+
+    def on_train_begin(self, logs=None):
+        """Prepare the evaluation, whose figures stand in the rows until the next one."""
+        if self.val_source is not None:
+            kind = EvaluateDetections if isinstance(self.model, Detector) else ClassifyObjects
+            self.evaluation = kind(self.val_source, self.recipe.evaluate_every)
+            self.evaluation.set_model(self.model)
+            self.evaluation.set_params(self.params)
+            if self.rows:
+                self.evaluation.figures = {k: v for k, v in self.rows[-1].items() if k.startswith("val_")}
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self.start = time.perf_counter()
+        """Go on with the clock and the means where a checkpoint was saved in the middle of this epoch."""
+        self.start = time.perf_counter() - self.progress.seconds
+        if self.means is not None:
+            if self.progress.step % self.plan["steps_per_epoch"]:
+                checkpoint.restore_means(self.model, self.means)
+            self.means = None
+
+    def after_step(self):
+        """Show the progress, and save where it is time to; at the end of an epoch `on_epoch_end` does."""
+        step, every = self.progress.step, self.recipe.save_every
+        self.line.step(step, lambda: self._figures(self.model.get_metrics_result()))
+        if every and step % every == 0 and step % self.plan["steps_per_epoch"] and step < self.recipe.steps:
+            self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row, the curves and the weights; the checkpoint last, since a resumed run begins from it."""
-        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)}
-        row |= {name: float(value) for name, value in (logs or {}).items()}
-        best = self._is_best(row)
+        row = {"epoch": epoch + 1, "seconds": 0.0} | self._figures(logs or {})
+        with averaged(self.model):
+            if self.evaluation is not None:
+                self._evaluate(epoch, row)
+            row["seconds"] = round(time.perf_counter() - self.start, 3)
+            best = self._is_best(row)
+            if best:
+                pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
         self.rows.append(row)
         write_csv(self.folder / "results.csv", self.rows)
         visualize.plot_curves(self.rows, self.folder / "curves.png")
-        if best:
-            pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
-        pretrained.save_weights(self.model, self.folder / "last.weights.h5", training={"epoch": epoch + 1})
+        self.board.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
+        self.line.epoch(row, self.progress.step)
+        if self.progress.step % self.plan["steps_per_epoch"] == 0:
+            self.progress.start_epoch()
+        self._save()
+
+    def how_to_go_on(self):
+        """What is saved and how the run goes on, in words."""
+        if not (self.folder / LAST).exists():
+            return "Nothing was saved yet."
+        return f"{self.folder / LAST} is intact and holds step {self.saved}; go on with --resume."
+
+    def _figures(self, logs):
+        """Losses and speed of the epoch so far."""
+        steps = (self.progress.step - 1) % self.plan["steps_per_epoch"] + 1
+        return {k: float(v) for k, v in logs.items()} | rates(self.progress, self.recipe.batch_size, steps)
+
+    def _evaluate(self, epoch, row):
+        """Add the evaluation's figures to the row; pictures of detections where it is its turn."""
+        before = self.evaluation.figures
+        self.evaluation.on_epoch_end(epoch, row)
+        if self.evaluation.figures is not before and isinstance(self.model, Detector):
+            self.board.pictures("detections", _detections(self.model, self.val_source, BOARD), self.progress.step)
+
+    def _save(self):
+        self.progress.seconds = time.perf_counter() - self.start if self.progress.stepping else 0.0
+        checkpoint.save(self.model, self.folder / LAST, self.progress, self.plan)
+        self.saved = self.progress.step
 
     def _is_best(self, row):
         """Whether this row beats all before it by the first of `BEST`, or by the loss where nothing is evaluated."""
         name, sign = next(((name, 1) for name in BEST if name in row), ("loss", -1))
         before = [sign * other[name] for other in self.rows if name in other and np.isfinite(other[name])]
         return not before or sign * row[name] > max(before)
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """The model with the averages of its weights, where its optimizer keeps them, within this context.
+
+    Keras's `SwapEMAWeights` swaps by adding and subtracting, which rounds; going on needs the weights as they were.
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    if not optimizer.use_ema:
+        yield
+        return
+    variables = model.trainable_variables
+    before = [np.array(variable) for variable in variables]
+    optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before):
+            variable.assign(value)
 
 
 def describe(model, recipe, source, seed):
@@ -168,6 +274,11 @@ def versions():
 
 def draw_detections(model, source, path, pictures=PICTURES, score_threshold=0.4):
     """Write a picture of detections beside the truth on the first pictures of a source."""
+    visualize.grid(_detections(model, source, pictures, score_threshold), columns=4).save(path)
+
+
+def _detections(model, source, pictures, score_threshold=0.4):
+    """Detections beside the truth on the first pictures of a source, drawn."""
     shown = []
     for i in range(min(pictures, len(source))):
         image, truth = source.image(i), source.annotation(i)
@@ -175,7 +286,7 @@ def draw_detections(model, source, path, pictures=PICTURES, score_threshold=0.4)
         keep = found["scores"][0] >= score_threshold
         boxes, scores, labels = (found[key][0][keep] for key in ("boxes", "scores", "labels"))
         shown.append(visualize.draw_boxes(image, boxes, labels, scores, model.classes, truth=truth.boxes))
-    visualize.grid(shown, columns=4).save(path)
+    return shown
 
 
 def write_json(path, value):
@@ -209,21 +320,17 @@ def _write(path, text):
         temporary.unlink(missing_ok=True)
 
 
-def _prepare(folder, resume):
-    """Rows and number of the epochs that are done."""
-    last = folder / "last.weights.h5"
-    if not resume:
-        if last.exists():
-            raise FileExistsError(f"{folder} holds a run already; pass --resume to go on, or name another folder.")
+def _make_folder(folder, resume, arguments):
+    """The folder with the run's arguments, without what a killed run left half written."""
+    if not resume and (folder / LAST).exists():
+        raise FileExistsError(f"{folder} holds a run already; pass --resume to go on, or name another folder.")
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [], 0
-    if not last.exists():
-        raise FileNotFoundError(f"there is no run to resume in {folder}: {last} is missing.")
-    epoch = (pretrained.read_metadata(last) or {}).get("training", {}).get("epoch")
-    if epoch is None:
-        raise ValueError(f"{last} was not written by a training run.")
-    rows = [row for row in read_csv(folder / "results.csv") if row["epoch"] <= epoch]
-    return rows, epoch
+        for unfinished in folder.glob(".[0-9]*-*"):
+            unfinished.unlink()
+        write_json(folder / "args.json", arguments)
+    except OSError as error:
+        raise OSError(f"the run's folder {folder} cannot be written: {error.strerror}.") from error
 
 
 def _samples(batches, classes):

@@ -14,6 +14,29 @@ def test_every_recipe_names_a_model_and_builds_its_optimizer(name):
     assert models.get(recipe.model)
     assert isinstance(recipe.build_optimizer(), keras.optimizers.Optimizer)
     assert recipe.about
+    if recipe.data.startswith(("voc:", "coco:", "folder:ILSVRC")):  # a paper's
+        assert recipe.expected and recipe.gpu_hours > 0
+    assert recipe.start is None or RECIPES[recipe.start].model == recipe.model
+    assert recipe.command(name).startswith(f"keras-det train --recipe {name}")
+
+
+def test_ssds_tables_are_there():
+    data = ("voc07", "voc0712", "voc0712-coco", "voc07plus12", "voc07plus12-coco", "coco")
+    for size in ("ssd300", "ssd512"):
+        assert {f"{size}-{name}-no-expansion" for name in data} <= set(RECIPES)
+        assert {f"{size}-{name}" for name in data[1:]} <= set(RECIPES)
+    assert RECIPES["ssd512-voc07plus12"].expected.startswith("78.5 mAP")
+    assert RECIPES["ssd300-voc0712-no-expansion"].drops == (40_000, 50_000)
+    assert RECIPES["ssd300-voc07plus12-no-expansion"].drops == (60_000,)
+    assert RECIPES["ssd300-coco"].drops == (280_000, 360_000)
+    command = RECIPES["ssd512-voc0712-coco"].command("ssd512-voc0712-coco")
+    assert "--weights runs/ssd512-coco/best.weights.h5" in command
+
+
+def test_gpu_hours_are_those_of_three_forward_passes():
+    recipe = Recipe("ssd300", "shapes", "test", batch_size=32, steps=120_000, gflops=31.374)
+    assert recipe.gpu_hours == pytest.approx(3 * 2 * 31.374e9 * 32 * 120_000 / 40e12 / 3600)
+    assert Recipe("ssd300", "shapes", "test").gpu_hours is None
 
 
 def test_the_papers_steps_drop_the_rate_to_a_tenth_twice():
@@ -41,3 +64,41 @@ def test_cosine_warms_up_to_the_highest_rate_and_ends_at_a_hundredth():
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="'cosine' or 'step'"):
         Recipe("ssd300", "shapes", "test", schedule="linear").build_optimizer()
+
+
+def test_a_shorter_recipe_keeps_its_shape():
+    recipe = RECIPES["ssd300-voc0712"]
+    assert recipe.lasting(1200).drops == (800, 1000)
+    assert recipe.lasting(None) is recipe
+
+
+def test_step_warms_up_and_drops_where_ssd_does_unless_told():
+    recipe = Recipe("ssd300", "shapes", "test", schedule="step", warmup=10, steps=120, learning_rate=0.4)
+    schedule = recipe.build_schedule(0.4)
+    rates = [float(schedule(step)) for step in (0, 5, 10, 80, 81, 101)]
+    np.testing.assert_allclose(rates, [0, 0.2, 0.4, 0.4, 0.04, 0.004], rtol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert [float(again(step)) for step in (5, 81)] == [float(schedule(step)) for step in (5, 81)]
+
+
+def test_options_of_the_optimizer():
+    recipe = Recipe("ssd300", "shapes", "test", steps=120, warmup=0, learning_rate=0.4)
+    recipe = recipe.replace(optimizer={"class_name": "Adam", "clipnorm": 10.0}, accumulate=4, clip_norm=2.0, ema=0.9)
+    optimizer = recipe.replace(scale_learning_rate=True).build_optimizer(replicas=2)
+    assert (optimizer.global_clipnorm, optimizer.clipnorm) == (2.0, None)
+    assert optimizer.gradient_accumulation_steps == 4
+    assert optimizer.use_ema and optimizer.ema_momentum == 0.9
+    assert float(optimizer._learning_rate(0)) == pytest.approx(0.8)
+    assert float(optimizer._learning_rate(30)) == pytest.approx(0.008)  # 120 steps are 30 updates
+
+
+def test_precision_is_the_models_while_it_is_built():
+    recipe = Recipe("ssd300", "shapes", "test", precision="mixed_bfloat16")
+    with recipe.policy():
+        assert keras.layers.Dense(1).dtype_policy.name == "mixed_bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+    with (
+        pytest.raises(ValueError, match="mixed_bfloat16, mixed_float16; got 'half'"),
+        recipe.replace(precision="half").policy(),
+    ):
+        pass

@@ -1,0 +1,130 @@
+"""What a training would be, and what it would need, without training: `keras-det train --dry-run`."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_det.training.run import raise_unreadable
+
+VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient")  # operations that copy nothing
+KEPT_ANYWAY = ("ReadVariableOp", "Const", "Placeholder", "Shape", "Size")
+
+
+def plan(model, recipe, source, val_source=None, seed=0):
+    """Check data, shapes and memory of a training by reading every annotation and one batch, and by tracing one step.
+
+    Args:
+        model: a network with the source's classes, not compiled.
+        recipe: a `Recipe`.
+        source: data to train on.
+        val_source: data to evaluate on during training.
+        seed: seed of order and augmentation.
+
+    Returns:
+        A dict of JSON values: `model`, `parameters`, `data`, `pictures`, `objects`, `faults`, `val_data`,
+        `val_pictures`, `batch` and `outputs` (shapes by name), `steps`, `steps_per_epoch`, `epochs`, `passes` through
+        the data, `replicas`, `precision`, `optimizer`, `learning_rates` (pairs of step and rate), `gpu_hours` and
+        `memory`, see `memory`.
+
+    Raises:
+        ValueError: the data have no pictures or cannot be read, or the model's classes are others.
+    """
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    optimizer = recipe.build_optimizer(replicas)
+    batches = model.batches(source, recipe.batch_size, training=True, seed=seed, augment=recipe.augment)
+    try:
+        images, labels = next(iter(batches))
+    except tf.errors.OpError as error:
+        raise_unreadable(error)
+        raise
+    share = -(-images.shape[0] // replicas)
+    batch = tf.nest.map_structure(lambda value: value[:share], (images, labels))
+    needed, outputs = memory(model, optimizer, *batch)
+    per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
+    return {
+        "model": type(model).__name__,
+        "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        "data": source.name,
+        "pictures": len(source),
+        "objects": sum(len(source.annotation(i)) for i in range(len(source))),
+        "faults": len(source.problems),
+        "val_data": val_source.name if val_source else None,
+        "val_pictures": len(val_source) if val_source else 0,
+        "batch": {"images": images.shape.as_list()} | {k: v.shape.as_list() for k, v in labels.items()},
+        "outputs": outputs,
+        "steps": recipe.steps,
+        "steps_per_epoch": per_epoch,
+        "epochs": -(-recipe.steps // per_epoch),
+        "passes": recipe.steps * recipe.batch_size / len(source),
+        "replicas": replicas,
+        "precision": recipe.precision,
+        "optimizer": type(optimizer).__name__,
+        "learning_rates": learning_rates(recipe, replicas),
+        "gpu_hours": recipe.gpu_hours,
+        "memory": needed,
+    }
+
+
+def learning_rates(recipe, replicas=1, points=5):
+    """Pairs of a step and its learning rate: where the schedule changes, and evenly spread between."""
+    schedule = recipe.build_optimizer(replicas)._learning_rate
+    spread = np.linspace(0, recipe.steps - 1, points).astype(int)
+    ends = [recipe.warmup] if recipe.schedule == "cosine" else [recipe.warmup, *(d + 1 for d in recipe.drops)]
+    steps = sorted({int(step) for step in (*spread, *ends) if step < recipe.steps})
+    return [[step, float(schedule(step // recipe.accumulate))] for step in steps]
+
+
+def memory(model, optimizer, images, labels):
+    """The memory of one replica's training step in MB, and the shapes of the outputs.
+
+    Parameters, gradients and the optimizer's variables are counted. Activations are the tensors of the traced step that
+    its forward pass makes and its backward pass reads, each once. Those within XLA's or control flow's functions and
+    the scratch memory of convolutions do not count, so a device needs somewhat more than the sum.
+
+    Args:
+        model: a network, not compiled.
+        optimizer: its optimizer, which is built.
+        images: one replica's part of a batch.
+        labels: and its labels.
+
+    Returns:
+        `(dict of parameters, gradients, optimizer, activations, batch, total; dict from output to shape)`.
+    """
+    optimizer.build(model.trainable_variables)
+    shapes, forward = {}, []
+
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True)
+            loss = sum(model.compute_losses(model.encode_targets(labels), outputs).values())
+        named = outputs if isinstance(outputs, dict) else {"outputs": outputs}
+        shapes.update({name: value.shape.as_list() for name, value in named.items()})
+        forward.extend(tf.compat.v1.get_default_graph().get_operations())
+        return [g for g in tape.gradient(loss, model.trainable_variables) if g is not None]
+
+    graph = tf.function(step, autograph=False).get_concrete_function(images, labels).graph
+    parts = {
+        "parameters": _bytes(model.variables),
+        "gradients": _bytes(model.trainable_variables),
+        "optimizer": _bytes(optimizer.variables),
+        "activations": _activations(graph, forward),
+        "batch": _bytes(tf.nest.flatten((images, labels))),
+    }
+    parts["total"] = sum(parts.values())
+    return {name: round(value / 1e6, 1) for name, value in parts.items()}, shapes
+
+
+def _bytes(tensors):
+    return sum(int(np.prod(t.shape)) * tf.as_dtype(t.dtype).size for t in tensors)
+
+
+def _activations(graph, forward):
+    """Bytes of what the operations in `forward` make and the others of the graph read."""
+    names = {operation.name for operation in forward}
+    read = {}
+    for operation in graph.get_operations():
+        for tensor in operation.inputs if operation.name not in names else ():
+            while tensor.op.type in VIEWS:
+                tensor = tensor.op.inputs[0]
+            if tensor.op.name in names and tensor.op.type not in KEPT_ANYWAY and tensor.shape.is_fully_defined():
+                read[tensor.name] = tensor
+    return _bytes([tensor for tensor in read.values() if tensor.dtype.size])

@@ -1,0 +1,197 @@
+"""What is trained on what, how long, with which optimizer."""
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SUSTAINED = 40e12  # operations a second for `gpu_hours`: 13 % of an A100's bfloat16 peak of 312e12 (its data sheet)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        model: name of the detector, such as `"ssd300"`.
+        data: data specification for `keras_det.data.load`.
+        about: cost, expected score and where the schedule comes from.
+        split: split to train on; `None` where the data has none.
+        val_split: split that is evaluated during training.
+        arguments: constructor arguments of the model.
+        data_options: options of `keras_det.data.load` for training.
+        val_options: the same for evaluation.
+        optimizer: Keras optimizer configuration, with `class_name`.
+        learning_rate: highest learning rate.
+        schedule: `"cosine"`, or `"step"` with `drops`.
+        drops: steps after which the learning rate falls.
+        drop: what the learning rate is multiplied with at each of them.
+        warmup: steps of linear warm-up.
+        batch_size: pictures in a step, of all replicas together.
+        steps: steps in all.
+        steps_per_epoch: steps of an epoch, after which there is a checkpoint; `None` is once through the data.
+        save_every: steps between two checkpoints within an epoch; `None` is none.
+        evaluate_every: epochs between two evaluations.
+        augment: whether training pictures are augmented as the paper does.
+        hold_out: share of the training pictures, drawn at random, that is evaluated on instead of trained on.
+        precision: Keras's dtype policy, in which the model is built: `"float32"`, `"mixed_bfloat16"` or
+            `"mixed_float16"`, which scales the loss.
+        jit_compile: compile the step with XLA.
+        accumulate: steps whose mean gradient makes one update; the learning rate's schedule keeps its length in steps.
+        clip_norm: largest norm of all gradients together; `None` does not clip.
+        ema: momentum, in each step, of the averages of the weights that are evaluated and kept as the best; 0 is none.
+        scale_learning_rate: multiply the learning rate by the number of replicas.
+        start: name of the recipe whose best weights it starts from.
+        expected: score and where it was published.
+        gflops: multiply-adds of one sample's forward pass in 10^9, for `gpu_hours`.
+    """
+
+    model: str
+    data: str
+    about: str
+    split: str | None = None
+    val_split: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
+    val_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"class_name": "AdamW", "weight_decay": 5e-4})
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    drops: tuple[int, ...] = ()
+    drop: float = 0.1
+    warmup: int = 100
+    batch_size: int = 32
+    steps: int = 2000
+    steps_per_epoch: int | None = None
+    save_every: int | None = None
+    evaluate_every: int = 1
+    augment: bool = True
+    hold_out: float = 0.0
+    precision: str = "float32"
+    jit_compile: bool = False
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float = 0.0
+    scale_learning_rate: bool = False
+    start: str | None = None
+    expected: str = ""
+    gflops: float | None = None
+
+    def replace(self, **changes):
+        """The recipe with some fields changed; `None` leaves a field as it is.
+
+        >>> RECIPES["ssd300-shapes"].replace(batch_size=8, steps=None).batch_size
+        8
+        """
+        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def lasting(self, steps):
+        """The recipe with another number of steps, its drops at the same shares of them; `None` changes nothing.
+
+        >>> RECIPES["ssd300-voc0712"].lasting(1200).drops
+        (800, 1000)
+        """
+        if steps is None:
+            return self
+        return self.replace(steps=steps, drops=tuple(drop * steps // self.steps for drop in self.drops))
+
+    def command(self, name):
+        """The command that trains the recipe of this name, of this package's recipes."""
+        weights = f" --weights runs/{self.start}/best.weights.h5" if self.start else ""
+        return f"keras-det train --recipe {name}{weights} --out runs/{name}"
+
+    @property
+    def gpu_hours(self):
+        """An estimate of the hours on one GPU, or `None` where `gflops` is not known.
+
+        Three forward passes' operations for each sample, two for a multiply-add, at `SUSTAINED` operations a second.
+        """
+        if self.gflops is None:
+            return None
+        return 3 * 2 * self.gflops * 1e9 * self.batch_size * self.steps / SUSTAINED / 3600
+
+    @contextlib.contextmanager
+    def policy(self):
+        """The context in which the recipe's model is to be built: layers take Keras's dtype policy from it.
+
+        Raises:
+            ValueError: a `precision` that is none of the three.
+        """
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}; got {self.precision!r}.")
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.precision)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def build_optimizer(self, replicas=1):
+        """The Keras optimizer with its learning rate schedule, for a number of replicas."""
+        config = dict(self.optimizer)
+        name = config.pop("class_name")
+        rate = self.learning_rate * (replicas if self.scale_learning_rate else 1)
+        config["learning_rate"] = self.build_schedule(rate)
+        if self.accumulate > 1:
+            config["gradient_accumulation_steps"] = self.accumulate
+        if self.clip_norm is not None:  # Keras takes one way of clipping
+            config = {k: v for k, v in config.items() if k not in ("clipnorm", "clipvalue")}
+            config["global_clipnorm"] = self.clip_norm
+        if self.ema:
+            config |= {"use_ema": True, "ema_momentum": self.ema}
+        return keras.optimizers.get({"class_name": name, "config": config})
+
+    def build_schedule(self, rate):
+        """Learning rate against the number of updates: of steps, where no gradients are accumulated.
+
+        Args:
+            rate: highest learning rate.
+
+        Raises:
+            ValueError: a `schedule` that is neither `"cosine"` nor `"step"`.
+        """
+        schedules = keras.optimizers.schedules
+        steps, warmup, *drops = (count // self.accumulate for count in (self.steps, self.warmup, *self._drops()))
+        if self.schedule == "cosine":
+            decay = max(steps - warmup, 1)
+            if not warmup:
+                return schedules.CosineDecay(rate, decay, alpha=0.01)
+            return schedules.CosineDecay(0.0, decay, alpha=0.01, warmup_target=rate, warmup_steps=warmup)
+        if self.schedule == "step":
+            decay = schedules.PiecewiseConstantDecay(drops, [rate * self.drop**k for k in range(len(drops) + 1)])
+            return WarmUp(decay, warmup) if warmup else decay
+        raise ValueError(f"`schedule` must be 'cosine' or 'step'; got {self.schedule!r}.")
+
+    def _drops(self):
+        """The drops, or where none are given, those of SSD's section 3.1 as shares of the steps."""
+        return self.drops or (self.steps * 2 // 3, self.steps * 5 // 6)
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0 before another schedule, which runs from the start all the same.
+
+    Args:
+        schedule: the schedule, a `LearningRateSchedule`.
+        steps: updates until its rate is reached.
+    """
+
+    def __init__(self, schedule, steps):
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        """The rate at a step."""
+        return self.schedule(step) * keras.ops.minimum(keras.ops.cast(step, "float32") / self.steps, 1.0)
+
+    def get_config(self):
+        """The arguments, for a saved model."""
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        """The schedule of a saved model."""
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])

@@ -1,0 +1,121 @@
+"""What one sees of a run while it trains: a progress line, and files for TensorBoard."""
+
+import io
+import time
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+NO_LOSSES = ("epoch", "seconds", "skipped_steps", "images_per_second", "input_wait")
+
+
+class ProgressLine:
+    """Losses, images per second, share of the time that steps wait for input, and the time left.
+
+    On a terminal a line that stays at the bottom, above it one line for each epoch; elsewhere a line for each epoch and
+    each minute.
+
+    Args:
+        steps: steps of the whole run.
+        epochs: epochs of the whole run.
+        verbose: 0 prints nothing, 1 the line of a terminal, 2 plain lines; `"auto"` is 1 on terminals, else 2.
+    """
+
+    def __init__(self, steps, epochs, verbose="auto"):
+        self.console = Console(soft_wrap=True, highlight=False)
+        self.steps, self.epochs = steps, epochs
+        self.silent = verbose == 0
+        self.line = None
+        if verbose == 1 or verbose == "auto" and (self.console.is_terminal or self.console.is_jupyter):
+            columns = BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}")
+            self.line = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
+        self.interval = 60.0 if self.line is None else 0.5
+        self.shown = time.monotonic()
+
+    def __enter__(self):
+        if self.line is not None:
+            self.line.start()
+            self.task = self.line.add_task("", total=self.steps, figures="")
+        return self
+
+    def __exit__(self, *_):
+        if self.line is not None:
+            self.line.stop()
+
+    def step(self, step, figures):
+        """Show how far the run is, if it is time to.
+
+        Args:
+            step: steps done.
+            figures: function that returns a dict of figures; it is called only when they are shown, since reading them
+                waits for the device.
+        """
+        if self.silent or time.monotonic() < self.shown + self.interval:
+            return
+        self.shown = time.monotonic()
+        if self.line is None:
+            self.console.print(f"step {step}/{self.steps}  {_text(figures())}")
+        else:
+            self.line.update(self.task, completed=step, figures=_text(figures()))
+
+    def epoch(self, row, step):
+        """Print the row of an epoch that has ended."""
+        if self.silent:
+            return
+        if self.line is not None:
+            self.line.update(self.task, completed=step)
+        seconds = f"{row['seconds']:.0f} s"
+        self.console.print(f"epoch {row['epoch']}/{self.epochs}  step {step}/{self.steps}  {seconds}  {_text(row)}")
+
+
+class Board:
+    """Scalars and pictures as TensorBoard reads them, written without the tensorboard package.
+
+    Args:
+        folder: where the event files go.
+    """
+
+    def __init__(self, folder):
+        self.writer = tf.summary.create_file_writer(str(folder))
+
+    def scalars(self, figures, step):
+        """Write a dict of numbers at a step."""
+        self._write({name: tf.constant(value, tf.float32) for name, value in figures.items()}, step, "scalars", 1)
+
+    def pictures(self, name, pictures, step):
+        """Write PIL images under one name at a step."""
+        files = [str(pictures[0].width), str(pictures[0].height)]  # TensorBoard's form: sizes, then PNG files
+        for picture in pictures:
+            file = io.BytesIO()
+            picture.save(file, "png")
+            files.append(file.getvalue())
+        self._write({name: tf.constant(files)}, step, "images", 3)
+
+    def _write(self, values, step, plugin, data_class):
+        """Write tensors for a plugin of TensorBoard; 1 is its class of scalars, 3 that of files."""
+        metadata = tf.compat.v1.SummaryMetadata(data_class=data_class)
+        metadata.plugin_data.plugin_name = plugin
+        with self.writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.write(name, value, metadata=metadata)
+        self.writer.flush()
+
+
+def rates(progress, batch_size, steps):
+    """Images per second and the share of the steps' time that they waited for input.
+
+    Args:
+        progress: a `Progress`.
+        batch_size: pictures of a step.
+        steps: steps of the epoch so far.
+    """
+    time_in_steps = max(progress.stepping, 1e-9)
+    return {"images_per_second": steps * batch_size / time_in_steps, "input_wait": progress.waiting / time_in_steps}
+
+
+def _text(figures):
+    """Figures in words: what is of the run's speed has its unit."""
+    words = [f"{name} {value:.4g}" for name, value in figures.items() if name not in NO_LOSSES]
+    speed = f"{figures['images_per_second']:.3g} images/s  input wait {figures['input_wait']:.0%}"
+    return "  ".join([*words, speed])

@@ -1,0 +1,166 @@
+"""Nothing is lost: kills at random points, full disks, read-only folders, checkpoints of others."""
+
+import errno
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import types
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from small_network import RECIPE, Small
+
+from keras_det.data import load
+from keras_det.models import pretrained
+from keras_det.training import run, train
+from keras_det.training.run import LAST, read_csv
+
+KILLS = 20
+TIMES = ("seconds", "images_per_second", "input_wait")
+
+
+def content(path):
+    """All arrays of a checkpoint by name, and what it says of the run."""
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays, pretrained.read_metadata(path)["training"]
+
+
+def without_times(rows):
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def assert_same_runs(one, other):
+    """Bit for bit the same weights, optimizer, averages, random states and means, and the same rows."""
+    (arrays, state), (arrays2, state2) = content(one / LAST), content(other / LAST)
+    assert arrays.keys() == arrays2.keys() and len(arrays) > 10
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, arrays2[name], err_msg=name)
+    assert state["progress"]["step"] == state2["progress"]["step"]
+    assert state["seeds"] == state2["seeds"] and state["means"] == state2["means"]
+    assert without_times(read_csv(one / "results.csv")) == without_times(read_csv(other / "results.csv"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_twenty_times_ends_as_one_that_never_was(tmp_path):
+    script = pathlib.Path(__file__).with_name("kill_loop.py")
+    done = subprocess.run([sys.executable, script, tmp_path, str(KILLS)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["killed"] == KILLS and found["codes"] == [0, 0], done.stderr[-3000:]
+    assert_same_runs(tmp_path / "killed", tmp_path / "whole")
+    assert [row["epoch"] for row in read_csv(tmp_path / "killed" / "results.csv")] == [1, 2, 3, 4, 5]
+    assert not list((tmp_path / "killed").glob(".*"))  # what the kills left half written is gone
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return load("shapes", images=8, seed=3, size=32)
+
+
+@pytest.fixture(scope="module")
+def whole_run(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    keras.utils.set_random_seed(1)
+    train(Small(scenes.classes), RECIPE, scenes, folder, verbose=0)
+    return folder
+
+
+@pytest.fixture
+def stopped(scenes, tmp_path, monkeypatch, capsys):
+    """A folder with a run that Ctrl-C ended at step 7, in the middle of its second epoch."""
+    keras.utils.set_random_seed(1)
+    after_step = run.RunFolder.after_step
+
+    def interrupted(self):
+        after_step(self)
+        if self.progress.step == 7:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.RunFolder, "after_step", interrupted)
+        train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", verbose=0)
+    assert "stopped at step 7" in (said := capsys.readouterr().err) and "holds step 6; go on with --resume" in said
+    return tmp_path / "run"
+
+
+def test_ctrl_c_says_what_is_saved_and_resuming_loses_nothing(stopped, whole_run, scenes):
+    assert content(stopped / LAST)[1]["progress"]["step"] == 6
+    rows = train(Small(scenes.classes), RECIPE, scenes, stopped, resume=True, verbose=0)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert_same_runs(stopped, whole_run)
+
+
+def test_ctrl_c_before_the_first_checkpoint(scenes, tmp_path, monkeypatch, capsys):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.RunFolder, "after_step", interrupted)
+    assert train(Small(scenes.classes), RECIPE, scenes, tmp_path, verbose=0) == []
+    assert "stopped at step 1. Nothing was saved yet." in capsys.readouterr().err
+
+
+def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_goes_on_to_more(scenes, whole_run, tmp_path):
+    keras.utils.set_random_seed(1)
+    rows = train(Small(scenes.classes), RECIPE.replace(steps=6, schedule="step", drops=(100,)), scenes, tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    again = train(Small(scenes.classes), RECIPE, scenes, tmp_path, resume=True, verbose=0)
+    assert [row["epoch"] for row in again] == [1, 2]
+    assert content(tmp_path / LAST)[1]["progress"]["step"] == 8
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_ends_the_run_in_one_sentence_and_leaves_the_checkpoint(stopped, scenes, monkeypatch):
+    before = (stopped / LAST).read_bytes()
+    with monkeypatch.context() as patch:  # known beforehand
+        patch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=1000))
+        with pytest.raises(
+            OSError, match=f"^{stopped / 'x.weights.h5'} could not be written: No space left on device.$"
+        ):
+            pretrained.save_weights(Small(scenes.classes), stopped / "x.weights.h5")
+    monkeypatch.setattr(keras.Model, "save_weights", full)  # in the midst of it
+    with pytest.raises(OSError, match=r"stopped at step 8.*No space left on device.*intact and holds step 6.*--resume"):
+        train(Small(scenes.classes), RECIPE, scenes, stopped, resume=True, verbose=0)
+    assert (stopped / LAST).read_bytes() == before
+    assert not list(stopped.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(scenes):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)  # root may write everywhere
+            with pytest.raises(OSError, match=f"the run's folder {folder}/run cannot be written: Permission denied"):
+                train(Small(scenes.classes), RECIPE, scenes, f"{folder}/run", verbose=0)
+        finally:
+            if user == 0:
+                os.seteuid(0)
+
+
+def test_checkpoints_that_do_not_fit_are_refused_in_one_sentence(whole_run, scenes, tmp_path):
+    def resume(recipe=RECIPE, folder=whole_run, **arguments):
+        train(Small(scenes.classes, **arguments), recipe, scenes, folder, resume=True, verbose=0)
+
+    with pytest.raises(ValueError, match="does not hold the weights of this Small: its dropout is another"):
+        resume(dropout=0.25)
+    with pytest.raises(ValueError, match="can only go on with its own batch_size, 2; got 4"):
+        resume(RECIPE.replace(batch_size=4))
+    other = type("Other", (Small,), {})(scenes.classes)
+    with pytest.raises(ValueError, match="does not hold the weights of this Other, but of a Small"):
+        train(other, RECIPE, scenes, whole_run, resume=True, verbose=0)
+    (tmp_path / LAST).write_bytes((whole_run / LAST).read_bytes()[:5000])
+    with pytest.raises(ValueError, match="is not a readable weights file"):
+        resume(folder=tmp_path)
+    assert (tmp_path / LAST).stat().st_size == 5000
