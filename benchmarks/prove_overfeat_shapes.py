@@ -26,7 +26,7 @@ from keras_det.weights.registry import EMBEDDED_FOLDER
 SEED = 0
 HELD_OUT = {"images": 300, "seed": 1}
 RUN = Path("runs/prove/overfeat_shapes")
-PER_CLASS_STEPS = 3000
+PER_CLASS_STEPS = 1800
 
 
 def per_class(trained, recipe, source):

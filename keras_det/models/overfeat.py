@@ -74,6 +74,8 @@ class OverFeat(Detector):
             networks need.
         batch_norm: normalise every layer, which the paper does not and narrow networks need to learn soon; `folded`
             gives the same network without.
+        over_scales: how the votes of the scales and mirror images are put together: `"mean"` as in the paper, whose
+            objects fill their pictures, or `"max"`, for objects that only one scale or another shows well.
         top_classes: classes of each scale whose boxes are merged, by their highest score (k of section 4.3).
         combine: `"merge"` (section 4.3) or `"nms"`.
         score_threshold: lowest confidence of a window's box that is combined.
@@ -116,6 +118,7 @@ class OverFeat(Detector):
         "dropout": 0.5,
         "initial_stddev": None,
         "batch_norm": False,
+        "over_scales": "mean",
         "top_classes": 5,
         "combine": "merge",
         "score_threshold": 0.1,
@@ -148,6 +151,7 @@ class OverFeat(Detector):
         dropout=None,
         initial_stddev=None,
         batch_norm=None,
+        over_scales=None,
         top_classes=None,
         combine=None,
         score_threshold=None,
@@ -403,11 +407,11 @@ class OverFeat(Detector):
 
     # Classification, section 3.3
 
-    def classify(self, images, scales=None, flip=True, ten_views=False, fine=None):
+    def classify(self, images, scales=None, flip=True, ten_views=False, fine=None, over_scales=None):
         """Class probabilities of whole pictures by voting.
 
         At each scale and flip the windows' highest probability of each class is taken; the vote is the mean over scales
-        and flips, and its largest entries are the top-1 or top-5 guesses.
+        and flips, or their highest, and its largest entries are the top-1 or top-5 guesses.
 
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255.
@@ -417,6 +421,7 @@ class OverFeat(Detector):
             ten_views: instead of all that, the mean over four corners, the centre and their mirror images of the
                 picture brought to a shorter side of 256 pixels.
             fine: whether windows are at fine stride; `None` is as the model has it.
+            over_scales: `"mean"` or `"max"`; `None` is the model's.
 
         Returns:
             `[B, C]` float32, without background.
@@ -429,7 +434,8 @@ class OverFeat(Detector):
             resized = self._at_scale(images, size)
             for picture in (resized, resized[:, :, ::-1]) if flip else (resized,):
                 votes.append(ops.max(self._probabilities(picture, fine), axis=(1, 2)))
-        return sum(votes) / len(votes)
+        votes = ops.stack(votes)
+        return (ops.max if (over_scales or self.arguments["over_scales"]) == "max" else ops.mean)(votes, axis=0)
 
     def _probabilities(self, images, fine=None):
         """`[B, h, w, C]` softmax of each window, without background."""
@@ -571,6 +577,7 @@ def vote(networks_, images, **options):
 def _check(arguments):
     """Refuse arguments that no network or procedure is for."""
     choices = {"task": TASKS, "negative_choice": ("offending", "random"), "combine": ("merge", "nms")}
+    choices["over_scales"] = ("mean", "max")
     for name, values in choices.items():
         if arguments[name] not in values:
             raise ValueError(f"`{name}` must be one of {', '.join(values)}; got {arguments[name]!r}.")
