@@ -1,17 +1,19 @@
 """Batches for training and evaluation: tf.data over a source, labels padded to one length."""
 
 import dataclasses
-import io
+import struct
 import threading
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from keras_det.data.pictures import MAX_PIXELS
 from keras_det.data.resize import resize
 from keras_det.data.source import Problem
 
 FEWEST_SEEN = 50  # pictures before the share of unreadable ones is judged
+_NO_PIXELS = np.zeros((0, 0, 3), "uint8")
+_FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG: baseline, extended and progressive, all Huffman coded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,18 +36,62 @@ class Picture:
         return tf.cast(tf.tile(self.shape, [2]), tf.float32)
 
     def crop(self, top, left, height, width):
-        """The pixels of a window inside the picture, uint8."""
+        """The pixels of a window inside the picture, uint8, as if cut from the whole."""
+
+        def decode():
+            # Colours are stored at half the resolution: at the window's sides their interpolation needs a neighbour.
+            first, last = tf.maximum(left - 1, 0), tf.minimum(left + width + 1, self.shape[1])
+            window = tf.stack([top, first, height, last - first])
+            pixels = tf.image.decode_and_crop_jpeg(self.encoded, window, channels=3, try_recover_truncated=True)
+            return pixels[:, left - first : left - first + width]
+
         return tf.cond(
             tf.strings.length(self.encoded) > 0,
-            lambda: tf.image.decode_and_crop_jpeg(
-                self.encoded, tf.stack([top, left, height, width]), channels=3, try_recover_truncated=True
-            ),
+            decode,
             lambda: self.pixels[top : top + height, left : left + width],
         )
 
     def whole(self):
         """All pixels, uint8."""
         return self.crop(0, 0, self.shape[0], self.shape[1])
+
+    def place(self, window, size):
+        """The window moved to where whole pixels of the picture fill whole pixels of the sample.
+
+        Args:
+            window: `[4]` rel_yxyx of the picture, which it may leave.
+            size: `(height, width)` of the sample.
+
+        Returns:
+            `window` as it is sampled, `[4]` rel_yxyx; `source`, `[4]` int32 top, left, height and width in the picture,
+            at least one pixel; and `target`, the same in the sample, without height or width where the picture fills
+            less than half a pixel of it.
+        """
+        here, there = self.scale[:2], tf.constant(size, tf.float32)
+        window = tf.round(window * self.scale)
+        low, extent = window[:2], tf.maximum(window[2:] - window[:2], 1.0)
+        first = tf.clip_by_value(low, 0.0, here - 1)
+        source = tf.clip_by_value(low + extent, first + 1, here) - first
+        begin, end = (tf.clip_by_value(tf.round((e - low) / extent * there), 0.0, there) for e in (tf.zeros(2), here))
+        target = end - begin
+        step = source / tf.maximum(target, 1.0)
+        moved = tf.concat([first - begin * step, first + (there - begin) * step], 0)
+        moved = tf.where(tf.reduce_all(target > 0), moved, tf.concat([low, low + extent], 0))
+        whole = (tf.cast(tf.concat(pair, 0), tf.int32) for pair in ([first, source], [begin, target]))
+        return moved / self.scale, *whole
+
+    def paste(self, source, target, size):
+        """The pixels of `source` at `target`, as `place` gives them; what surrounds them has no meaning.
+
+        Returns:
+            `[H, W, 3]` float32 of `size`.
+        """
+        image = resize(self.crop(*tf.unstack(source)), tf.maximum(target[2:], 1))
+        before = tf.minimum(target[:2], tf.constant(size) - 1)
+        after = size - before - tf.shape(image)[:2]
+        full = tf.reduce_all(target[2:] == size)
+        widths = tf.concat([tf.stack([before, after], 1), [[0, 0]]], 0)
+        return tf.ensure_shape(tf.cond(full, lambda: image, lambda: tf.pad(image, widths)), (*size, 3))
 
     def sample(self, window, size):
         """The window resized to `size`.
@@ -92,6 +138,7 @@ def batches(
     bad_picture_share=0.01,
     skipped=None,
     one_class=False,
+    cache_bytes=0,
 ):
     """Batches of a source.
 
@@ -112,6 +159,8 @@ def batches(
         bad_picture_share: share of unreadable pictures over which the run stops; up to it they are skipped.
         skipped: list that gets a `Problem` for each unreadable picture.
         one_class: give all objects label 0, for models that do not tell classes apart.
+        cache_bytes: keep decoded pictures in up to this much memory. The first ones that fit stay: with a new order in
+            each epoch that serves as many as any other rule. Samples are the same with and without.
 
     Returns:
         `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
@@ -125,7 +174,9 @@ def batches(
         raise ValueError(f"{source.name} has no pictures.")
     if batch_size < 1 or first_step < 0:
         raise ValueError(f"`batch_size` must be at least 1 and `first_step` 0; got {batch_size} and {first_step}.")
-    reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped)
+    if cache_bytes < 0:
+        raise ValueError(f"`cache_bytes` must be at least 0; got {cache_bytes}.")
+    reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped, cache_bytes)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size
     dataset = _order(source, batch_size if full else 1, seed, repeat, first_step) if training else _in_turn(source)
@@ -198,12 +249,14 @@ class _Reader:
     types = (tf.bool, tf.string, tf.uint8, tf.int32, tf.float32, tf.int32, tf.bool, tf.bool)
     shapes = ((), (), (None, None, 3), (2,), (None, 4), (None,), (None,), (None,))
 
-    def __init__(self, source, bad_share, skipped):
+    def __init__(self, source, bad_share, skipped, cache_bytes):
         self.source = source
         self.bad_share = bad_share
         self.skipped = skipped
         self.seen = 0
         self.bad = set()
+        self.kept = {}
+        self.room = cache_bytes
         self.lock = threading.Lock()
 
     def __call__(self, index):
@@ -214,18 +267,33 @@ class _Reader:
     def _read(self, i):
         i = int(i)
         objects = self.source.annotation(i)
-        encoded, pixels, readable = b"", np.zeros((0, 0, 3), "uint8"), True
+        encoded, pixels, readable = b"", self.kept.get(i), True
         try:
-            encoded, shape = _jpeg(self.source.path(i))
-            if not encoded:
-                pixels = self.source.image(i)
-                shape = pixels.shape[:2]
+            if pixels is None:
+                encoded, shape = _jpeg(self.source.path(i))
+                pixels = _NO_PIXELS if encoded else self.source.image(i)
+                if self.room > 0:
+                    encoded, pixels = self._keep(i, encoded, pixels, shape)
+            shape = shape if encoded else pixels.shape[:2]
         except (ValueError, OSError) as error:
-            readable, shape = False, (0, 0)
+            readable, pixels, shape = False, _NO_PIXELS, (0, 0)
             self._report(i, error)
         self.seen += 1
         rows = (objects.boxes, objects.labels, objects.difficult, objects.is_crowd)
-        return (np.bool_(readable), encoded, pixels, np.array(shape, "int32"), *map(np.array, rows))
+        return (np.bool_(readable), encoded, pixels, np.array(shape, "int32"), *rows)
+
+    def _keep(self, i, encoded, pixels, shape):
+        """Keep the picture where it fits; it is decoded as an uncached one would be."""
+        size = 3 * shape[0] * shape[1] if encoded else pixels.nbytes
+        with self.lock:
+            fits = i not in self.kept and size <= self.room
+            self.room -= size if fits else 0
+        if not fits:
+            return encoded, pixels
+        if encoded:
+            pixels = tf.io.decode_jpeg(encoded, channels=3, try_recover_truncated=True).numpy()
+        self.kept[i] = pixels
+        return b"", pixels
 
     def _report(self, i, error):
         """Remember an unreadable picture; too many end the run."""
@@ -248,8 +316,18 @@ def _jpeg(path):
         return b"", None
     with open(path, "rb") as file:
         encoded = file.read()
-    if not encoded.startswith(b"\xff\xd8") or b"\xff\xd9" not in encoded[-64:]:
-        return b"", None
-    with Image.open(io.BytesIO(encoded)) as image:
-        plain = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
-        return (encoded, (image.height, image.width)) if plain else (b"", None)
+    shape = _jpeg_shape(encoded) if b"\xff\xd9" in encoded[-64:] else None
+    return (encoded, shape) if shape else (b"", None)
+
+
+def _jpeg_shape(encoded):
+    """Height and width of a JPEG that TensorFlow decodes, from its frame header; None for any other file."""
+    place = 2
+    while encoded[:2] == b"\xff\xd8" and encoded[place : place + 1] == b"\xff" and place + 10 <= len(encoded):
+        kind, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
+        if kind in _FRAMES:
+            bits, height, width, channels = struct.unpack(">BHHB", encoded[place + 4 : place + 10])
+            plain = bits == 8 and channels in (1, 3) and 0 < height * width <= MAX_PIXELS
+            return (height, width) if plain else None
+        place += 2 + length
+    return None

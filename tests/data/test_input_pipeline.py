@@ -1,12 +1,14 @@
 """SSD's augmentation and the batches: properties over many draws, and the pixels themselves."""
 
+import io
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_det.data import SSDAugmentation, batches, load, relabel
+from keras_det.data import SSDAugmentation, batches, batching, load, relabel
 from keras_det.data.augment import (
     MIN_OVERLAPS,
     choose_patch,
@@ -108,20 +110,22 @@ def test_boxes_still_enclose_what_they_enclosed(encoded):
         picture = Picture(jpeg, tf.constant(pixels), tf.constant([240, 320]))
         objects = {"boxes": tf.constant(boxes)} | {k: tf.constant(v) for k, v in rows.items()}
         window = augment.window(objects["boxes"], tf.random.stateless_uniform([16], seed), seed)
-        window = tf.round(window * picture.scale) / picture.scale
-        plain, inside = picture.sample(window, (200, 200))
-        return plain, inside, crop_objects(objects, window)["boxes"], augment(picture, objects, seed)
+        window, source, target = picture.place(window, (200, 200))
+        plain = picture.paste(source, target, (200, 200))
+        return plain, target, crop_objects(objects, window)["boxes"], augment(picture, objects, seed)
 
     compared = 0
     for seed in range(150):
-        plain, inside, kept, (final, objects) = sample(tf.constant([seed, seed + 1], tf.int64))
+        plain, target, kept, (final, objects) = sample(tf.constant([seed, seed + 1], tf.int64))
         assert final.shape == (200, 200, 3) and 0 <= final.numpy().min() and final.numpy().max() <= 255
         found = objects["boxes"].numpy()
         assert len(found) == len(kept) and (found >= 0).all() and (found <= 1).all()
         assert (found[:, 2:] > found[:, :2]).all()
-        bright = (plain.numpy()[..., 0] > 145) & inside.numpy()[..., 0]
         if len(kept):
-            ys, xs = np.nonzero(bright)
+            top, left, height, width = target.numpy()
+            ys, xs = (
+                np.nonzero(plain.numpy()[top : top + height, left : left + width, 0] > 145) + target.numpy()[:2, None]
+            )
             corners = np.array([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1])
             scale = 200 / (kept.numpy()[0] * 0 + 200)  # boxes are compared in pixels of the sample
             np.testing.assert_allclose(kept.numpy()[0] * 200, corners * scale, atol=1.6)
@@ -166,6 +170,43 @@ def test_colours_stay_in_range_and_are_left_alone_half_of_the_time():
     assert same <= 15  # all four left out: 1 in 16
     bright = tf.constant([0.0, 1, 1, 1, 1.0, 0, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(distort_colours(image, bright), np.clip(image + 32, 0, 255), atol=1e-3)
+
+
+def test_colours_are_those_of_tensorflows_distortions():
+    image = tf.random.uniform([20, 20, 3], 0, 255, seed=2)
+    draws = np.random.default_rng(0).random((8, 13)).astype("float32")
+    draws[:, :4] = 0  # all four
+    for draw in draws:
+        contrast = lambda x: np.clip(x * (0.5 + draw[5]), 0, 255)  # noqa: B023, E731
+        expected = np.clip(image + (draw[4] * 2 - 1) * 32, 0, 255)
+        expected = contrast(expected) if draw[8] < 0.5 else expected
+        expected = tf.image.adjust_saturation(expected, 0.5 + draw[6])
+        expected = np.clip(tf.image.adjust_hue(expected, (draw[7] * 2 - 1) * 0.05), 0, 255)
+        expected = expected if draw[8] < 0.5 else contrast(expected)
+        np.testing.assert_allclose(distort_colours(image, tf.constant(draw)), expected, atol=0.01)
+
+
+def test_the_pasted_window_is_the_placed_window():
+    image, _ = planted()
+    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    for window in np.random.default_rng(0).uniform([-1.5, -1.5, 0.5, 0.5], [0.4, 0.4, 2.5, 2.5], (30, 4)):
+        window = tf.constant(window, tf.float32)
+        placed, source, target = picture.place(window, (90, 80))
+        step = 0.5 * (window[2:] - window[:2]) / [90, 80]
+        np.testing.assert_array_less(abs(placed - window), np.tile(step, 2) * 4 + 0.01)  # a pixel of either, magnified
+        exact, inside = picture.sample(placed, (90, 80))
+        top, left, height, width = target.numpy()
+        assert inside.numpy().sum() == height * width
+        assert inside.numpy()[top : top + height, left : left + width].all()
+        pasted = picture.paste(source, target, (90, 80))
+        np.testing.assert_allclose(np.where(inside, pasted, 0), np.where(inside, exact, 0), atol=0.05)
+
+
+def test_a_window_beside_the_picture_shows_nothing_of_it():
+    picture = Picture(tf.constant(""), tf.zeros([20, 20, 3], tf.uint8), tf.constant([20, 20]))
+    window, _, target = picture.place(tf.constant([1.5, 0.0, 2.5, 1.0]), (30, 30))
+    np.testing.assert_allclose(window, [1.5, 0, 2.5, 1])
+    assert target.numpy()[2] == 0 and picture.paste(*picture.place(window, (30, 30))[1:], (30, 30)).shape == (30, 30, 3)
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +285,51 @@ def test_pictures_of_every_format_and_max_objects(folder):
         np.testing.assert_allclose(images[i], source.image(i).astype("float32"), atol=6)  # two JPEG decoders
 
 
-def test_a_decoded_window_is_the_window_of_the_decoded_picture(folder):
-    encoded = tf.io.read_file(str(folder / "0.jpg"))
-    whole = tf.io.decode_jpeg(encoded, channels=3).numpy()
-    crop = Picture(encoded, tf.zeros((0, 0, 3), tf.uint8), tf.constant([96, 96])).crop(11, 23, 40, 50)
-    np.testing.assert_array_equal(crop, whole[11:51, 23:73])
+def test_a_decoded_window_is_the_window_of_the_decoded_picture():
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype="uint8")).resize((160, 96))
+    for subsampling in (0, 1, 2):
+        file = io.BytesIO()
+        noise.save(file, "JPEG", subsampling=subsampling)
+        whole = tf.io.decode_jpeg(file.getvalue(), channels=3).numpy()
+        picture = Picture(tf.constant(file.getvalue()), tf.zeros((0, 0, 3), tf.uint8), tf.constant([96, 160]))
+        for top, left in rng.integers(0, [90, 150], (20, 2)):
+            height, width = rng.integers(1, [97 - top, 161 - left])
+            found = picture.crop(*map(tf.constant, map(int, (top, left, height, width))))
+            np.testing.assert_array_equal(found, whole[top : top + height, left : left + width])
+
+
+def training(source, **options):
+    augment = SSDAugmentation((48, 48))
+    options = {"augment": augment, "seed": 2, "repeat": True} | options
+    return epoch(batches(source, 4, (48, 48), training=True, **options).take(6))
+
+
+def test_cached_pictures_give_the_same_samples_within_their_memory(folder, monkeypatch):
+    one, decoded, source = 3 * 96 * 96, [], load(f"folder:{folder}")
+    plain = training(source)
+    read = batching._jpeg
+    monkeypatch.setattr(batching, "_jpeg", lambda path: decoded.append(path) or read(path))
+    for room in (3 * one, 8 * one):
+        decoded.clear()
+        np.testing.assert_array_equal(training(source, cache_bytes=room), plain)
+        kept = room // one
+        assert len(set(decoded)) == 8 and len(decoded) >= 8 + 2 * (8 - kept)
+        assert sum(decoded.count(path) == 1 for path in set(decoded)) == kept
+    np.testing.assert_array_equal(training(source, cache_bytes=8 * one, first_step=2)[:16], plain[8:])
+
+
+def test_a_frame_header_decides_who_decodes(folder):
+    def header(mode, **options):
+        file = io.BytesIO()
+        Image.new(mode, (50, 30)).save(file, "JPEG", **options)
+        return batching._jpeg_shape(file.getvalue())
+
+    exif = Image.Exif()
+    exif[270] = "x" * 300
+    assert header("RGB") == header("L") == header("RGB", progressive=True) == header("RGB", exif=exif) == (30, 50)
+    assert header("CMYK") is None
+    assert [batching._jpeg_shape(b) for b in (b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xc0" + b"\0" * 20)] == [None] * 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"this is text", None])
@@ -275,7 +356,8 @@ def test_the_models_resize_is_the_datas(scenes):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [({"batch_size": 0}, "batch_size"), ({"first_step": -1}, "first_step")]
+    ("arguments", "named"),
+    [({"batch_size": 0}, "batch_size"), ({"first_step": -1}, "first_step"), ({"cache_bytes": -1}, "cache_bytes")],
 )
 def test_wrong_numbers_are_refused(scenes, arguments, named):
     with pytest.raises(ValueError, match=named):
