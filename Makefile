@@ -7,6 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 BCCD ?= ../shared/data/bccd
 VOC2007 ?= ../shared/data/voc2007
+VOC2012 ?= ../shared/data/voc2012/VOC2012
 
 .PHONY: demo test test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench clean
 
@@ -62,6 +63,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/dense.py
 	$(BIN)/python benchmarks/voc2007_analysis.py $(VOC2007)
 	$(BIN)/python benchmarks/finetune.py $(BCCD)
+	$(BIN)/python benchmarks/input.py $(VOC2012) $(BCCD)
 
 clean:
 	rm -rf $(VENV) .venv-oldest runs build dist *.egg-info
