@@ -92,19 +92,32 @@ def draw_masks(image, masks, boxes=None):
     Returns:
         Two PIL images: the full mask as a heat map, and the four halves in four colours.
     """
+    drawn = _glow(image, masks[:1], HEAT[:1]), _glow(image, masks[1:], HEAT[1:])
+    return drawn if boxes is None else tuple(draw_boxes(picture, boxes) for picture in drawn)
+
+
+def draw_heat(image, values):
+    """A map over a picture, such as the scores of a grid's cells; its highest value is brightest.
+
+    Args:
+        image: PIL image or `[H, W, 3]` array in 0 .. 255.
+        values: `[h, w]` of the whole picture, 0 or more.
+
+    Returns:
+        A PIL image of the same size.
+    """
+    values = np.asarray(values, "float32")
+    return _glow(image, values[None] / max(float(values.max()), 1e-9), HEAT[:1])
+
+
+def _glow(image, planes, colours):
+    """Planes in 0 .. 1 over a darkened picture, each in its colour."""
     picture = _picture(image)
-    pixels, size = np.asarray(picture, float), picture.size
-    planes = [
-        np.asarray(Image.fromarray(np.clip(m, 0, 1).astype("float32")).resize(size, Image.BILINEAR)) for m in masks
-    ]
-    pictures = []
-    for shown, colours in (((planes[0],), HEAT[:1]), (planes[1:], HEAT[1:])):
-        mixed = pixels * 0.45
-        for plane, rgb in zip(shown, colours):
-            mixed = mixed + plane[..., None] * np.array(rgb) * 0.6
-        drawn = np.clip(mixed, 0, 255).astype("uint8")
-        pictures.append(draw_boxes(drawn, boxes) if boxes is not None else Image.fromarray(drawn))
-    return tuple(pictures)
+    mixed = np.asarray(picture, float) * 0.45
+    for plane, rgb in zip(planes, colours):
+        plane = Image.fromarray(np.clip(plane, 0, 1).astype("float32")).resize(picture.size, Image.BILINEAR)
+        mixed = mixed + np.asarray(plane)[..., None] * np.array(rgb) * 0.6
+    return Image.fromarray(np.clip(mixed, 0, 255).astype("uint8"))
 
 
 def grid(images, columns=4, titles=None):
