@@ -14,7 +14,7 @@ TRUTH = (255, 255, 255)
 HEAT = ((255, 90, 0), (255, 60, 60), (60, 160, 255), (80, 220, 80), (255, 210, 0))  # full, bottom, top, left, right
 
 
-def colour(label):
+def colour(label: int) -> tuple[int, int, int]:
     """The colour of a class, RGB: hues a golden section apart, so that neighbours differ.
 
     >>> colour(0) == colour(0), colour(0) == colour(1)
@@ -24,7 +24,7 @@ def colour(label):
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None):
+def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -> Image.Image:
     """Draw boxes with tags on a picture.
 
     Args:
@@ -60,7 +60,7 @@ def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None):
     return picture
 
 
-def draw_default_boxes(image, default_boxes, matched=None, limit=200):
+def draw_default_boxes(image, default_boxes, matched=None, limit: int = 200) -> Image.Image:
     """Draw default boxes thinly on a picture, those that are matched in colour.
 
     Args:
@@ -81,7 +81,7 @@ def draw_default_boxes(image, default_boxes, matched=None, limit=200):
     return picture
 
 
-def draw_masks(image, masks, boxes=None):
+def draw_masks(image, masks, boxes=None) -> tuple[Image.Image, Image.Image]:
     """A class's masks over a picture, as DetectorNet's Figure 3 shows them.
 
     Args:
@@ -96,7 +96,7 @@ def draw_masks(image, masks, boxes=None):
     return drawn if boxes is None else tuple(draw_boxes(picture, boxes) for picture in drawn)
 
 
-def draw_heat(image, values):
+def draw_heat(image, values) -> Image.Image:
     """A map over a picture, such as the scores of a grid's cells; its highest value is brightest.
 
     Args:
@@ -120,7 +120,7 @@ def _glow(image, planes, colours):
     return Image.fromarray(np.clip(mixed, 0, 255).astype("uint8"))
 
 
-def grid(images, columns=4, titles=None):
+def grid(images, columns: int = 4, titles=None) -> Image.Image:
     """Pictures side by side, each in a cell of the largest one's size.
 
     Args:
@@ -151,7 +151,7 @@ def grid(images, columns=4, titles=None):
     return sheet
 
 
-def plot_curves(rows, path):
+def plot_curves(rows, path: str | os.PathLike) -> None:
     """Write a picture of a run's losses and of its mAP against the epoch.
 
     Args:
@@ -178,7 +178,7 @@ def plot_curves(rows, path):
     _save(figure, path)
 
 
-def plot_precision_recall(curves, path):
+def plot_precision_recall(curves, path: str | os.PathLike) -> None:
     """Write a picture of precision against recall.
 
     Args:
@@ -188,7 +188,7 @@ def plot_precision_recall(curves, path):
     plot_lines(curves, path, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
 
-def plot_lines(lines, path, **axes):
+def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
     """Write a picture of lines.
 
     Args:
