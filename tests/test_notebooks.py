@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, shortened, each in a process of its own; a kernel is not needed for that."""
+"""The notebooks run from top to bottom, shortened, each in a process of its own, for which no kernel is needed."""
 
 import json
 import os
@@ -13,12 +13,41 @@ FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 broken_links = runpy.run_path(str(FOLDER.parent / "docs" / "generate.py"))["broken_links"]
 RUN = """
-import json, sys
-scope = {"__name__": "__main__"}
-for number, cell in enumerate(json.load(open(sys.argv[1]))["cells"]):
-    if cell["cell_type"] == "code":
-        exec(compile("".join(cell["source"]), f"{sys.argv[1]}, cell {number}", "exec"), scope)
+import json, os, sys, traceback
+import keras, matplotlib.pyplot, tensorflow  # once; TensorFlow starts in the children, when it is first used
+
+for line in sys.stdin:
+    name, log = line.split()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            out = os.open(log, os.O_WRONLY | os.O_CREAT)
+            os.dup2(out, 1), os.dup2(out, 2)
+            scope = {"__name__": "__main__"}
+            for number, cell in enumerate(json.load(open(name))["cells"]):
+                if cell["cell_type"] == "code":
+                    exec(compile("".join(cell["source"]), f"{name}, cell {number}", "exec"), scope)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """A process that has imported TensorFlow, and runs each notebook in a copy of itself."""
+    environment = os.environ | {"KERAS_DET_SHORT": "1", "MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-W", "ignore", "-c", RUN]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=FOLDER, env=environment, text=True, **pipes) as process:
+        yield process
+        process.stdin.close()
 
 
 def cells(path, kind):
@@ -30,18 +59,11 @@ def test_there_are_six():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(path):
-    environment = os.environ | {"KERAS_DET_SHORT": "1", "MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RUN, path.name],
-        cwd=FOLDER,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+def test_it_runs(path, runner, tmp_path):
+    log = tmp_path / "log"
+    runner.stdin.write(f"{path.name} {log}\n")
+    runner.stdin.flush()
+    assert runner.stdout.readline().strip() == "0", log.read_text()[-3000:]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
