@@ -29,12 +29,15 @@ MEASURED = (
     ("The same without refinement", "detectornet_shapes", "first_stage/map50", "{:.3f}"),
     ("Touching objects both found, five masks", "detectornet_shapes", "touching_pairs/five masks/both_found", "{:.2f}"),
     ("The same with the full mask alone", "detectornet_shapes", "touching_pairs/full mask alone/both_found", "{:.2f}"),
+    ("OverFeat on rendered scenes, mAP@0.5 with the greedy merge", "overfeat_shapes", "held_out/map50_merge", "{:.3f}"),
+    ("The same with suppression", "overfeat_shapes", "held_out/map50_nms", "{:.3f}"),
+    ("OverFeat, top-1 on scenes of one object", "overfeat_shapes", "held_out/top1", "{:.3f}"),
     ("MultiBox, objects found with 10 boxes", "multibox_shapes", "held_out/detection_rate@10", "{:.3f}"),
     ("Its priors alone, objects found with 10 boxes", "multibox_shapes", "detection_rate/its priors/@10", "{:.3f}"),
     (
         "ClassGeneric, area under the class-agnostic curve",
         "class_generic_shapes",
-        "auc/pretrained ~ all ~ all scenes/0",
+        "auc/pretrained ~ all ~ all scenes",
         "{:.3f}",
     ),
     ("Whole path beside the bare network, batch 1", "inference", "batch 1/whole path/ratio", "{:.3f} times"),
@@ -48,12 +51,11 @@ MEASURED = (
 
 
 def figure(name, place):
-    """A figure of a result file: keys and indexes with slashes between them, `~` for a slash within a key."""
+    """A figure of a result file: keys with slashes between them, `~` for a slash within a key; a list's is its mean."""
     value = read(name).get("figures") or read(name)
     for key in place.replace(" ~ ", "\0").split("/"):
-        key = key.replace("\0", " / ")
-        value = value[int(key)] if isinstance(value, list) else value[key]
-    return value
+        value = value[key.replace("\0", " / ")]
+    return sum(value) / len(value) if isinstance(value, list) else value
 
 
 def read(name):
@@ -62,10 +64,11 @@ def read(name):
 
 
 def measured_table():
-    """Claims with their figures as they stand in the result files."""
+    """Claims with their figures as they stand in the result files; what has no file yet is left out."""
     rows = ["| what | measured | file |", "| --- | --- | --- |"]
     for what, name, place, form in MEASURED:
-        rows.append(f"| {what} | {form.format(figure(name, place))} | {_result(name)} |")
+        if (RESULTS / f"{name}.json").is_file():
+            rows.append(f"| {what} | {form.format(figure(name, place))} | {_result(name)} |")
     return "\n".join(rows)
 
 

@@ -12,19 +12,20 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+OTHERS = [*ROOT.glob("*.md"), ROOT / "benchmarks/README.md", *(ROOT / "export").rglob("*.md")]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 generate = runpy.run_path(str(DOCS / "generate.py"))
 
 
 def name_of(path):
-    return path.relative_to(DOCS).as_posix()
+    return path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT).as_posix()
 
 
 def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.S | re.M)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
+@pytest.mark.parametrize("path", PAGES + OTHERS, ids=name_of)
 def test_links_lead_somewhere(path):
     assert generate["broken_links"](generate["expand"](path.read_text()), path) == []
 
