@@ -15,7 +15,10 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
 NOISE = re.compile(r"^(?:[IWE]\d{4} |WARNING: All log messages|To enable the following|\s*$).*\n?", flags=re.M)
-PICTURES = ["--InlineBackend.figure_formats=jpeg", "--InlineBackend.print_figure_kwargs={'pil_kwargs': {'quality': 82}}"]
+PICTURES = [
+    "--InlineBackend.figure_formats=jpeg",
+    "--InlineBackend.print_figure_kwargs={'pil_kwargs': {'quality': 82}}",
+]
 
 
 def main(names):
@@ -30,13 +33,13 @@ def main(names):
 def execute(path):
     """Execute one notebook and write it, whole or not at all."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=None, record_timing=False, resources={"metadata": {"path": str(FOLDER)}})
-    client.extra_arguments = PICTURES
+    options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "extra_arguments": PICTURES}
+    client = NotebookClient(notebook, resources={"metadata": {"path": str(FOLDER)}}, **options)
     client.execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(_quiet, cell.outputs) if output]
-    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         nbformat.write(notebook, temporary)
