@@ -9,7 +9,7 @@ BCCD ?= ../shared/data/bccd
 VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 
-.PHONY: demo test test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench clean
+.PHONY: demo test test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -65,5 +65,22 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/finetune.py $(BCCD)
 	$(BIN)/python benchmarks/input.py $(VOC2012) $(BCCD)
 
+# The notebooks in full, with their outputs; the tests run them shortened.
+notebooks: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[notebooks]'
+	$(BIN)/python notebooks/execute.py
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m mkdocs build
+
+# The pictures of the README and of the documentation.
+pictures: $(STAMP)
+	$(BIN)/python docs/figures.py
+
+# The wheel in an empty environment, its dependencies installed anew.
+wheel-test: $(STAMP)
+	$(BIN)/python tests/wheel_elsewhere.py
+
 clean:
-	rm -rf $(VENV) .venv-oldest runs build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest runs site build dist *.egg-info

@@ -14,7 +14,7 @@ TRUTH = (255, 255, 255)
 HEAT = ((255, 90, 0), (255, 60, 60), (60, 160, 255), (80, 220, 80), (255, 210, 0))  # full, bottom, top, left, right
 
 
-def colour(label):
+def colour(label: int) -> tuple[int, int, int]:
     """The colour of a class, RGB: hues a golden section apart, so that neighbours differ.
 
     >>> colour(0) == colour(0), colour(0) == colour(1)
@@ -24,7 +24,7 @@ def colour(label):
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None):
+def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -> Image.Image:
     """Draw boxes with tags on a picture.
 
     Args:
@@ -60,7 +60,7 @@ def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None):
     return picture
 
 
-def draw_default_boxes(image, default_boxes, matched=None, limit=200):
+def draw_default_boxes(image, default_boxes, matched=None, limit: int = 200) -> Image.Image:
     """Draw default boxes thinly on a picture, those that are matched in colour.
 
     Args:
@@ -81,7 +81,7 @@ def draw_default_boxes(image, default_boxes, matched=None, limit=200):
     return picture
 
 
-def draw_masks(image, masks, boxes=None):
+def draw_masks(image, masks, boxes=None) -> tuple[Image.Image, Image.Image]:
     """A class's masks over a picture, as DetectorNet's Figure 3 shows them.
 
     Args:
@@ -92,22 +92,35 @@ def draw_masks(image, masks, boxes=None):
     Returns:
         Two PIL images: the full mask as a heat map, and the four halves in four colours.
     """
+    drawn = _glow(image, masks[:1], HEAT[:1]), _glow(image, masks[1:], HEAT[1:])
+    return drawn if boxes is None else tuple(draw_boxes(picture, boxes) for picture in drawn)
+
+
+def draw_heat(image, values) -> Image.Image:
+    """A map over a picture, such as the scores of a grid's cells; its highest value is brightest.
+
+    Args:
+        image: PIL image or `[H, W, 3]` array in 0 .. 255.
+        values: `[h, w]` of the whole picture, 0 or more.
+
+    Returns:
+        A PIL image of the same size.
+    """
+    values = np.asarray(values, "float32")
+    return _glow(image, values[None] / max(float(values.max()), 1e-9), HEAT[:1])
+
+
+def _glow(image, planes, colours):
+    """Planes in 0 .. 1 over a darkened picture, each in its colour."""
     picture = _picture(image)
-    pixels, size = np.asarray(picture, float), picture.size
-    planes = [
-        np.asarray(Image.fromarray(np.clip(m, 0, 1).astype("float32")).resize(size, Image.BILINEAR)) for m in masks
-    ]
-    pictures = []
-    for shown, colours in (((planes[0],), HEAT[:1]), (planes[1:], HEAT[1:])):
-        mixed = pixels * 0.45
-        for plane, rgb in zip(shown, colours):
-            mixed = mixed + plane[..., None] * np.array(rgb) * 0.6
-        drawn = np.clip(mixed, 0, 255).astype("uint8")
-        pictures.append(draw_boxes(drawn, boxes) if boxes is not None else Image.fromarray(drawn))
-    return tuple(pictures)
+    mixed = np.asarray(picture, float) * 0.45
+    for plane, rgb in zip(planes, colours):
+        plane = Image.fromarray(np.clip(plane, 0, 1).astype("float32")).resize(picture.size, Image.BILINEAR)
+        mixed = mixed + np.asarray(plane)[..., None] * np.array(rgb) * 0.6
+    return Image.fromarray(np.clip(mixed, 0, 255).astype("uint8"))
 
 
-def grid(images, columns=4, titles=None):
+def grid(images, columns: int = 4, titles=None) -> Image.Image:
     """Pictures side by side, each in a cell of the largest one's size.
 
     Args:
@@ -138,7 +151,7 @@ def grid(images, columns=4, titles=None):
     return sheet
 
 
-def plot_curves(rows, path):
+def plot_curves(rows, path: str | os.PathLike) -> None:
     """Write a picture of a run's losses and of its mAP against the epoch.
 
     Args:
@@ -165,7 +178,7 @@ def plot_curves(rows, path):
     _save(figure, path)
 
 
-def plot_precision_recall(curves, path):
+def plot_precision_recall(curves, path: str | os.PathLike) -> None:
     """Write a picture of precision against recall.
 
     Args:
@@ -175,7 +188,7 @@ def plot_precision_recall(curves, path):
     plot_lines(curves, path, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
 
-def plot_lines(lines, path, **axes):
+def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
     """Write a picture of lines.
 
     Args:

@@ -45,6 +45,16 @@ def test_the_given_picture_is_not_changed():
     assert not painted(image).any()
 
 
+def test_heat_lights_the_highest_cell_whatever_its_value():
+    values = np.zeros((4, 8))
+    values[1, 6] = 1e-3
+    for scale in (1.0, 1000.0):
+        red = np.asarray(visualize.draw_heat(GREY, values * scale))[..., 0].astype(int)
+        y, x = np.unravel_index(red.argmax(), red.shape)
+        assert 25 <= y < 50 and 150 <= x < 175 and red.max() > 150
+        assert red[80, 20] == int(90 * 0.45)
+
+
 def test_grid():
     sheet = visualize.grid([GREY] * 5, columns=3, titles=list("abcde"))
     assert sheet.width == 3 * 204 + 4 and sheet.height == 2 * (118 + 4) + 4

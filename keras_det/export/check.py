@@ -5,16 +5,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_det.boxes import iou
+from keras_det.data.source import Source
 from keras_det.export import runtimes
 from keras_det.export.onnx import onnx
 from keras_det.export.saved_model import NAMES, saved_model
 from keras_det.export.tflite import tflite
 from keras_det.metrics import Evaluator, Truth, proposals
+from keras_det.models.detector import Detector
 
 EXPORTS = (
     ("saved_model", "float32"),
@@ -64,7 +67,7 @@ class Report:
     failure: str | None = None
 
 
-def export(model, format, path, precision="float32", pictures=None):
+def export(model: Detector, format: str, path: str | Path, precision: str = "float32", pictures=None) -> Path:
     """Export by the name of the format; arguments as of `saved_model`, `onnx` and `tflite`.
 
     Raises:
@@ -81,7 +84,7 @@ def export(model, format, path, precision="float32", pictures=None):
     return saved_model(model, path) if format == "saved_model" else onnx(model, path)
 
 
-def check(model, format, path, precision, source):
+def check(model: Detector, format: str, path: str | Path, precision: str, source: Source) -> Report:
     """Run the exported file on a source's pictures in a process of its own, and compare with `model.detections`.
 
     Args:
@@ -118,7 +121,7 @@ def check(model, format, path, precision, source):
     return dataclasses.replace(report, failure=_verdict(report))
 
 
-def benchmark(model, source, formats=EXPORTS):
+def benchmark(model: Detector, source: Source, formats=EXPORTS) -> Iterator[Report]:
     """Export and check every format: yields a `Report` for each, the model itself first as format `"keras"`."""
     pictures = _pictures(model, source)
     found, seconds = [], []

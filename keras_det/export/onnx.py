@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from keras_det.export.files import write_whole
 from keras_det.export.saved_model import NAMES
+from keras_det.models.detector import Detector
 
 OPSET = 17
 
 
-def onnx(model, path):
+def onnx(model: Detector, path: str | Path) -> Path:
     """Write `path`, a model for ONNX Runtime and others, opset 17.
 
     The input `images` is `[B, h, w, 3]` RGB uint8 of any size; outputs are those of the SavedModel's `serving_default`,

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_det.data.resize import resize
+from keras_det.models.detector import Detector
 from keras_det.version import __version__
 
 NAMES = {
@@ -20,7 +21,7 @@ NAMES = {
 }
 
 
-def saved_model(model, path, version=1):
+def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
     """Write `path/VERSION/`, a SavedModel that TensorFlow alone runs.
 
     Signatures:

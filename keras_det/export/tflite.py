@@ -7,6 +7,7 @@ Library refuses.
 """
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from keras_det.data.resize import resize
 from keras_det.export.files import write_whole
 from keras_det.export.tflite_metadata import add_metadata
+from keras_det.models.detector import Detector
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
@@ -23,7 +25,7 @@ OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_dete
 REPRESENTATIVE_PICTURES = 100
 
 
-def tflite(model, path, precision="float32", pictures=None):
+def tflite(model: Detector, path: str | Path, precision: str = "float32", pictures=None) -> Path:
     """Write `path`, a file for the TFLite / LiteRT runtimes.
 
     The input `images` is `[1, H, W, 3]` RGB of the network's size, float32 in 0 .. 255, or uint8 if the precision is

@@ -44,7 +44,7 @@ _MODELS = {
 }
 
 
-def list():
+def list() -> dict:
     """Every model's name and the names of its registered weights.
 
     >>> "shapes" in list()["ssd300"]
@@ -53,7 +53,7 @@ def list():
     return {name: [entry.name for entry in zoo.entries(name)] for name in _MODELS}
 
 
-def get(name):
+def get(name: str) -> type:
     """The class of a model by its name in commands, such as `"ssd300"`.
 
     Raises:

@@ -2,9 +2,11 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -27,21 +29,21 @@ class Detections:
     image: np.ndarray
     source: str | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.scores)
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Class name of each detection."""
         return [self.classes[label] for label in self.labels]
 
     @property
-    def boxes_pixels(self):
+    def boxes_pixels(self) -> np.ndarray:
         """`[n, 4]` float32 boxes `(xmin, ymin, xmax, ymax)` in the picture's pixels."""
         height, width = self.image.shape[:2]
         return self.boxes[:, [1, 0, 3, 2]] * np.array([width, height, width, height], "float32")
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """A dict of plain lists: `image`, `height`, `width` and `objects` with name, label, score and `box`.
 
         `box` is `[xmin, ymin, xmax, ymax]` in pixels.
@@ -51,7 +53,7 @@ class Detections:
         height, width = self.image.shape[:2]
         return {"image": self.source, "height": height, "width": width, "objects": objects}
 
-    def to_coco(self, image_id, category_ids=None):
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
         """Entries of a COCO results file: `bbox` is `[x, y, width, height]` in pixels.
 
         Args:
@@ -64,13 +66,13 @@ class Detections:
             for i, s, (x0, y0, x1, y1) in zip(self.labels, self.scores.tolist(), self.boxes_pixels.tolist())
         ]
 
-    def plot(self):
+    def plot(self) -> Image.Image:
         """The picture with boxes, names and scores drawn: a PIL image."""
         from keras_det.visualize import draw_boxes
 
         return draw_boxes(self.image, self.boxes, labels=self.labels, scores=self.scores, names=self.classes)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write `plot()` to `path`, whose ending names the format; nothing half-written is left behind."""
         path = os.fspath(path)
         folder, name = os.path.split(path)

@@ -45,7 +45,7 @@ class Detector(Network):
         images = ops.image.resize(ops.cast(images, "float32"), self.image_size, interpolation="bilinear")
         return self.decode(self(images, training=False))
 
-    def detections(self, images):
+    def detections(self, images) -> dict[str, np.ndarray]:
         """`serve`, compiled once for every size of picture, as a dict of numpy arrays.
 
         Args:
@@ -59,7 +59,7 @@ class Detector(Network):
         """`serve`, compiled."""
         return compiled(self.serve)
 
-    def detect(self, images, score_threshold=0.5):
+    def detect(self, images, score_threshold: float = 0.5) -> list[Detections]:
         """Detect objects in pictures of any size and kind.
 
         Args:

@@ -4,15 +4,22 @@ import keras
 import numpy as np
 from rich.progress import track
 
+from keras_det.data.source import Source
 from keras_det.metrics import Evaluator, Truth, proposals
-from keras_det.models import DetectorNet, OverFeat
+from keras_det.models import Detector, DetectorNet, OverFeat
 from keras_det.training import overfeat
 
 SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # figures in the logs of `fit`
 BUDGETS = (10, 100)  # boxes of a picture whose detection rate class-agnostic detectors report
 
 
-def evaluate(model, source, batch_size=16, metrics=("voc2007_11point", "area", "coco"), progress=False):
+def evaluate(
+    model: Detector,
+    source: Source,
+    batch_size: int = 16,
+    metrics=("voc2007_11point", "area", "coco"),
+    progress: bool = False,
+) -> tuple[dict[str, float], Evaluator]:
     """Run the whole inference over a source and evaluate it in original pixels.
 
     Args:

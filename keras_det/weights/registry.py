@@ -294,7 +294,7 @@ ENTRIES = (
 )
 
 
-def entries(model=None):
+def entries(model: str | None = None) -> list[WeightsEntry]:
     """The registered weight files.
 
     Args:
@@ -307,7 +307,7 @@ def entries(model=None):
     return [entry for entry in ENTRIES if name is None or entry.model.lower() == name]
 
 
-def get(model, name):
+def get(model: str, name: str) -> WeightsEntry:
     """One entry.
 
     Args:

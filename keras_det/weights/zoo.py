@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from keras_det.weights.registry import entries
+from keras_det.weights.registry import WeightsEntry, entries
 
 COLUMNS = ("model", "weights", "classes", "trained on", "reported", "parameters", "GFLOPs", "licence")
 
 
-def describe(entry):
+def describe(entry: WeightsEntry) -> dict:
     """One entry as a dict that JSON can hold."""
     fields = {name: value for name, value in vars(entry).items() if name != "converter"}
     for name in ("integrity", "preprocessing", "reported"):
@@ -19,7 +19,7 @@ def describe(entry):
     }
 
 
-def zoo_table():
+def zoo_table() -> str:
     """All entries as a Markdown table; the README's is this one.
 
     >>> print(zoo_table().splitlines()[0])
