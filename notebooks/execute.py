@@ -14,7 +14,8 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
-NOISE = re.compile(r"^(?:[IWE]\d{4} |WARNING: All log messages|To enable the following|\s*$).*\n?", flags=re.M)
+LOG = re.compile(r"^INFO:tensorflow.*\n?", flags=re.M)
+OWN = re.compile(r"^Weights .*\n?", flags=re.M)  # what the package says on stderr; the rest there is logs and warnings
 PICTURES = [
     "--InlineBackend.figure_formats=jpeg",
     "--InlineBackend.print_figure_kwargs={'pil_kwargs': {'quality': 82}}",
@@ -49,11 +50,11 @@ def execute(path):
 
 
 def _quiet(output):
-    """The output without TensorFlow's log; `None` where nothing is left."""
-    if output.output_type == "stream" and output.name == "stderr":
-        output.text = NOISE.sub("", output.text)
-        return output if output.text else None
-    return output
+    """The output without the libraries' logs and warnings; `None` where nothing is left."""
+    if output.output_type != "stream":
+        return output
+    output.text = LOG.sub("", output.text) if output.name == "stdout" else "".join(OWN.findall(output.text))
+    return output if output.text else None
 
 
 if __name__ == "__main__":

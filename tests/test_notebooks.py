@@ -73,6 +73,8 @@ def test_it_is_committed_with_what_it_gave(path):
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "run `make notebooks`"
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
+    said = [line for output in outputs if output.get("name") == "stderr" for line in output["text"]]
+    assert not [line for line in said if not line.startswith("Weights ")]  # logs, and paths of the machine that ran it
     pictures = [data for output in outputs for kind, data in output.get("data", {}).items() if "image/" in kind]
     assert pictures or path.stem == "04_from_paper_to_code"
     assert max(map(len, pictures), default=0) < 200_000  # base64 of 150 kB
