@@ -92,6 +92,7 @@ def batches(
     bad_picture_share=0.01,
     skipped=None,
     one_class=False,
+    share=(0, 1),
 ):
     """Batches of a source.
 
@@ -112,6 +113,8 @@ def batches(
         bad_picture_share: share of unreadable pictures over which the run stops; up to it they are skipped.
         skipped: list that gets a `Problem` for each unreadable picture.
         one_class: give all objects label 0, for models that do not tell classes apart.
+        share: `(index, count)` of a machine among those that train together: only its part of each batch is read, and
+            `count` such parts are a batch here. `batch_size` is to be a multiple of `count`.
 
     Returns:
         `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
@@ -128,7 +131,12 @@ def batches(
     reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size
-    dataset = _order(source, batch_size if full else 1, seed, repeat, first_step) if training else _in_turn(source)
+    if share[1] > 1 and not full:
+        raise ValueError(f"{source.name} has {len(source)} pictures, too few for batches of {batch_size} in parts.")
+    if training:
+        dataset = _order(source, batch_size if full else 1, seed, repeat, first_step, share)
+    else:
+        dataset = _in_turn(source)
     dataset = dataset.map(lambda i, key: (*reader(i), i, key), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(lambda readable, *_: readable)
 
@@ -145,10 +153,13 @@ def batches(
             padded |= {"index": index, "image_shape": shape}
         return tf.ensure_shape(image, (*image_size, 3)), padded
 
-    dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=full)
+    alone = share[1] == 1
+    dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size, drop_remainder=full and alone)
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    policy = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = policy.DATA if alone else policy.OFF
     return dataset.prefetch(2).with_options(options)
 
 
@@ -163,9 +174,19 @@ def _in_turn(source):
     return tf.data.Dataset.range(len(source)).map(lambda i: (i, tf.stack([i, i])))
 
 
-def _order(source, batch_size, seed, repeat, first_step):
-    """Numbers of pictures in a random order, new in each epoch, each with the seed of its sample."""
+def _order(source, batch_size, seed, repeat, first_step, share):
+    """Numbers of pictures in a random order, new in each epoch, each with the seed of its sample.
+
+    Of each batch only the part of one machine; see `batches`.
+    """
     steps = len(source) // batch_size
+    index, count = share
+    each = batch_size // count
+
+    def mine(values):
+        shape = [steps, batch_size, *values.shape[1:]]
+        part = tf.reshape(values, shape)[:, index * each : (index + 1) * each]
+        return tf.reshape(part, [steps * each, *values.shape[1:]])
 
     def epoch(number):
         key = tf.stack([tf.constant(seed, tf.int64), number])
@@ -174,11 +195,11 @@ def _order(source, batch_size, seed, repeat, first_step):
         keys = tf.random.stateless_uniform(
             [steps * batch_size, 2], key + [1, 0], minval=None, maxval=None, dtype=tf.int64
         )
-        return tf.data.Dataset.from_tensor_slices((taken, keys))
+        return tf.data.Dataset.from_tensor_slices((mine(taken), mine(keys)))
 
     if repeat:
         epochs = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max)
-        return epochs.flat_map(epoch).skip(first_step % steps * batch_size)
+        return epochs.flat_map(epoch).skip(first_step % steps * each)
     return tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
 
 
