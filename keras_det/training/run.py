@@ -18,6 +18,7 @@ from keras_det import visualize
 from keras_det.models import Detector, pretrained
 from keras_det.training.evaluate import EvaluateDetections
 from keras_det.training.multibox import ClassifyObjects
+from keras_det.training.strategies import folder_of
 
 BEST = ("val_map50", "val_pr_auc")  # figures that choose the best weights; the second is of class-agnostic detectors
 PICTURES = 12  # in the pictures of samples and of detections
@@ -29,6 +30,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
     the network sees it), `detections.png` (found beside true), `best.weights.h5` (highest `val_map50`, or lowest loss
     without `val_source`) and `last.weights.h5` (with the optimizer's state). Ctrl-C ends it after the last whole epoch.
+    Of several machines that train together only the first writes.
 
     Args:
         model: a `Detector` with the source's classes, not compiled.
@@ -48,7 +50,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         FileNotFoundError: `resume`, but the folder holds no run.
         ValueError: the run in the folder is of another network.
     """
-    folder = Path(folder)
+    folder = folder_of(model, folder)
     rows, first_epoch = _prepare(folder, resume)
     model.compile(optimizer=recipe.build_optimizer())
     if resume:
