@@ -139,6 +139,7 @@ def batches(
     skipped=None,
     one_class=False,
     cache_bytes=0,
+    share=(0, 1),
 ):
     """Batches of a source.
 
@@ -161,6 +162,8 @@ def batches(
         one_class: give all objects label 0, for models that do not tell classes apart.
         cache_bytes: keep decoded pictures in up to this much memory. The first ones that fit stay: with a new order in
             each epoch that serves as many as any other rule. Samples are the same with and without.
+        share: `(index, count)` of a machine among those that train together: only its part of each batch is read, and
+            `count` such parts are a batch here. `batch_size` is to be a multiple of `count`.
 
     Returns:
         `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
@@ -179,7 +182,12 @@ def batches(
     reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped, cache_bytes)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size
-    dataset = _order(source, batch_size if full else 1, seed, repeat, first_step) if training else _in_turn(source)
+    if share[1] > 1 and not full:
+        raise ValueError(f"{source.name} has {len(source)} pictures, too few for batches of {batch_size} in parts.")
+    if training:
+        dataset = _order(source, batch_size if full else 1, seed, repeat, first_step, share)
+    else:
+        dataset = _in_turn(source)
     dataset = dataset.map(lambda i, key: (*reader(i), i, key), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(lambda readable, *_: readable)
 
@@ -196,10 +204,13 @@ def batches(
             padded |= {"index": index, "image_shape": shape}
         return tf.ensure_shape(image, (*image_size, 3)), padded
 
-    dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=full)
+    alone = share[1] == 1
+    dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size, drop_remainder=full and alone)
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    policy = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = policy.DATA if alone else policy.OFF
     return dataset.prefetch(2).with_options(options)
 
 
@@ -214,9 +225,19 @@ def _in_turn(source):
     return tf.data.Dataset.range(len(source)).map(lambda i: (i, tf.stack([i, i])))
 
 
-def _order(source, batch_size, seed, repeat, first_step):
-    """Numbers of pictures in a random order, new in each epoch, each with the seed of its sample."""
+def _order(source, batch_size, seed, repeat, first_step, share):
+    """Numbers of pictures in a random order, new in each epoch, each with the seed of its sample.
+
+    Of each batch only the part of one machine; see `batches`.
+    """
     steps = len(source) // batch_size
+    index, count = share
+    each = batch_size // count
+
+    def mine(values):
+        shape = [steps, batch_size, *values.shape[1:]]
+        part = tf.reshape(values, shape)[:, index * each : (index + 1) * each]
+        return tf.reshape(part, [steps * each, *values.shape[1:]])
 
     def epoch(number):
         key = tf.stack([tf.constant(seed, tf.int64), number])
@@ -225,11 +246,11 @@ def _order(source, batch_size, seed, repeat, first_step):
         keys = tf.random.stateless_uniform(
             [steps * batch_size, 2], key + [1, 0], minval=None, maxval=None, dtype=tf.int64
         )
-        return tf.data.Dataset.from_tensor_slices((taken, keys))
+        return tf.data.Dataset.from_tensor_slices((mine(taken), mine(keys)))
 
     if repeat:
         epochs = tf.data.Dataset.range(first_step // steps, np.iinfo(np.int64).max)
-        return epochs.flat_map(epoch).skip(first_step % steps * batch_size)
+        return epochs.flat_map(epoch).skip(first_step % steps * each)
     return tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1).flat_map(epoch)
 
 

@@ -272,7 +272,7 @@ class ClassGeneric(Detector):
         if supervision == "classes" and not known:
             raise ValueError(f"the source's classes {tuple(source.classes)} are not `class_names` {self.class_names}.")
         sample = self.augmentation() if training and augment else None
-        options = options | {"one_class": not training}
+        options = (self._share(batch_size) if training else {}) | options | {"one_class": not training}
         dataset = batches(source, batch_size, self.image_size, training, augment=sample, seed=seed, **options)
         if not training:
             return dataset
@@ -306,7 +306,8 @@ class ClassGeneric(Detector):
         """
         if batch_size % 2:
             raise ValueError(f"`batch_size` must be even; got {batch_size}.")
-        options = options | {"training": True, "max_objects": max_objects}
+        # Of several machines each reads the whole: parts of the halves, joined, would not be a part of the batch.
+        options = options | {"training": True, "max_objects": max_objects, "share": (0, 1)}
         halves = [
             self.batches(source, batch_size // 2, supervision=supervision, **options)
             for source, supervision in ((box_source, "boxes"), (class_source, "classes"))

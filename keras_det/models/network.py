@@ -1,5 +1,6 @@
 """What every trainable network of the package shares: its objective, the training step, batches, saving."""
 
+import contextlib
 import os
 
 import keras
@@ -110,7 +111,7 @@ class Network(keras.Model):
                 terms = self.compute_losses(targets, outputs)
                 loss = self._total(terms)
                 scaled = self.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled, self.trainable_variables)
+            gradients = self._sum_gradients(tape.gradient(scaled, self.trainable_variables))
             finite = tf.math.is_finite(self.sum_over_replicas(loss))
             for variable, before in state:
                 variable.assign(tf.where(finite, variable.value, before))
@@ -122,7 +123,7 @@ class Network(keras.Model):
             done = tf.cast(finite, "float32")  # values of a skipped step are left out of the means
             self._update_means({"loss": loss} | terms | self.count_targets(targets), weight=done)
             self.skipped_steps.update_state(1 - done)
-            return self.get_metrics_result()
+            return self._step_results()
 
         def test_step(self, data):
             """Losses of a batch, each batch weighted by its pictures; arguments and results as in `train_step`."""
@@ -135,28 +136,69 @@ class Network(keras.Model):
                 pictures = self.sum_over_replicas(tf.cast(tf.shape(x)[0], "float32"))
                 values = {"loss": self._total(terms)} | terms | self.count_targets(targets)
                 self._update_means(values, weight=pictures)
-            return self.get_metrics_result()
+            return self._step_results()
+
+        def _sum_gradients(self, gradients):
+            """Gradients of the global batch, from which the optimizer clips and accumulates on every replica alike."""
+            if self._replicas() == 1:
+                return gradients
+            summed = iter(self.sum_over_replicas([g for g in gradients if g is not None]))
+            return [None if g is None else next(summed) for g in gradients]
+
+        def _step_results(self):
+            """The metrics; Keras takes their mean over the machines and for that needs an axis."""
+            import tensorflow as tf
+
+            results = self.get_metrics_result()
+            if place_among_workers(self.distribute_strategy)[1] == 1:
+                return results
+            return {name: tf.reshape(value, [1]) for name, value in results.items()}
 
     def _apply(self, gradients):
         self.optimizer.apply(gradients, self.trainable_variables)
 
-    def compile(self, optimizer="adam", jit_compile=False, **kwargs):
+    def compile(self, optimizer="adam", jit_compile=None, **kwargs):
         """As Keras's `compile`, without a loss: the objective is the paper's.
+
+        On several replicas batch normalisation uses the statistics of the global batch, and the optimizer gets the
+        gradients of the global batch, so that clipping is the same as on one.
 
         Args:
             optimizer: Keras optimizer.
-            jit_compile: compile the step with XLA. Off by default, since XLA's convolutions on CPUs are much slower
-                than TensorFlow's own.
+            jit_compile: compile the step with XLA. By default only where there is no other way, on JAX, since XLA's
+                convolutions on CPUs are much slower than TensorFlow's own.
             **kwargs: further arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: the optimizer accumulates gradients and there are several replicas.
         """
+        if jit_compile is None:
+            jit_compile = "auto" if keras.backend.backend() == "jax" else False
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        with self.distribute_strategy.scope():
+        with self._scope():
             vars(self)["_loss_tracker"] = _Mean(name="loss")  # as `compile` has it, not among the layer's own metrics
+        if keras.backend.backend() == "tensorflow" and self.distribute_strategy.num_replicas_in_sync > 1:
+            self._join_replicas()
+
+    def _join_replicas(self):
+        """Make the layers and the optimizer work on the global batch."""
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # inside loss scaling
+        if optimizer.gradient_accumulation_steps:
+            raise ValueError("`gradient_accumulation_steps` works on one replica; use a larger batch on several.")
+        # The step has summed the gradients; Keras would do it after clipping, and scale losses by one replica's.
+        optimizer._all_reduce_sum_gradients = list
+        for layer in self._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+
+    def _scope(self):
+        """The strategy's scope, in which variables are made; nothing on other backends than TensorFlow."""
+        return self.distribute_strategy.scope() if hasattr(self, "distribute_strategy") else contextlib.nullcontext()
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Build the optimizer alone, the model being built; Keras's own averages labels over replicas, bools too."""
         if not self.optimizer.built:
-            with self.distribute_strategy.scope():
+            with self._scope():
                 self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
@@ -201,10 +243,12 @@ class Network(keras.Model):
             **options: further arguments of `keras_det.data.batches`.
 
         Returns:
-            `tf.data.Dataset` of `(images [B, H, W, 3] float32, labels dict)`.
+            `tf.data.Dataset` of `(images [B, H, W, 3] float32, labels dict)`. On several machines the training batches
+            of each hold its own pictures alone; `fit` divides them.
 
         Raises:
             ValueError: the source's classes are not the model's; without `training` it may have fewer, in any order.
+                Or a training batch cannot be divided among the machines.
         """
         from keras_det.data import batches
 
@@ -215,6 +259,8 @@ class Network(keras.Model):
                 "build the model with `classes=source.classes`."
             )
         sample = self.augmentation() if training and augment else None
+        if training:
+            options = self._share(batch_size) | options
         return batches(
             source,
             batch_size,
@@ -229,6 +275,16 @@ class Network(keras.Model):
     def label_names(self, source):
         """Names of the labels in training batches of a source."""
         return self.classes
+
+    def _share(self, batch_size):
+        """The option of `keras_det.data.batches` by which this machine reads its own part of every global batch."""
+        if not hasattr(self, "distribute_strategy"):
+            return {}
+        index, workers = place_among_workers(self.distribute_strategy)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if workers > 1 and batch_size % replicas:
+            raise ValueError(f"`batch_size` must be a multiple of the {replicas} replicas; got {batch_size}.")
+        return {"share": (index, workers)} if workers > 1 else {}
 
     def save_weights(self, filepath, overwrite=True, optimizer=True):
         """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
@@ -266,6 +322,26 @@ class _Mean(_SameOnAllReplicas, keras.metrics.Mean):
 
 class _Sum(_SameOnAllReplicas, keras.metrics.Sum):
     pass
+
+
+def place_among_workers(strategy):
+    """The number of this process among those that train together, the chief being 0, and how many they are.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`.
+
+    Returns:
+        `(index, count)`, `(0, 1)` unless the strategy is of several machines.
+    """
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    resolver = strategy.cluster_resolver
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs = len(cluster.get("chief", ()))
+    index = (resolver.task_id or 0) + (0 if resolver.task_type == "chief" else chiefs)
+    return index, max(chiefs + len(cluster.get("worker", ())), 1)
 
 
 def objects_of(labels):

@@ -21,6 +21,7 @@ from keras_det.training import checkpoint
 from keras_det.training.evaluate import EvaluateDetections
 from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.steps import Steps
+from keras_det.training.strategies import folder_of
 from keras_det.training.watch import Board, ProgressLine, rates
 
 BEST = ("val_map50", "val_pr_auc")  # figures that choose the best weights; the second is of class-agnostic detectors
@@ -38,6 +39,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     without `val_source`; the averages of the weights where the recipe has `ema`), `last.weights.h5` (all that is needed
     to go on) and `tensorboard`. After a crash or Ctrl-C, `resume` goes on at the step after the last one saved, with
     the data, the random numbers and the running means that an uninterrupted run would have there.
+    Of several machines that train together only the first writes.
 
     Args:
         model: a `Detector` with the source's classes, not compiled, built with the recipe's `precision`.
@@ -61,7 +63,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
             with another precision.
         OSError: the folder cannot be written; the checkpoint before is intact.
     """
-    folder = Path(folder)
+    folder = folder_of(model, folder)
     if model.dtype_policy.name != recipe.precision:
         raise ValueError(f"the model was built with {model.dtype_policy.name}, the recipe has {recipe.precision}.")
     per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
