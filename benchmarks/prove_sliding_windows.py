@@ -22,7 +22,7 @@ from keras_det.training.mining import hard_negatives, with_negatives
 
 SEED = 0
 HELD_OUT = {"images": 40, "seed": 1}
-STRIDES = {"mining": 16, "held-out scenes": 10}
+STRIDES = {"mining": 24, "held-out scenes": 16}
 BATCH = 32
 STEPS, MINING_STEPS, ROUNDS = 2400, 500, 2
 LEARNING_RATE = 3e-3
