@@ -3,7 +3,7 @@
     python docs/figures.py [NAME ...]
 
 Names are the files' without ending; all by default. Everything is drawn by the package's own functions, from scenes
-that no network was trained on.
+that no network was trained on. DetectorNet's Figure 3 is made by `make prove-detectornet`.
 """
 
 import os
@@ -93,18 +93,6 @@ def multibox_boxes(path):
     save(visualize.grid(pictures, titles=["100 priors", "the ten surest boxes"]), path)
 
 
-def detectornet_figure_3(path):
-    """Figure 3: the masks of a class, and the boxes that agree with them."""
-    model, source, pictures = models.DetectorNet(weights="shapes"), scenes(8), []
-    for i in (3, 6):
-        image, label = source.image(i), np.bincount(source.annotation(i).labels).argmax()
-        masks = np.asarray(model(at_input_size(model, i))["masks"])[0, label]
-        found = model.detections(image[None])
-        kept = (found["labels"][0] == label) & (found["scores"][0] > 0.3)
-        pictures += [image, *visualize.draw_masks(image, masks, found["boxes"][0][kept])]
-    save(visualize.grid(pictures, columns=3, titles=["scene", "full", "bottom, top, left, right"] * 2), path)
-
-
 def class_generic_map(path):
     """The distribution over places, summed over scales and ratios, and the boxes of its highest maxima."""
     model, source, pictures = models.ClassGeneric(weights="shapes"), scenes(8), []
@@ -146,7 +134,6 @@ FIGURES = {
     "ssd_figure_1": ("jpg", ssd_figure_1),
     "multibox_figure_1": ("png", multibox_figure_1),
     "multibox_boxes": ("jpg", multibox_boxes),
-    "detectornet_figure_3": ("jpg", detectornet_figure_3),
     "class_generic_map": ("jpg", class_generic_map),
     "overfeat_figure_3": ("png", overfeat_figure_3),
 }
