@@ -146,6 +146,8 @@ def rewrite_links(text, source, page):
 
     def place(match):
         target, anchor = (source.parent / match[1]).resolve(), match[2] or ""
+        if not target.exists():  # a picture of a notebook's output, which the site has beside the page
+            return match[0]
         if target.suffix == ".ipynb":
             inside = f"notebooks/{target.stem}.md"
         elif target.is_relative_to(DOCS):

@@ -57,9 +57,13 @@ def test_tables_are_made_from_the_files():
 
 def test_links_out_of_docs_get_a_copy_in_the_site():
     source = DOCS / "detectors" / "ssd.md"
-    text = "[a](../../keras_det/models/ssd.py) [b](../zoo.md#x) [c](../../notebooks/01_detect.ipynb) `[d](e)`"
+    text = (
+        "[a](../../keras_det/models/ssd.py) [b](../zoo.md#x) [c](../../notebooks/01_detect.ipynb) `[d](e)` [f](g.png)"
+    )
     written, needed = generate["rewrite_links"](text, source, "detectors/ssd.md")
-    moved = "[a](../files/keras_det/models/ssd.py.txt) [b](../zoo.md#x) [c](../notebooks/01_detect.md) `[d](e)`"
+    moved = (
+        "[a](../files/keras_det/models/ssd.py.txt) [b](../zoo.md#x) [c](../notebooks/01_detect.md) `[d](e)` [f](g.png)"
+    )
     assert written == moved
     assert needed == {"files/keras_det/models/ssd.py.txt": ROOT / "keras_det/models/ssd.py"}
 
