@@ -83,6 +83,7 @@ class Recipe:
     def replace(self, **changes):
         """The recipe with some fields changed; `None` leaves a field as it is.
 
+        >>> from keras_det.training import RECIPES
         >>> RECIPES["ssd300-shapes"].replace(batch_size=8, steps=None).batch_size
         8
         """
@@ -91,6 +92,7 @@ class Recipe:
     def lasting(self, steps):
         """The recipe with another number of steps, its drops at the same shares of them; `None` changes nothing.
 
+        >>> from keras_det.training import RECIPES
         >>> RECIPES["ssd300-voc0712"].lasting(1200).drops
         (800, 1000)
         """
