@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAW = "from keras_det.data import load; from PIL import Image; Image.fromarray(load('shapes').image(1)).save('a.png')"
+SCENE = "load('shapes', seed=1).image(0)"
+DRAW = f"from keras_det.data import load; from PIL import Image; Image.fromarray({SCENE}).save('a.png')"
 
 
 def build_wheel(folder):
