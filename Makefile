@@ -59,6 +59,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/box_grid.py
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/box_search.py
 	$(BIN)/python benchmarks/dense.py
 	$(BIN)/python benchmarks/voc2007_analysis.py $(VOC2007)

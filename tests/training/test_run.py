@@ -191,14 +191,11 @@ def test_csv_round_trip_with_missing_figures(tmp_path):
     ("name", "arguments"),
     [
         ("class_generic", {"image_size": 64, "grid_shape": (6, 6, 3, 3)}),
-        ("multibox", {"image_size": 64, "boxes": 8, "max_detections": 8}),
         ("classifier", {"image_size": 64, "background": True}),
-        ("detectornet", {"image_size": 64, "d": 8}),
     ],
 )
 def test_every_kind_of_model_makes_a_run(name, arguments, scenes, tmp_path):
-    named = {} if name == "multibox" else {"classes": scenes.classes}
-    model = models.get(name)(backbone="tiny", **named, **arguments)
+    model = models.get(name)(backbone="tiny", classes=scenes.classes, **arguments)
     plan = RECIPE.replace(model=name, steps=1, steps_per_epoch=1, augment=True)
     rows = train(model, plan, scenes, tmp_path, verbose=0)
     assert np.isfinite(rows[0]["loss"])
