@@ -15,7 +15,7 @@ SMALL = {
     "multibox": {"backbone": "tiny", "boxes": 12, "image_size": 64},
     "multibox-predictions": {"backbone": "tiny", "boxes": 12, "image_size": 64, "matching": "predictions"},
     "one_box_per_class": {"backbone": "tiny", "image_size": 64},
-    "detectornet": {"backbone": "tiny", "image_size": 64, "d": 8},
+    "detectornet": {"backbone": "tiny", "image_size": 64, "d": 8, "aspect_ratios": (0.5, 1.0, 2.0)},
     "class_generic": {"backbone": "tiny", "image_size": 64, "grid_shape": (8, 8, 3, 2)},
     "classifier": {"backbone": "tiny", "image_size": 64, "background": True},
     "overfeat": {

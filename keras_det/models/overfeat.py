@@ -235,7 +235,8 @@ class OverFeat(Detector):
     def _unpooled(self, images, training=False):
         """Map before the last pooling, of pictures padded to a window at least; with the lower scale's for context."""
         x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
-        missing = [ops.maximum(self.form.field - ops.shape(x)[axis], 0) for axis in (1, 2)]
+        missing = [self.form.field - side for side in ops.shape(x)[1:3]]
+        missing = [max(n, 0) if isinstance(n, int) else ops.maximum(n, 0) for n in missing]  # JAX pads by known numbers
         x = ops.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
         maps = self.features_model(ops.cast(x, self.compute_dtype), training=training)
         if not self.arguments["context"]:
