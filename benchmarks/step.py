@@ -1,7 +1,7 @@
 """What SSD's matching, hard negative mining and loss add to a training step, and the memory that they take.
 
-Cost: several minutes at the default size, whose passes take 12 GB. Expected: at most 10 % of forward and backward for
-SSD300 on VGG16 at batch 32; memory linear in the boxes. Writes `results/step.json`, at the default size alone.
+Cost: three minutes and 6 GB at the default size. Expected: at most 10 % of forward and backward for SSD300 on VGG16 at
+batch 32; memory linear in the boxes. Writes `results/step.json`, at the default size alone.
 
     python benchmarks/step.py
     python benchmarks/step.py --backbone tiny --batch 4 --memory-batch 1
