@@ -302,7 +302,10 @@ def test_a_decoded_window_is_the_window_of_the_decoded_picture():
 def training(source, **options):
     augment = SSDAugmentation((48, 48))
     options = {"augment": augment, "seed": 2, "repeat": True} | options
-    return epoch(batches(source, 4, (48, 48), training=True, **options).take(6))
+    one_at_a_time = tf.data.Options()  # or two threads may read the same picture before either has kept it
+    one_at_a_time.threading.private_threadpool_size = 1
+    dataset = batches(source, 4, (48, 48), training=True, **options).with_options(one_at_a_time)
+    return epoch(dataset.take(6))
 
 
 def test_cached_pictures_give_the_same_samples_within_their_memory(folder, monkeypatch):
