@@ -9,7 +9,7 @@ BCCD ?= ../shared/data/bccd
 VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 
-.PHONY: demo test test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
+.PHONY: demo test test-long test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -22,7 +22,11 @@ demo: $(STAMP)
 	$(BIN)/keras-det demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
+
+# More models through the same bodies of tests, a few minutes.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
 
 # The suite on the oldest versions that setup.cfg admits.
 test-oldest:

@@ -68,7 +68,10 @@ def test_the_saved_model_passes_the_same_check(model, scenes, tmp_path):
     assert export.check(model, "saved_model", path, "float32", scenes.take(4)).failure is None
 
 
-@pytest.mark.parametrize(("name", "backbone"), [("ssd512", "tiny"), ("ssdlite320", "mobilenet_v3_large")])
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [("ssd512", "tiny"), pytest.param("ssdlite320", "mobilenet_v3_large", marks=pytest.mark.long)],
+)
 def test_every_model_leaves_in_every_format(name, backbone, scenes, tmp_path):
     """Random weights find nothing, but give scores and boxes to compare; larger predictors make them differ."""
     network = models.get(name)(classes=list(scenes.classes), backbone=backbone)

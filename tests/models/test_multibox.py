@@ -117,14 +117,9 @@ def test_mixed_precision_trains(policy):
         keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize("matching", ["priors", "predictions"])
-def test_a_step_compiled_by_xla_is_the_same_step(matching):
-    logs = []
-    for jit in (False, True):
-        network = localizer(matching=matching)
-        network.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jit)
-        logs.append(network.train_on_batch(pictures(SIZE, SIZE).astype("float32"), LABELS, return_dict=True))
-    assert logs[1]["loss"] == pytest.approx(logs[0]["loss"], rel=1e-4)
+def plain_iou(one, other):
+    overlap = np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None).prod()
+    return overlap / ((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - overlap)
 
 
 def plain_serve(model, image, scales):
@@ -139,7 +134,7 @@ def plain_serve(model, image, scales):
                 found.append((1 / (1 + np.exp(-logit)), box))
     kept = []
     for score, box in sorted(found, key=lambda pair: -pair[0]):
-        if all(np.asarray(iou(box[None], other[None])).item() <= 0.5 for _, other in kept):
+        if all(plain_iou(box, other) <= 0.5 for _, other in kept):
             kept.append((score, box))
     return kept
 

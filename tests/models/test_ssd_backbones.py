@@ -7,7 +7,11 @@ import tensorflow as tf
 
 from keras_det import models
 
-TRAINED = [("ssd300", "vgg16"), ("ssd300", "mobilenet_v2"), ("ssdlite320", "mobilenet_v3_large")]
+TRAINED = [
+    ("ssd300", "vgg16"),
+    ("ssdlite320", "mobilenet_v3_large"),
+    pytest.param("ssd300", "mobilenet_v2", marks=pytest.mark.long),
+]
 BUILT = [
     ("ssd300", "mobilenet_v3_large"),
     ("ssd512", "vgg16"),

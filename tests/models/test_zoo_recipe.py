@@ -208,16 +208,6 @@ def test_mixed_precision_trains(policy):
         keras.mixed_precision.set_global_policy("float32")
 
 
-def test_a_step_compiled_by_xla_is_the_same_step():
-    results = []
-    for jit in (False, True):
-        model = build("ssd300")
-        images, labels = batch(model)
-        model.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jit)
-        results.append(model.train_on_batch(images, labels, return_dict=True)["loss"])
-    assert results[0] == pytest.approx(results[1], rel=1e-3)
-
-
 def test_other_classes_keep_everything_but_the_predictors(ssd, tmp_path, capsys):
     path = tmp_path / "a.weights.h5"
     ssd.save_weights(path)
