@@ -15,6 +15,7 @@ __all__ = [
     "Annotation",
     "Coco",
     "Folder",
+    "Mirroring",
     "ObjectCrops",
     "Problem",
     "SSDAugmentation",
@@ -71,6 +72,7 @@ def __getattr__(name: str):
 
     modules = {
         "batches": "batching",
+        "Mirroring": "augment",
         "SSDAugmentation": "augment",
         "SquareCrops": "crops",
         "ObjectCrops": "crops",

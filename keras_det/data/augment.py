@@ -8,6 +8,8 @@ the picture and the mirror are one compiled pass over the pixels.
 
 import tensorflow as tf
 
+from keras_det.data.resize import resize
+
 MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole picture
 TRIALS = 50  # patches tried for each minimum overlap, as in the authors' code
 PATCH_SCALE = (0.1, 1.0)
@@ -60,6 +62,26 @@ class SSDAugmentation:
         patch = choose_patch(to_window(boxes, canvas), seed)
         origin, size = canvas[:2], canvas[2:] - canvas[:2]
         return tf.concat([origin + patch[:2] * size, origin + patch[2:] * size], 0)
+
+
+class Mirroring:
+    """The whole picture, mirrored half of the time: what Fast and Faster R-CNN train on (Table 2, first column).
+
+    Args:
+        image_size: `(height, width)` of the sample in pixels.
+
+    Call as `SSDAugmentation`.
+    """
+
+    def __init__(self, image_size):
+        self.image_size = tuple(image_size)
+
+    def __call__(self, picture, objects, seed):
+        """One training sample."""
+        flip = tf.random.stateless_uniform([], seed) < 0.5
+        image = resize(picture.whole(), self.image_size)
+        image = tf.where(flip, image[:, ::-1], image)
+        return image, objects | {"boxes": tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])}
 
 
 def expansion(seed):

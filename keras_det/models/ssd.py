@@ -106,6 +106,8 @@ _ARGUMENTS = """
             (Table 2).
         boundary_boxes: whether default boxes that leave the image are used; if not, they are neither trained nor
             detected with (Table 3).
+        sampling: whether training takes patches and distorts colours (section 2.2); if not, it sees the original
+            pictures and their mirror images (Table 2).
         expand: whether training pictures are also zoomed out (section 3.6).
         freeze: name of a layer; it and all before it are not trained (for fine-tuning on few pictures).
         clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
@@ -136,6 +138,7 @@ class SSD(Detector):
         "sources": None,
         "atrous": True,
         "boundary_boxes": True,
+        "sampling": True,
         "expand": True,
         "freeze": None,
         "clip": None,
@@ -159,6 +162,7 @@ class SSD(Detector):
         sources=None,
         atrous=None,
         boundary_boxes=None,
+        sampling=None,
         expand=None,
         freeze=None,
         clip=None,
@@ -349,9 +353,11 @@ class SSD(Detector):
         return {"matched": ops.sum(ops.cast(targets["classes"] > 0, "float32"))}
 
     def augmentation(self):
-        """Patches, expansion, photometric distortion and flips of sections 2.2 and 3.6."""
-        from keras_det.data import SSDAugmentation
+        """Patches, expansion, photometric distortion and flips of sections 2.2 and 3.6, or flips alone."""
+        from keras_det.data import Mirroring, SSDAugmentation
 
+        if not self.arguments["sampling"]:
+            return Mirroring(self.image_size)
         return SSDAugmentation(self.image_size, expand=self.arguments["expand"])
 
     # Inference, section 3.7

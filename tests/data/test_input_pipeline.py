@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_det.data import SSDAugmentation, batches, batching, load, relabel
+from keras_det.data import Mirroring, SSDAugmentation, batches, batching, load, relabel
 from keras_det.data.augment import (
     MIN_OVERLAPS,
     choose_patch,
@@ -147,6 +147,21 @@ def test_the_surroundings_are_filled_with_the_mean():
         sample, _ = augment(picture, {k: tf.constant(v) for k, v in objects.items()}, tf.constant([seed, 0], tf.int64))
         filled += (sample.numpy() == mean).all(-1).any()
     assert 4 <= filled <= 16  # half of the samples are expanded, and most patches of those show some of the canvas
+
+
+def test_without_sampling_pictures_are_the_original_or_its_mirror_image():
+    image, boxes = planted()
+    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    whole = resize(tf.constant(image), (60, 60)).numpy()
+    kinds = {True: (whole[:, ::-1], np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], 1))}
+    kinds[False] = (whole, boxes)
+    seen = []
+    for seed in range(20):
+        sample, objects = Mirroring((60, 60))(picture, {"boxes": tf.constant(boxes)}, tf.constant([seed, 0], tf.int64))
+        seen.append(bool((sample.numpy() == kinds[True][0]).all()))
+        for found, expected in zip((sample, objects["boxes"]), kinds[seen[-1]]):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert 4 <= sum(seen) <= 16
 
 
 def test_one_seed_gives_one_sample():
