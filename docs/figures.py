@@ -129,6 +129,24 @@ def overfeat_figure_3(path):
     figure.savefig(path, format="png", dpi=110)
 
 
+def overfeat_merge(path, confident=0.98):
+    """Section 4.3: the boxes that the windows of all scales predict, in the colours of their classes, and merged."""
+    model, source, pictures = models.OverFeat(weights="shapes"), scenes(8), []
+    for i in (3, 5):
+        image = source.image(i)
+        boxes_, scores = model.scored_windows(image[None])
+        every, scores_ = np.asarray(boxes_)[0], np.asarray(scores)[0]
+        sure = scores_.max(1) > confident
+        pictures.append(visualize.draw_boxes(image, every[sure], scores_[sure].argmax(1)))
+        for how in ("merge", "nms"):
+            found = model.combine(boxes_, scores, how)
+            best = slice(0, len(source.annotation(i).boxes))
+            kept = [np.asarray(found[name])[0][best] for name in ("boxes", "labels", "scores")]
+            pictures.append(visualize.draw_boxes(image, *kept, names=model.classes))
+    titles = ["boxes of confident windows", "merged", "suppressed"] * 2
+    save(visualize.grid(pictures, columns=3, titles=titles), path)
+
+
 FIGURES = {
     "detections": ("jpg", detections),
     "ssd_figure_1": ("jpg", ssd_figure_1),
@@ -136,6 +154,7 @@ FIGURES = {
     "multibox_boxes": ("jpg", multibox_boxes),
     "class_generic_map": ("jpg", class_generic_map),
     "overfeat_figure_3": ("png", overfeat_figure_3),
+    "overfeat_merge": ("jpg", overfeat_merge),
 }
 
 
