@@ -41,6 +41,7 @@ class Recipe:
             `"mixed_float16"`, which scales the loss.
         jit_compile: compile the step with XLA.
         accumulate: steps whose mean gradient makes one update; the learning rate's schedule keeps its length in steps.
+            More than 1 works on one replica only.
         clip_norm: largest norm of all gradients together; `None` does not clip.
         ema: momentum, in each step, of the averages of the weights that are evaluated and kept as the best; 0 is none.
         scale_learning_rate: multiply the learning rate by the number of replicas.
