@@ -2,15 +2,16 @@
 
 Two of the six classes, drawn at random (seed 0), are held out: half of the runs train on as many scenes that show none
 of them, and the evaluation is on scenes that show nothing else. Class labels, of all six classes, are a source of their
-own: pictures of one object each, framed as photographs are, whose boxes nobody sees. Each seed has five runs:
+own: pictures of one object each, framed as photographs are, whose boxes nobody sees. Each seed has these runs:
 
     recognition from random weights          the pretraining, on class labels alone
-    boxes, random or pretrained start, without the held-out classes or with all: the four cells of Tables 1 and 2
-    recognition from the detector            the reverse transfer of section 4.2, its last paragraph
+    boxes, random or pretrained start, without the held-out classes or with all: the four cells of Tables 1 and 2,
+    from many scenes with boxes and from few, since pretraining is for labels that are scarce
+    recognition from the detector            the reverse transfer of section 4.2, its last paragraph; first seed only
 
-Cost: about 30 minutes on 2 free cores for all seeds. Prints Tables 1 and 2, writes `results/class_generic_shapes.json`
+Cost: about 40 minutes on 2 free cores for all seeds. Prints Tables 1 and 2, writes `results/class_generic_shapes.json`
 and the paper's Figures 1 and 2 as `results/class_generic_shapes_*.png`, and the weights of the pretrained network of
-the first seed, trained with all boxes.
+the first seed, trained with all boxes of many scenes.
 
     python benchmarks/prove_class_generic_shapes.py
 """
@@ -39,10 +40,12 @@ from keras_det.weights.registry import EMBEDDED_FOLDER
 SEEDS = (0, 1, 2)
 HELD_OUT = 2  # classes
 SIZE = 128  # pixels of the network's input
-SCENES, CLASS_PICTURES = 10_000, 6_000
+SCENES = {"many": 10_000, "few": 500}  # with boxes
+CLASS_PICTURES = 6_000
 VAL_SCENES, VAL_HELD_OUT, VAL_CLASS_PICTURES = 600, 400, 600
 BATCH = 32
-STEPS = {"boxes": 1000, "classes": 2000}
+STEPS = {"boxes": 600, "classes": 1000}
+CURVE = 10  # points of a curve of the loss
 LEARNING_RATE = 2e-3
 NETWORK = {
     "backbone": "tiny",
@@ -111,14 +114,14 @@ def framing(seed):
 
 
 def train(model, source, supervision, seed):
-    """Train on one kind of label; seconds."""
+    """Train on one kind of label; seconds, and the mean loss of each tenth of the steps."""
     steps = STEPS[supervision]
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - 50, warmup_target=LEARNING_RATE, warmup_steps=50)
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-4))
     batches = model.batches(source, BATCH, training=True, seed=seed, supervision=supervision, repeat=True)
     start = time.perf_counter()
-    model.fit(batches, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
-    return time.perf_counter() - start
+    history = model.fit(batches, steps_per_epoch=steps // CURVE, epochs=CURVE, shuffle=False, verbose=0).history
+    return time.perf_counter() - start, [round(value, 3) for value in history["loss"]]
 
 
 def top1_error(model, source):
@@ -129,48 +132,50 @@ def top1_error(model, source):
 
 
 def one_seed(seed, data):
-    """All runs of one seed: figures, precision-recall curves, seconds, models."""
+    """All runs of one seed: AUC, precision-recall curves, top-1 errors, seconds, losses, models."""
     keras.utils.set_random_seed(seed)
     start = ClassGeneric(classes=data["classes"].classes, **NETWORK)
-    random = start.get_weights()
-    seconds = {"recognition, random start": train(start, data["classes"], "classes", seed)}
+    auc, curves, seconds, losses, models = {}, {}, {}, {}, {}
+    weights = {"random": start.get_weights()}
+
+    def run(name, model, source, supervision):
+        seconds[name], losses[name] = train(model, source, supervision, seed)
+
+    run("recognition, random start", start, data["classes"], "classes")
     errors = {"random start": top1_error(start, data["val classes"])}
-    weights = {"pretrained": start.get_weights(), "random": random}
-    auc, curves, models = {}, {}, {}
-    for begin in STARTS:
-        for labelled in LABELLED:
-            model = ClassGeneric(classes=data["classes"].classes, **NETWORK)
-            model.set_weights(weights[begin])
-            source = data["scenes"] if labelled == "all" else data["scenes without held-out"]
-            seconds[f"boxes, {begin}, {labelled}"] = train(model, source, "boxes", seed)
-            for evaluated in EVALUATED:
-                figures, evaluator = evaluate(model, data[evaluated], batch_size=50)
-                auc[begin, labelled, evaluated] = figures["pr_auc"]
-                curves[begin, labelled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
-            models[begin, labelled] = model
-            print(
-                f"seed {seed}, {begin}, {labelled}:", *(f"{auc[begin, labelled, e]:.3f}" for e in EVALUATED), flush=True
-            )
-    pretrained = models["pretrained", "all"]
-    kept = pretrained.get_weights()
-    detector = models["random", "all"]
-    seconds["recognition, from the detector"] = train(detector, data["classes"], "classes", seed)
-    errors["from the detector"] = top1_error(detector, data["val classes"])
+    weights["pretrained"] = start.get_weights()
+    for count, begin, labelled in itertools.product(SCENES, STARTS, LABELLED):
+        model = ClassGeneric(classes=data["classes"].classes, **NETWORK)
+        model.set_weights(weights[begin])
+        source = data["scenes" if labelled == "all" else "scenes without held-out"].take(SCENES[count])
+        run(f"boxes, {count}, {begin}, {labelled}", model, source, "boxes")
+        for evaluated in EVALUATED:
+            figures, evaluator = evaluate(model, data[evaluated], batch_size=50)
+            auc[count, begin, labelled, evaluated] = figures["pr_auc"]
+            curves[count, begin, labelled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
+        models[count, begin, labelled] = model
+        found = (f"{auc[count, begin, labelled, e]:.3f}" for e in EVALUATED)
+        print(f"seed {seed}, {count}, {begin}, {labelled}:", *found, flush=True)
+    if seed == SEEDS[0]:
+        detector = ClassGeneric(classes=data["classes"].classes, **NETWORK)
+        detector.set_weights(models["many", "random", "all"].get_weights())
+        run("recognition, from the detector", detector, data["classes"], "classes")
+        errors["from the detector"] = top1_error(detector, data["val classes"])
     print(f"seed {seed}, top-1 error:", errors, flush=True)
-    pretrained.set_weights(kept)
-    return auc, curves, errors, seconds, models
+    return auc, curves, errors, seconds, losses, models
 
 
 def prepare(held_out):
     """Every source, rendered."""
-    scenes = load("shapes", images=10 * SCENES, seed=0)
+    most = max(SCENES.values())
+    scenes = load("shapes", images=10 * most, seed=0)
     kept = [k for k, name in enumerate(scenes.classes) if name not in held_out]
     free = (i for i in range(len(scenes)) if np.isin(scenes.annotation(i).labels, kept).all())
     val = load("shapes", images=40 * VAL_HELD_OUT, seed=1)
     single = {"size": 200, "objects": (1, 1)}
     return {
-        "scenes": rendered(scenes.take(SCENES)),
-        "scenes without held-out": rendered(scenes.subset(list(itertools.islice(free, SCENES)))),
+        "scenes": rendered(scenes.take(most)),
+        "scenes without held-out": rendered(scenes.subset(list(itertools.islice(free, most)))),
         "classes": rendered(load("shapes", images=CLASS_PICTURES, seed=2, **single), framing(2)),
         "val classes": rendered(load("shapes", images=VAL_CLASS_PICTURES, seed=3, **single), framing(3)),
         "all scenes": rendered(val.take(VAL_SCENES)),
@@ -184,25 +189,27 @@ def print_tables(auc, held_out):
         "held-out removed": f"AUC after training without the boxes of {len(held_out)} classes ({', '.join(held_out)})",
         "all": "AUC after training on all bounding box labels",
     }
-    for evaluated in EVALUATED:
+    for count, evaluated in itertools.product(SCENES, EVALUATED):
         for number, (labelled, title) in enumerate(titles.items(), start=1):
-            print(f"\nTable {number}: {title}; {evaluated}")
+            print(f"\nTable {number}: {title}; {SCENES[count]} scenes; {evaluated}")
             for begin in STARTS:
-                values = auc[begin, labelled, evaluated]
+                values = auc[count, begin, labelled, evaluated]
                 print(f"  {begin:12s} {np.mean(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
 
 
 def draw_curves(curves, path):
-    """Figure 1: precision and recall in the four cases, on the held-out classes."""
-    figure = Figure((6, 4.5), layout="constrained")
-    axis = figure.subplots()
-    for (begin, labelled, evaluated), curve in curves.items():
+    """Figure 1: precision and recall in the four cases, on the held-out classes; from many scenes and from few."""
+    figure = Figure((11, 4.5), layout="constrained")
+    axes = dict(zip(SCENES, figure.subplots(1, len(SCENES))))
+    for (count, begin, labelled, evaluated), curve in curves.items():
         if evaluated == EVALUATED[0]:
-            line = "-" if begin == "pretrained" else "--"
+            line, color = "-" if begin == "pretrained" else "--", "C0" if labelled == "all" else "C3"
             name = f"{begin}, boxes: {labelled}, AUC {proposals.pr_auc(curve):.3f}"
-            axis.plot(curve.recall, curve.precision, line, color="C0" if labelled == "all" else "C3", label=name)
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="scenes of the held-out classes")
-    axis.legend(fontsize=8, loc="lower left")
+            axes[count].plot(curve.recall, curve.precision, line, color=color, label=name)
+    for count, axis in axes.items():
+        title = f"held-out classes, trained on {SCENES[count]} scenes"
+        axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
+        axis.legend(fontsize=8, loc="lower left")
     figure.savefig(path, dpi=110)
 
 
@@ -240,25 +247,28 @@ def main():
         *figures, models = one_seed(seed, data)
         parts.append(figures)
         if seed == SEEDS[0]:
-            unseen = models["pretrained", "held-out removed"]
+            unseen = models["many", "pretrained", "held-out removed"]
             draw_pictures(unseen, data["held-out scenes"], FOLDER / "class_generic_shapes_detections.png")
             draw_curves(figures[1], FOLDER / "class_generic_shapes_curves.png")
-            write_weights(models["pretrained", "all"], WEIGHTS)
-        write(parts, models["pretrained", "all"], data, held_out, time.perf_counter() - begin)
+            write_weights(models["many", "pretrained", "all"], WEIGHTS)
+        write(parts, models["many", "pretrained", "all"], data, held_out, time.perf_counter() - begin)
 
 
 def write(parts, model, data, held_out, seconds):
     """Print the tables and write the figures of the seeds so far."""
     path = EMBEDDED_FOLDER / f"{WEIGHTS}.weights.h5"
-    auc, _, errors, _ = ({key: [part[k][key] for part in parts] for key in parts[0][k]} for k in range(4))
+    auc = {key: [part[0][key] for part in parts] for key in parts[0][0]}
+    errors = {name: [part[2][name] for part in parts if name in part[2]] for name in parts[0][2]}
     print_tables(auc, held_out)
     result = {
         "held_out": held_out,
         "seeds": len(parts),
         "minutes": round(seconds / 60, 2),
         "seconds_of_training": [{name: round(value, 1) for name, value in part[3].items()} for part in parts],
+        "losses": [part[4] for part in parts],
         "network": NETWORK,
         "steps": STEPS,
+        "scenes": SCENES,
         "pictures": {name: len(source) for name, source in data.items()},
         "cells_in_use": model.grid.size,
         "parameters": model.count_params(),
