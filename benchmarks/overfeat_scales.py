@@ -1,7 +1,7 @@
 """What a sixth scale brings the embedded OverFeat, and what it costs; it was trained at five.
 
-A tenth of a scene's side, the smallest of its objects, fills 43 % of a window at the largest of the five scales and 60 %
-at the sixth. Both rows are of the same scenes, never trained on: those of `overfeat_shapes.json`. Writes
+The smallest objects, a tenth of the scene's side, fill 43 % of a window at the largest of the five scales and 60 % at
+the sixth. Both rows are of the same scenes, never trained on: those of `overfeat_shapes.json`. Writes
 `results/overfeat_scales.json`.
 
     python benchmarks/overfeat_scales.py
