@@ -5,21 +5,26 @@ of them, and the evaluation is on scenes that show nothing else. Class labels, o
 own: pictures of one object each, framed as photographs are, whose boxes nobody sees. Each seed has these runs:
 
     recognition from random weights          the pretraining, on class labels alone
-    boxes, random or pretrained start, without the held-out classes or with all: the four cells of Tables 1 and 2,
-    from many scenes with boxes and from few, since pretraining is for labels that are scarce
+    boxes, random or pretrained start, without the held-out classes or with all: the four cells of Tables 1 and 2
+    the same from few scenes with boxes, since pretraining is for labels that are scarce; first seed only
     recognition from the detector            the reverse transfer of section 4.2, its last paragraph; first seed only
 
 Cost: about 40 minutes on 2 free cores for all seeds. Prints Tables 1 and 2, writes `results/class_generic_shapes.json`
 and the paper's Figures 1 and 2 as `results/class_generic_shapes_*.png`, and the weights of the pretrained network of
-the first seed, trained with all boxes of many scenes.
+the first seed, trained with all boxes of many scenes. Each seed that is done is kept in `runs/prove/`; `--resume` goes
+on with the others.
 
-    python benchmarks/prove_class_generic_shapes.py
+    python benchmarks/prove_class_generic_shapes.py [--resume]
 """
 
+import argparse
 import dataclasses
 import hashlib
 import itertools
+import json
+import shutil
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -57,6 +62,7 @@ NETWORK = {
     "sub_cell": True,
 }
 WEIGHTS = "class_generic_shapes"
+RUN = Path("runs/prove/class_generic_shapes")
 STARTS, LABELLED = ("pretrained", "random"), ("held-out removed", "all")
 EVALUATED = ("held-out scenes", "all scenes")
 
@@ -132,7 +138,7 @@ def top1_error(model, source):
 
 
 def one_seed(seed, data):
-    """All runs of one seed: AUC, precision-recall curves, top-1 errors, seconds, losses, models."""
+    """All runs of one seed: figures, precision-recall curves, models."""
     keras.utils.set_random_seed(seed)
     start = ClassGeneric(classes=data["classes"].classes, **NETWORK)
     auc, curves, seconds, losses, models = {}, {}, {}, {}, {}
@@ -144,17 +150,17 @@ def one_seed(seed, data):
     run("recognition, random start", start, data["classes"], "classes")
     errors = {"random start": top1_error(start, data["val classes"])}
     weights["pretrained"] = start.get_weights()
-    for count, begin, labelled in itertools.product(SCENES, STARTS, LABELLED):
+    for count, begin, labelled in itertools.product(SCENES if seed == SEEDS[0] else ["many"], STARTS, LABELLED):
         model = ClassGeneric(classes=data["classes"].classes, **NETWORK)
         model.set_weights(weights[begin])
         source = data["scenes" if labelled == "all" else "scenes without held-out"].take(SCENES[count])
         run(f"boxes, {count}, {begin}, {labelled}", model, source, "boxes")
         for evaluated in EVALUATED:
             figures, evaluator = evaluate(model, data[evaluated], batch_size=50)
-            auc[count, begin, labelled, evaluated] = figures["pr_auc"]
+            auc[" / ".join((count, begin, labelled, evaluated))] = figures["pr_auc"]
             curves[count, begin, labelled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
         models[count, begin, labelled] = model
-        found = (f"{auc[count, begin, labelled, e]:.3f}" for e in EVALUATED)
+        found = [f"{value:.3f}" for value in list(auc.values())[-len(EVALUATED) :]]
         print(f"seed {seed}, {count}, {begin}, {labelled}:", *found, flush=True)
     if seed == SEEDS[0]:
         detector = ClassGeneric(classes=data["classes"].classes, **NETWORK)
@@ -162,7 +168,7 @@ def one_seed(seed, data):
         run("recognition, from the detector", detector, data["classes"], "classes")
         errors["from the detector"] = top1_error(detector, data["val classes"])
     print(f"seed {seed}, top-1 error:", errors, flush=True)
-    return auc, curves, errors, seconds, losses, models
+    return {"auc": auc, "top1_error": errors, "seconds_of_training": seconds, "losses": losses}, curves, models
 
 
 def prepare(held_out):
@@ -193,7 +199,7 @@ def print_tables(auc, held_out):
         for number, (labelled, title) in enumerate(titles.items(), start=1):
             print(f"\nTable {number}: {title}; {SCENES[count]} scenes; {evaluated}")
             for begin in STARTS:
-                values = auc[count, begin, labelled, evaluated]
+                values = auc[" / ".join((count, begin, labelled, evaluated))]
                 print(f"  {begin:12s} {np.mean(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
 
 
@@ -237,48 +243,48 @@ def draw(pixels, truth, boxes, scale=2):
 
 
 def main():
-    begin = time.perf_counter()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", action="store_true", help="leave out the seeds that are done")
+    if not parser.parse_args().resume:
+        shutil.rmtree(RUN, ignore_errors=True)
+    RUN.mkdir(parents=True, exist_ok=True)
     classes = load("shapes", images=1).classes
     held_out = [classes[k] for k in sorted(np.random.default_rng(0).choice(len(classes), HELD_OUT, replace=False))]
-    data = prepare(held_out)
-    print(f"rendered after {time.perf_counter() - begin:.0f} s; held out: {held_out}", flush=True)
-    parts = []
-    for seed in SEEDS:
-        *figures, models = one_seed(seed, data)
-        parts.append(figures)
+    left = [seed for seed in SEEDS if not (RUN / f"{seed}.json").exists()]
+    data = prepare(held_out) if left else None
+    for seed in left:
+        figures, curves, models = one_seed(seed, data)
         if seed == SEEDS[0]:
             unseen = models["many", "pretrained", "held-out removed"]
             draw_pictures(unseen, data["held-out scenes"], FOLDER / "class_generic_shapes_detections.png")
-            draw_curves(figures[1], FOLDER / "class_generic_shapes_curves.png")
+            draw_curves(curves, FOLDER / "class_generic_shapes_curves.png")
             write_weights(models["many", "pretrained", "all"], WEIGHTS)
-        write(parts, models["many", "pretrained", "all"], data, held_out, time.perf_counter() - begin)
+        (RUN / f"{seed}.json").write_text(json.dumps(figures))
+    write([json.loads((RUN / f"{seed}.json").read_text()) for seed in SEEDS], held_out)
 
 
-def write(parts, model, data, held_out, seconds):
-    """Print the tables and write the figures of the seeds so far."""
-    path = EMBEDDED_FOLDER / f"{WEIGHTS}.weights.h5"
-    auc = {key: [part[0][key] for part in parts] for key in parts[0][0]}
-    errors = {name: [part[2][name] for part in parts if name in part[2]] for name in parts[0][2]}
-    print_tables(auc, held_out)
+def write(parts, held_out):
+    """Print the tables and write the figures of all seeds."""
+    path, model = EMBEDDED_FOLDER / f"{WEIGHTS}.weights.h5", ClassGeneric(**NETWORK)
+    every = {
+        kind: {name: [part[kind][name] for part in parts if name in part[kind]] for name in parts[0][kind]}
+        for kind in ("auc", "top1_error", "losses", "seconds_of_training")
+    }
+    print_tables(every["auc"], held_out)
     result = {
         "held_out": held_out,
-        "seeds": len(parts),
-        "minutes": round(seconds / 60, 2),
-        "seconds_of_training": [{name: round(value, 1) for name, value in part[3].items()} for part in parts],
-        "losses": [part[4] for part in parts],
         "network": NETWORK,
         "steps": STEPS,
         "scenes": SCENES,
-        "pictures": {name: len(source) for name, source in data.items()},
+        "class_pictures": CLASS_PICTURES,
+        "evaluated": {"all scenes": VAL_SCENES, "held-out scenes": VAL_HELD_OUT, "class pictures": VAL_CLASS_PICTURES},
         "cells_in_use": model.grid.size,
         "parameters": model.count_params(),
-        "auc": {" / ".join(key): values for key, values in auc.items()},
-        "top1_error": errors,
+        **every,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "megabytes": round(path.stat().st_size / 1e6, 2),
     }
-    write_result("class_generic_shapes", result, list(SEEDS[: len(parts)]))
-    print(f"{result['minutes']} minutes so far; top-1 errors {errors}", flush=True)
+    write_result("class_generic_shapes", result, list(SEEDS))
 
 
 if __name__ == "__main__":
