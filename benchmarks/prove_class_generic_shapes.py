@@ -219,6 +219,16 @@ def draw_curves(curves, path):
     figure.savefig(path, dpi=110)
 
 
+def draw_losses(losses, path):
+    """The objective of the box runs on their way, means over the seeds: where each start is ahead."""
+    steps = STEPS["boxes"] // CURVE * (np.arange(CURVE) + 0.5)
+    lines = {
+        f"{begin}, {SCENES[count]:,} scenes": (steps, np.mean(losses[f"boxes, {count}, {begin}, all"], axis=0))
+        for count, begin in itertools.product(SCENES, STARTS)
+    }
+    visualize.plot_lines(lines, path, xlabel="step", ylabel="cross-entropy over its least value", ylim=(0.8, 4.5))
+
+
 def draw_pictures(model, source, path, each=4):
     """Figure 2: scenes of held-out classes, correct detections, then incorrect ones; truth green, found blue."""
     rows = {True: [], False: []}
@@ -271,6 +281,7 @@ def write(parts, held_out):
         for kind in ("auc", "top1_error", "losses", "seconds_of_training")
     }
     print_tables(every["auc"], held_out)
+    draw_losses(every["losses"], FOLDER / "class_generic_shapes_losses.png")
     result = {
         "held_out": held_out,
         "network": NETWORK,
