@@ -10,7 +10,11 @@ from keras_det.data import load
 
 CLIP, HIGHEST = 0.01, 0.5
 PRECISE = [case for case in SMALL if case != "multibox-predictions"]  # whose network is that of "multibox"
-COMPILED = [case for case in SMALL if case != "multibox"]  # whose assignment is that of "multibox-predictions"
+COMPILED = [
+    pytest.param(case, marks=pytest.mark.long) if case in ("classifier", "one_box_per_class") else case
+    for case in SMALL
+    if case != "multibox"  # whose assignment is that of "multibox-predictions"
+]
 
 
 @pytest.fixture
@@ -130,6 +134,7 @@ def last_loss():
     return np.mean(losses[-LAST:])
 
 
+@pytest.mark.long
 def test_loss_curves_in_half_precision_stay_beside_float32(policy):
     """When written they were 3 % (bfloat16) and 0.4 % (float16, the search for the loss's scale included) away."""
     expected = last_loss()
