@@ -8,12 +8,12 @@ distribution that is decoded is that of such a target with noise, so that it has
 """
 
 import argparse
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 from results import write_result
+from timing import in_turn
 
 from keras_det.losses import box_grid_targets
 from keras_det.models import ClassGeneric
@@ -28,17 +28,6 @@ def objects(count=5, seed=0):
     g = np.random.default_rng(seed)
     low = g.uniform(0, 0.6, (1, count, 2))
     return np.concatenate([low, low + g.uniform(0.1, 0.4, (1, count, 2))], axis=2).astype("float32")
-
-
-def milliseconds(functions, rounds):
-    """Median time of each function, called in turn after two rounds of warm-up."""
-    seconds = np.empty((rounds, len(functions)))
-    for row in (seconds[0], seconds[0], *seconds):
-        for i, function in enumerate(functions):
-            start = time.perf_counter()
-            function()
-            row[i] = time.perf_counter() - start
-    return (np.median(seconds, axis=0) * 1e3).tolist()
 
 
 def measure(shape, rounds, seed=0):
@@ -70,7 +59,7 @@ def measure(shape, rounds, seed=0):
         lambda: decode(logits).numpy(),
         lambda: softmax(logits).numpy(),
     ]
-    forward, target_ms, decode_ms, softmax_ms = milliseconds(functions, rounds)
+    forward, target_ms, decode_ms, softmax_ms = (1e3 * np.median(in_turn(functions, rounds), axis=0)).tolist()
     return {
         "cells": grid.total,
         "in use": grid.size,

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from results import write_result
+from timing import shortest
 
 from keras_det.boxes.integral import STEPS, count_boxes, search
 from keras_det.models import DetectorNet
@@ -36,11 +37,11 @@ def main():
     network = tf.function(lambda given: model(given)["masks"])
     boxes = count_boxes(model.sizes)
     seconds = {
-        "the search, plain operations": timed(lambda: plain(masks), options.rounds),
-        "the search, by XLA": timed(lambda: by_xla(masks), options.rounds),
+        "the search, plain operations": shortest(lambda: plain(masks), options.rounds),
+        "the search, by XLA": shortest(lambda: by_xla(masks), options.rounds),
         "direct sums of the same boxes": direct_sums(masks[0], model.sizes, boxes) * options.classes,
-        "the network on 35 windows": timed(lambda: network(windows), 3),
-        "a whole picture, first stage": timed(lambda: model.detections(picture), 3),
+        "the network on 35 windows": shortest(lambda: network(windows), 3),
+        "a whole picture, first stage": shortest(lambda: model.detections(picture), 3),
     }
     fast, whole = seconds["the search, by XLA"], seconds["the network on 35 windows"]
     figures = {
@@ -80,17 +81,6 @@ def direct_sums(masks, sizes, boxes, sample=2000):
             if kind is not None:
                 np.sum(rows[:, :, None] * columns[:, None] * masks[kind], axis=(1, 2))
     return (time.perf_counter() - start) / sample * boxes
-
-
-def timed(function, rounds):
-    """Least seconds of a call, after one that compiles."""
-    function()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 if __name__ == "__main__":

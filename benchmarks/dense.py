@@ -8,13 +8,14 @@ and `results/dense.png`.
 """
 
 import argparse
-import time
+from functools import partial
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 from results import FOLDER, write_result
+from timing import shortest
 
 from keras_det.backbones import overfeat as networks
 from keras_det.boxes import merge_boxes
@@ -44,17 +45,6 @@ def count(variant, fine=True):
     windows = sum(cells(variant, size, fine) for size in scales)
     crops = windows * networks.count(variant, CLASSES)["connections"]
     return {"windows": windows, "dense": dense, "crops": crops, "ratio": crops / dense}
-
-
-def seconds(run, *arguments, repeats=3):
-    """The shortest of some runs, after one that compiles."""
-    run(*arguments)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run(*arguments)
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 class Timed:
@@ -91,8 +81,8 @@ def time_scales(network, rng):
     for size in network.form.scales:
         image = rng.normal(size=(1, *size, 3)).astype("float32")
         row = {"size": size, "windows": int(np.prod([network.form.cells(side) for side in size]))}
-        row["dense_seconds"] = seconds(network.maps, image)
-        row["crops_seconds"] = seconds(network.windows, image, repeats=1)
+        row["dense_seconds"] = shortest(partial(network.maps, image), 3)
+        row["crops_seconds"] = shortest(partial(network.windows, image), 1)
         rows.append(row | {"ratio": row["crops_seconds"] / row["dense_seconds"]})
     return rows
 
@@ -120,7 +110,7 @@ def time_areas(network, rng):
     rows = []
     for side in SIDES:
         image = rng.normal(size=(1, side, side, 3)).astype("float32")
-        rows.append({"side": side, "seconds": seconds(network.maps, image)})
+        rows.append({"side": side, "seconds": shortest(partial(network.maps, image), 3)})
     area, cost = np.log([r["side"] ** 2 for r in rows]), np.log([r["seconds"] for r in rows])
     return rows, float(np.polyfit(area[1:], cost[1:], 1)[0])
 
@@ -137,7 +127,7 @@ def time_merge(rng, rows, boxes):
     return {
         "classes": rows,
         "boxes": rows * boxes,
-        "seconds": seconds(lambda: run(corners, scores, 0.5)[0].numpy()),
+        "seconds": shortest(lambda: run(corners, scores, 0.5)[0].numpy(), 3),
         "merged": merged,
     }
 

@@ -13,12 +13,12 @@ of the pairs.
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from results import write_result
+from timing import in_turn
 
 from keras_det import export, models
 
@@ -47,20 +47,6 @@ def network(seed):
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel / spread, bias - middle * (np.arange(len(bias)) % 21 > 0)])
     return model
-
-
-def in_turn(functions, rounds):
-    """Seconds `[rounds, functions]`, each function called once a round after a warm-up."""
-    for function in functions:
-        function()
-        function()
-    seconds = np.empty((rounds, len(functions)))
-    for row in seconds:
-        for i, function in enumerate(functions):
-            start = time.perf_counter()
-            function()
-            row[i] = time.perf_counter() - start
-    return seconds
 
 
 def figures_of(seconds, names):

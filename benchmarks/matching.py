@@ -5,13 +5,13 @@ be called on the host, image by image. Prints a table and writes `results/matchi
 """
 
 import argparse
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 from results import write_result
 from scipy.optimize import linear_sum_assignment
+from timing import shortest
 
 from keras_det.losses import match_costs, match_objects
 from keras_det.models import MultiBox
@@ -49,10 +49,10 @@ def main():
         return [linear_sum_assignment(cost[rows]) for cost, rows in zip(costs, valid.numpy())]
 
     seconds = {
-        "forward and backward pass": timed(passes, 1 if options.backbone == "alexnet" else options.rounds),
-        "matching to predictions": timed(lambda: matched("predictions"), 20),
-        "prior matching": timed(lambda: matched("priors"), 20),
-        "scipy on the host": timed(scipy, 20),
+        "forward and backward pass": shortest(passes, 1 if options.backbone == "alexnet" else options.rounds),
+        "matching to predictions": shortest(lambda: matched("predictions"), 20),
+        "prior matching": shortest(lambda: matched("priors"), 20),
+        "scipy on the host": shortest(scipy, 20),
     }
     whole = seconds["forward and backward pass"]
     for name, value in seconds.items():
@@ -80,17 +80,6 @@ def fake_outputs(options, model):
         "boxes": boxes.astype("float32"),
         "logits": rng.normal(-3, 2, (options.batch, options.boxes)).astype("float32"),
     }
-
-
-def timed(function, rounds):
-    """Median seconds of a call, after one that compiles."""
-    function()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
 
 
 if __name__ == "__main__":

@@ -137,6 +137,11 @@ def top1_error(model, source):
     return float((np.concatenate(found) != labels).mean())
 
 
+def cell(*keys):
+    """Name of an area in the results."""
+    return " / ".join(keys)
+
+
 def one_seed(seed, data):
     """All runs of one seed: figures, precision-recall curves, models."""
     keras.utils.set_random_seed(seed)
@@ -157,7 +162,7 @@ def one_seed(seed, data):
         run(f"boxes, {count}, {begin}, {labelled}", model, source, "boxes")
         for evaluated in EVALUATED:
             figures, evaluator = evaluate(model, data[evaluated], batch_size=50)
-            auc[" / ".join((count, begin, labelled, evaluated))] = figures["pr_auc"]
+            auc[cell(count, begin, labelled, evaluated)] = figures["pr_auc"]
             curves[count, begin, labelled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
         models[count, begin, labelled] = model
         found = [f"{value:.3f}" for value in list(auc.values())[-len(EVALUATED) :]]
@@ -199,7 +204,7 @@ def print_tables(auc, held_out):
         for number, (labelled, title) in enumerate(titles.items(), start=1):
             print(f"\nTable {number}: {title}; {SCENES[count]} scenes; {evaluated}")
             for begin in STARTS:
-                values = auc[" / ".join((count, begin, labelled, evaluated))]
+                values = auc[cell(count, begin, labelled, evaluated)]
                 print(f"  {begin:12s} {np.mean(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
 
 

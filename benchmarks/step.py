@@ -9,12 +9,12 @@ batch 32; memory linear in the boxes. Writes `results/step.json`, at the default
 
 import argparse
 import resource
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 from results import write_result
+from timing import shortest
 
 from keras_det.models import SSD300
 
@@ -65,17 +65,6 @@ def passes(model):
     return run
 
 
-def seconds(run, rounds):
-    """The shortest of some runs, after one that compiles."""
-    run()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def time_step(model, batch, rng):
     """Seconds of the parts of a step, and their share of forward and backward."""
     labels, outputs = labels_of(batch, *OBJECTS, len(model.classes), rng), outputs_of(model, batch, rng)
@@ -83,9 +72,9 @@ def time_step(model, batch, rng):
     images = tf.constant(rng.uniform(0, 255, (batch, *model.image_size, 3)), tf.float32)
     network = passes(model)
     found = {
-        "matching": seconds(lambda: matching(labels), 5),
-        "matching, mining and loss": seconds(lambda: objective_of(labels, outputs), 5),
-        "forward and backward": seconds(lambda: network(images), 2),
+        "matching": shortest(lambda: matching(labels), 5),
+        "matching, mining and loss": shortest(lambda: objective_of(labels, outputs), 5),
+        "forward and backward": shortest(lambda: network(images), 2),
     }
     return found, found["matching, mining and loss"] / found["forward and backward"]
 
