@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_boxes import plain_iou
 
 from keras_det.boxes import area, convert, decode_offsets, encode_offsets, iou, match
 from keras_det.boxes.convert import FORMATS
@@ -82,13 +83,6 @@ def test_iou_is_symmetric_and_right(a, b):
     assert both == pytest.approx(side.prod() / union if union > 1e-10 else both, abs=2e-3 if union < 1e-6 else 1e-5)
     assert both == float(iou(b[None], a[None])[0, 0])
     assert 0 <= both <= 1 + 1e-6
-
-
-def plain_iou(a, b):
-    """One pair in float64."""
-    height, width = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(height, 0) * max(width, 0)
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def test_iou_pairs_every_box_with_every_box_of_the_same_picture():

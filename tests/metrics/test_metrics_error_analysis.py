@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from metrics_samples import random_set
+from plain_boxes import plain_iou
 
 from keras_det.metrics import Results, Truth, diagnosis, ilsvrc, proposals, voc
 from keras_det.metrics.tide import ERRORS, tide
@@ -101,7 +102,7 @@ def test_kinds_equal_a_plain_loop(seed):
         near = [
             truth.labels[t]
             for t in np.flatnonzero(truth.image == results.image[i])
-            if _iou(results.boxes[i], truth.boxes[t]) >= 0.1
+            if plain_iou(results.boxes[i], truth.boxes[t]) >= 0.1
         ]
         label = results.labels[i]
         wanted = "background"
@@ -158,7 +159,7 @@ def test_best_overlaps_equal_a_plain_loop(seed):
         for value, t in zip(row, objects):
             mine = np.flatnonzero(results.image == truth.image[t])
             mine = mine[np.argsort(-results.scores[mine], kind="stable")][:budget]
-            overlaps = [_iou(results.boxes[d], truth.boxes[t]) for d in mine]
+            overlaps = [plain_iou(results.boxes[d], truth.boxes[t]) for d in mine]
             assert value == pytest.approx(max(overlaps, default=0.0), abs=1e-12)
 
 
@@ -247,13 +248,3 @@ def test_ilsvrc_annotations(tmp_path):
             ilsvrc.read_truth(tmp_path, ["a"], synsets)
     with pytest.raises(FileNotFoundError):
         ilsvrc.read_truth(tmp_path, ["b"], synsets)
-
-
-def _iou(a, b):
-    """Jaccard overlap of two boxes by the loop's hand."""
-    sides = [min(a[k + 2], b[k + 2]) - max(a[k], b[k]) for k in (0, 1)]
-    if min(sides) <= 0:
-        return 0.0
-    both = sides[0] * sides[1]
-    area = lambda c: (c[2] - c[0]) * (c[3] - c[1])  # noqa: E731
-    return both / (area(a) + area(b) - both)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from plain_boxes import plain_iou
 
 from keras_det.boxes import crop_and_resize, iou
 from keras_det.data.resize import resize
@@ -115,11 +116,6 @@ def test_mixed_precision_trains(policy):
         assert network(pictures(SIZE, SIZE))["boxes"].dtype == tf.float32
     finally:
         keras.mixed_precision.set_global_policy("float32")
-
-
-def plain_iou(one, other):
-    overlap = np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None).prod()
-    return overlap / ((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - overlap)
 
 
 def plain_serve(model, image, scales):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from plain_boxes import plain_iou
 
 from keras_det.data import Shapes
 from keras_det.data.source import Annotation, Source
@@ -46,12 +47,6 @@ def network():
     return model
 
 
-def iou(a, b):
-    h, w = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(h, 0) * max(w, 0)
-    return both / (sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)) - both)
-
-
 def test_top_errors(network):
     source = Pictures(6)
     ranks = []
@@ -72,7 +67,7 @@ def test_localization_error(network, k):
         for box, label in zip(found["boxes"][0], found["labels"][0]):  # sorted: the first of a class is its best
             guesses.setdefault(label, box)
         guesses = list(guesses.items())[:k]
-        wrong.append(not any(c == i % 3 and iou(b, source.annotation(i).boxes[0]) >= 0.5 for c, b in guesses))
+        wrong.append(not any(c == i % 3 and plain_iou(b, source.annotation(i).boxes[0]) >= 0.5 for c, b in guesses))
     found = overfeat.localization_error(network, source, batch_size=4, k=k)
     assert found == pytest.approx(np.mean(wrong))
     assert k == 1 or found == 0.5  # every class is guessed, and the large objects are right
