@@ -3,7 +3,9 @@
 from keras import ops
 
 BLOCK = 64  # rows of the first search for nearest boxes that are computed together
+HALVINGS = 3  # of what a minimum is sought in: the smaller ones of two halves vectorise, a reduction does not
 _INFINITY = float("inf")
+_GONE = 1e18  # left edge where there is no box; unlike infinity it is still a number after a subtraction
 
 
 def match_score(a, b):
@@ -29,20 +31,24 @@ def match_score(a, b):
     >>> np.asarray(match_score(a, np.stack([a, a + 0.1, a + 0.5]))).round(4).tolist()
     [0.0, 0.949..., 2.414...]
     """
-    a, b = ops.cast(a, "float32"), ops.cast(b, "float32")
-    return _score([a[..., k] for k in range(4)], [b[..., k] for k in range(4)])
+    a, b = (ops.cast(x, "float32") for x in (a, b))
+    return _score(*(_measures([x[..., k] for k in range(4)]) for x in (a, b)))
+
+
+def _measures(edges):
+    """The edges of boxes, apart, which vectorises, their area and their diagonal."""
+    height, width = edges[2] - edges[0], edges[3] - edges[1]
+    return [*edges, height * width, ops.sqrt(height * height + width * width)]
 
 
 def _score(a, b):
-    """`match_score` of boxes whose edges are apart, which vectorises."""
+    """`match_score` of boxes given by their `_measures`."""
     top, left = ops.maximum(a[0], b[0]), ops.maximum(a[1], b[1])
     bottom, right = ops.minimum(a[2], b[2]), ops.minimum(a[3], b[3])
     both = ops.maximum(bottom - top, 0.0) * ops.maximum(right - left, 0.0)
-    (height_a, width_a), (height_b, width_b) = (a[2] - a[0], a[3] - a[1]), (b[2] - b[0], b[3] - b[1])
-    either = height_a * width_a + height_b * width_b - both
+    either = a[4] + b[4] - both
     down, across = (a[0] + a[2]) - (b[0] + b[2]), (a[1] + a[3]) - (b[1] + b[3])
-    diagonals = ops.sqrt(height_a * height_a + width_a * width_a) + ops.sqrt(height_b * height_b + width_b * width_b)
-    distance = ops.sqrt(down * down + across * across) / ops.maximum(diagonals, 1e-9)
+    distance = ops.sqrt(down * down + across * across) / ops.maximum(a[5] + b[5], 1e-9)
     return distance + (1.0 - both / ops.maximum(either, 1e-12))
 
 
@@ -70,40 +76,50 @@ def merge_boxes(boxes, scores, threshold):
     ([[0.0, 1.0, 2.0]], [[0.0, 0.3..., 0.8...]])
     """
     boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
-    edges = [boxes[..., k] for k in range(4)]
+    given = boxes.shape[1]
+    widths = [[0, 0], [0, -given % 2**HALVINGS]]
+    boxes, scores = ops.pad(boxes, [*widths, [0, 0]]), ops.pad(scores, widths)
     count = ops.cast(scores > 0, "float32")
-    nearest, bound = _nearest_boxes(edges, count)
-    places = ops.expand_dims(ops.arange(boxes.shape[1], dtype="int32"), 0)
+    top, left, *measures = _measures([boxes[..., k] for k in range(4)])
+    measures = [top, ops.where(count > 0, left, _GONE), *measures]
+    places = ops.broadcast_to(ops.arange(boxes.shape[1], dtype="int32"), ops.shape(scores))
+    nearest, bound = _nearest_boxes(measures, places)
 
-    def work_left(top, left, bottom, right, count, score, nearest, bound):
-        return ops.any(bound <= threshold)
-
-    def step(top, left, bottom, right, count, score, nearest, bound):
-        # The best pair is (i, nearest[i]), unless i's nearest box is gone (-1). Then `bound` is still a lower bound of
-        # i's scores, and i only looks for its nearest box anew; else it merges into j.
-        edges = (top, left, bottom, right)
+    def best_pair(nearest, bound, count):
+        # i and its nearest box j, and what they hold; i twice if j is gone (-1), or where nothing is left to merge.
         low, i = _first_minimum(bound, places)
         j = _at(nearest, i)
-        merging = ops.logical_and(low <= threshold, j >= 0)
-        j = ops.where(merging, j, i)
-        here, gone = places == j, ops.logical_and(merging, places == i)
-        into = ops.where(merging, _at(count, j), 0.0)
-        total = into + _at(count, i)
-        box = [(_at(e, i) * _at(count, i) + _at(e, j) * into) / ops.maximum(total, 1.0) for e in edges]
-        score = ops.where(here, _at(score, i) + ops.where(merging, _at(score, j), 0.0), ops.where(gone, 0.0, score))
-        count = ops.where(here, total, ops.where(gone, 0.0, count))
-        edges = [ops.where(here, new, old) for new, old in zip(box, edges)]
-        row = ops.where(ops.logical_or(count <= 0, here), _INFINITY, _score(box, edges))
-        lost = ops.logical_and(merging, ops.logical_or(nearest == i, nearest == j))
-        nearer = row < bound
-        nearest, bound = ops.where(nearer, j, ops.where(lost, -1, nearest)), ops.minimum(row, bound)
-        own_bound, own_nearest = _first_minimum(row, places)
-        nearest, bound = ops.where(here, own_nearest, nearest), ops.where(here, own_bound, bound)
-        return *edges, count, score, nearest, ops.where(gone, _INFINITY, bound)
+        j = ops.where(ops.logical_and(low <= threshold, j >= 0), j, i)
+        return low, i, j, _at(count, i), ops.where(i == j, 0.0, _at(count, j))
 
-    *edges, count, score, _, _ = ops.while_loop(work_left, step, (*edges, count, scores, nearest, bound))
-    held = ops.expand_dims(count, -1) > 0
-    return ops.where(held, ops.stack(edges, axis=-1), 0.0), ops.where(count > 0, score, 0.0), count
+    def work_left(*state):
+        return ops.any(state[10] <= threshold)
+
+    def step(*state):
+        # i merges into j. Or i has lost its nearest box, `bound` is a lower bound of its scores, and it looks anew.
+        # What is read before it is written is read once, since the compiler else copies whole rows.
+        measures, (count, score, nearest, bound), (_, i, j, held, into) = state[:6], state[6:10], state[10:]
+        merging = i != j
+        total = held + into
+        box = _measures([(_at(m, i) * held + _at(m, j) * into) / ops.maximum(total, 1.0) for m in measures[:4]])
+        top, left, *measures = (_put(m, j, value) for m, value in zip(measures, box))
+        measures = [top, _put(left, i, ops.where(merging, _GONE, box[1])), *measures]
+        count = _put(count, j, total)
+        score = _put(score, j, _at(score, i) + ops.where(merging, _at(score, j), 0.0))
+        row = _scores_of(box, j, measures, places)
+        lost = ops.logical_and(merging, ops.logical_or(nearest == i, nearest == j))
+        bound = ops.minimum(row, bound)
+        nearest = ops.where(row <= bound, j, ops.where(lost, -1, nearest))
+        own_bound, own_nearest = _first_minimum(row, places)
+        bound = _put(_put(bound, i, ops.full_like(own_bound, _INFINITY)), j, own_bound)
+        nearest = _put(nearest, j, own_nearest)
+        return *measures, count, score, nearest, bound, *best_pair(nearest, bound, count)
+
+    state = (*measures, count, scores, nearest, bound, *best_pair(nearest, bound, count))
+    state = [value[:, :given] for value in ops.while_loop(work_left, step, state)[:8]]
+    held = state[1] < _GONE
+    boxes = ops.where(ops.expand_dims(held, -1), ops.stack(state[:4], axis=-1), 0.0)
+    return boxes, ops.where(held, state[7], 0.0), ops.where(held, state[6], 0.0)
 
 
 def merge(boxes, scores, score_threshold=0.05, merge_threshold=0.5, max_per_class=300, max_detections=100):
@@ -162,21 +178,26 @@ def _best(boxes, scores, classes, max_detections):
     }
 
 
-def _nearest_boxes(edges, count):
+def _scores_of(box, own, measures, places):
+    """Match scores of a box with all others; it stands at the place `own`."""
+    nothing = ops.logical_or(places == own, measures[1] >= _GONE)
+    return ops.where(nothing, _INFINITY, _score(box, measures))
+
+
+def _nearest_boxes(measures, places):
     """`[R, N]` place of the best match of each box, and its score; a block of rows at a time."""
-    n = count.shape[1]
-    places = ops.arange(n, dtype="int32")
-    padding = ((0, 0), (0, -n % BLOCK))
-    padded = [ops.pad(e, padding) for e in (*edges, count)]
+    n = places.shape[1]
+    padded = [ops.pad(m, [[0, 0], [0, -n % BLOCK]]) for m in measures]
+    others = [ops.expand_dims(m, 1) for m in measures]
 
     def block(number):
         rows = number * BLOCK + ops.arange(BLOCK, dtype="int32")
-        *own, held = (ops.expand_dims(ops.take(e, rows, axis=1), 2) for e in padded)
-        score = _score(own, [ops.expand_dims(e, 1) for e in edges])
-        same = ops.expand_dims(rows, 1) == ops.expand_dims(places, 0)
-        alone = ops.logical_or(ops.logical_or(held <= 0, ops.expand_dims(count, 1) <= 0), ops.expand_dims(same, 0))
-        bound, nearest = _first_minimum(ops.where(alone, _INFINITY, score), places)
-        return nearest[..., 0], bound[..., 0]
+        own = [ops.expand_dims(ops.take(m, rows, axis=1), 2) for m in padded]
+        score = _scores_of(own, ops.reshape(rows, (1, -1, 1)), others, ops.expand_dims(places, 1))
+        score = ops.where(own[1] >= _GONE, _INFINITY, score)
+        bound = ops.min(score, axis=-1)
+        nearest = ops.where(score == ops.expand_dims(bound, -1), ops.expand_dims(places, 1), n - 1)
+        return ops.min(nearest, axis=-1), bound
 
     nearest, bound = ops.map(block, ops.arange((n + BLOCK - 1) // BLOCK, dtype="int32"))
     return tuple(ops.reshape(ops.transpose(x, (1, 0, 2)), (-1, n - n % -BLOCK))[:, :n] for x in (nearest, bound))
@@ -184,11 +205,25 @@ def _nearest_boxes(edges, count):
 
 def _first_minimum(x, places):
     """The minimum along the last axis, kept, and its first place; faster than `argmin` where XLA compiles it."""
-    low = ops.min(x, axis=-1, keepdims=True)
-    return low, ops.min(ops.where(x == low, places, x.shape[-1] - 1), axis=-1, keepdims=True)
+    low = _least(x)
+    return low, _least(ops.where(x == low, places, x.shape[-1] - 1))
+
+
+def _least(x):
+    """Minimum along the last axis, kept."""
+    for _ in range(HALVINGS):
+        half = x.shape[-1] // 2
+        x = ops.minimum(x[..., :half], x[..., half:])
+    return ops.min(x, axis=-1, keepdims=True)
 
 
 def _at(x, place):
     """`[R, 1]` values of `[R, N]` at places `[R, 1]`; a place of -1 gives anything."""
     flat, first = ops.reshape(x, (-1,)), ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32") * x.shape[1], 1)
     return ops.take(flat, first + ops.maximum(place, 0), axis=0)
+
+
+def _put(x, place, value):
+    """`[R, N]` with values `[R, 1]` at places `[R, 1]`."""
+    rows = ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32"), 1)
+    return ops.scatter_update(x, ops.concatenate([rows, place], axis=1), value[:, 0])
