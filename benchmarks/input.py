@@ -5,8 +5,9 @@ distortion, expansion, patch sampling and mirror image: `keras_det.data.batches`
 `pip install albumentations` into the environment that runs this), which does the same operations on the same files, its
 colours at the sample's size too, the cheaper order. Both run in one process that is bound to one core, in alternating
 rounds; a rate is pictures by the seconds of processor time that a round took with all its threads, so that other load
-on the machine counts little. Then the part of a training step that waits for input, on all cores: steps of SSD300 on
-the tiny backbone on the last FOLDER's pictures, beside the same steps on one batch that is there already.
+on the machine counts little. Then what each part of the way takes, and the part of a training step that waits for
+input, on all cores: steps of SSD300 on the tiny backbone on the last FOLDER's pictures, beside the same steps on one
+batch that is there already.
 
 Prints a table and writes `results/input.json`. Needs Linux.
 """
@@ -22,7 +23,7 @@ import tensorflow as tf
 from results import write_result
 
 from keras_det.data import SSDAugmentation, batches, load
-from keras_det.data.augment import MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS
+from keras_det.data.augment import MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS, crop_objects
 from keras_det.models import SSD300
 
 AHEAD = 4  # batches that may lie ready
@@ -68,13 +69,7 @@ def compare(folder, options):
         ways["albumentations"] = rival(source)
     except ImportError:
         print("albumentations is not installed (pip install albumentations): no comparison")
-    rates = {name: [] for name in ways}
-    for way in ways.values():
-        for _ in range(max(2, -(-len(source) // BATCH))):  # all pictures read once, graphs compiled
-            next(way)
-    for _ in range(options.rounds):
-        for name, way in ways.items():
-            rates[name].append(options.batches * BATCH / seconds(way, options.batches))
+    rates = rates_of(ways, source, options)
     medians = {name: round(float(np.median(values)), 1) for name, values in rates.items()}
     print(f"{source.name}: {len(source)} pictures, {memory / 1e6:.0f} MB decoded")
     for name, rate in medians.items():
@@ -87,7 +82,55 @@ def compare(folder, options):
             print(
                 f"{name} by albumentations: {np.median(ratios):.2f} (rounds {ratios.min():.2f} to {ratios.max():.2f})"
             )
-    return found
+    return found | {"milliseconds_of_parts": where_the_time_goes(source, options)}
+
+
+def rates_of(ways, source, options):
+    """Pictures by seconds of processor time of each way, which take turns, in each round."""
+    rates = {name: [] for name in ways}
+    for way in ways.values():
+        for _ in range(max(2, -(-len(source) // BATCH))):  # all pictures read once, graphs compiled
+            next(way)
+    for _ in range(options.rounds):
+        for name, way in ways.items():
+            rates[name].append(options.batches * BATCH / seconds(way, options.batches))
+    return rates
+
+
+class UpTo(SSDAugmentation):
+    """The augmentation cut off after one of its parts; what lacks is a grey picture."""
+
+    def __init__(self, part):
+        super().__init__(SIZE)
+        self.part = part
+
+    def __call__(self, picture, objects, seed):
+        """One sample as far as it goes."""
+        image, draw = tf.fill((*SIZE, 3), 127.0), tf.random.stateless_uniform([16], seed)
+        if self.part == "reading and batching":
+            return image, objects
+        window, source, target = picture.place(self.window(objects["boxes"], draw, seed), SIZE)
+        objects = crop_objects(objects, window)
+        if self.part == "decoding":
+            pixels = picture.crop(*tf.unstack(source))
+            objects["labels"] += 0 * tf.cast(pixels[0, 0, 0], tf.int32)  # else nothing is decoded
+        elif self.part == "resizing":
+            image = picture.paste(source, target, SIZE)
+        return image, objects
+
+
+PARTS = ("reading and batching", "window and boxes", "decoding", "resizing")
+
+
+def where_the_time_goes(source, options):
+    """Milliseconds of a picture in each part, from the way cut off after it."""
+    ways = {part: ours(source, augment=UpTo(part)) for part in PARTS}
+    ways["colours and mirror image"] = ours(source, augment=SSDAugmentation(SIZE))
+    rates = rates_of(ways, source, options)
+    spent = np.diff([0.0] + [1000 / np.median(rates[part]) for part in ways])
+    for part, milliseconds in zip(ways, spent):
+        print(f"  {part:32} {milliseconds:5.2f} ms")
+    return {part: round(float(milliseconds), 2) for part, milliseconds in zip(ways, spent)}
 
 
 def seconds(way, count):
