@@ -38,7 +38,9 @@ Data = Annotated[
     ),
 ]
 Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]
-Threshold = Annotated[float, typer.Option("--score-threshold", min=0.0, max=1.0, help="Lowest score shown.")]
+Threshold = Annotated[
+    float | None, typer.Option("--score-threshold", min=0.0, help="Lowest score shown; default: the detector's.")
+]
 
 
 def main():
@@ -93,7 +95,7 @@ def detect(
     model: Model = "ssd300",
     weights: Weights = "shapes",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures with the boxes drawn.")] = None,
-    score_threshold: Threshold = 0.5,
+    score_threshold: Threshold = None,
     as_json: Json = False,
 ):
     """Detect objects in pictures."""

@@ -75,6 +75,7 @@ class ClassGeneric(Detector):
 
     class_agnostic = True
     class_predictors = ("recognition",)
+    detect_threshold = 0.01  # the probabilities of all boxes of a picture add up to 1
     loss_terms = ("localization", "recognition")
     defaults = {
         "classes": VOC_CLASSES,

@@ -25,6 +25,9 @@ class Detector(Network):
         ValueError: no classes, or the same name twice.
     """
 
+    detect_threshold = 0.5
+    """Score from which `detect` shows a detection, unless it is told another."""
+
     def __init__(self, classes, image_size, **kwargs):
         super().__init__(classes, image_size, **kwargs)
         self._compiled_serve = None
@@ -59,13 +62,13 @@ class Detector(Network):
         """`serve`, compiled."""
         return compiled(self.serve)
 
-    def detect(self, images, score_threshold: float = 0.5) -> list[Detections]:
+    def detect(self, images, score_threshold: float | None = None) -> list[Detections]:
         """Detect objects in pictures of any size and kind.
 
         Args:
             images: a path, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or `[B, H, W, 3]`, or a
                 list of these. Arrays hold values in 0 .. 255, RGB.
-            score_threshold: detections below it are left out.
+            score_threshold: detections below it are left out; `None` is the model's `detect_threshold`, mostly 0.5.
 
         Returns:
             A list of `Detections`, one for each picture, boxes relative to the picture as a viewer shows it (rotated by
@@ -78,11 +81,12 @@ class Detector(Network):
         """
         from keras_det.models.inputs import read_pictures
 
+        threshold = self.detect_threshold if score_threshold is None else score_threshold
         results = []
         for batch, names in _same_size(read_pictures(images)):
             found = self.detections(np.stack(batch))
             for i, (image, name) in enumerate(zip(batch, names)):
-                keep = (found["scores"][i] >= score_threshold) & (found["labels"][i] >= 0)
+                keep = (found["scores"][i] >= threshold) & (found["labels"][i] >= 0)
                 boxes, scores, labels = (found[key][i][keep] for key in ("boxes", "scores", "labels"))
                 results.append(Detections(boxes, scores, labels, self.classes, image, name))
         return results

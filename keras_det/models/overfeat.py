@@ -83,6 +83,8 @@ class OverFeat(Detector):
         iou_threshold: overlap that suppresses, with `"nms"`.
         max_per_class: boxes of a class that are combined.
         max_detections: detections of an image at most.
+        detect_threshold: sum of confidences from which `detect` shows a merged box, since sums over windows depend on
+            the scales and on what was trained; what is not merged is shown from 0.5 on.
 
     Raises:
         ValueError: an argument is none of its values.
@@ -126,6 +128,7 @@ class OverFeat(Detector):
         "iou_threshold": 0.3,
         "max_per_class": 200,
         "max_detections": 100,
+        "detect_threshold": 0.5,
     }
 
     def __init__(
@@ -159,6 +162,7 @@ class OverFeat(Detector):
         iou_threshold=None,
         max_per_class=None,
         max_detections=None,
+        detect_threshold=None,
         **kwargs,
     ):
         local = locals()
@@ -170,6 +174,8 @@ class OverFeat(Detector):
         super().__init__(classes=arguments["classes"], image_size=_training_size(arguments, self.form), **kwargs)
         self.arguments = arguments | {"classes": list(self.classes)}
         self.task = self.arguments["task"]
+        if self.task != "classification" and self.arguments["combine"] == "merge":
+            self.detect_threshold = self.arguments["detect_threshold"]
         self.background = int(self.task == "detection")
         self.scales = tuple(map(tuple, self.arguments["scales"] or self.form.scales))
         self.features_model, self.classifier, self.regressor = self._networks()
@@ -585,9 +591,9 @@ def _check(arguments):
     for name in ("negatives", "top_classes", "max_per_class", "max_detections"):
         if not isinstance(arguments[name], int) or arguments[name] < 1:
             raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
-    for name in ("score_threshold", "merge_threshold", "iou_threshold"):
-        if not arguments[name] >= 0:
-            raise ValueError(f"`{name}` must be at least 0; got {arguments[name]!r}.")
+    for name in ("score_threshold", "merge_threshold", "iou_threshold", "detect_threshold"):
+        if not 0 <= arguments[name] < float("inf"):
+            raise ValueError(f"`{name}` must be a number of at least 0; got {arguments[name]!r}.")
 
 
 def _training_size(arguments, form):

@@ -274,18 +274,18 @@ def versions():
     return {name: package.__version__ for name, package in packages.items()}
 
 
-def draw_detections(model, source, path, pictures=PICTURES, score_threshold=0.4):
+def draw_detections(model, source, path):
     """Write a picture of detections beside the truth on the first pictures of a source."""
-    visualize.grid(_detections(model, source, pictures, score_threshold), columns=4).save(path)
+    visualize.grid(_detections(model, source, PICTURES), columns=4).save(path)
 
 
-def _detections(model, source, pictures, score_threshold=0.4):
+def _detections(model, source, pictures):
     """Detections beside the truth on the first pictures of a source, drawn."""
     shown = []
     for i in range(min(pictures, len(source))):
         image, truth = source.image(i), source.annotation(i)
         found = model.detections(image[None])
-        keep = found["scores"][0] >= score_threshold
+        keep = found["scores"][0] >= model.detect_threshold
         boxes, scores, labels = (found[key][0][keep] for key in ("boxes", "scores", "labels"))
         shown.append(visualize.draw_boxes(image, boxes, labels, scores, model.classes, truth=truth.boxes))
     return shown

@@ -332,6 +332,13 @@ def test_the_centre_window_alone(detector):
     np.testing.assert_allclose(scores[:, 0], every[:, 4], rtol=1e-5)
 
 
+def test_only_merged_boxes_have_a_threshold_of_their_own():
+    for arguments, expected in (({}, 9.0), ({"combine": "nms"}, 0.5), ({"task": "classification"}, 0.5)):
+        assert build(detect_threshold=9.0, **arguments).detect_threshold == expected
+    with pytest.raises(ValueError, match="`detect_threshold` must be a number of at least 0; got inf"):
+        build(detect_threshold=float("inf"))
+
+
 @pytest.mark.parametrize("per_class", [False, True])
 @pytest.mark.parametrize("how", ["merge", "nms"])
 def test_detections_are_sorted_padded_and_inside(per_class, how):
