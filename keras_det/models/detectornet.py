@@ -324,8 +324,9 @@ class DetectorNet(Detector):
 
     def _first_stage(self, images):
         """`[B, N, 4]` boxes of all scales and classes, `[B, N]` scores, 0 for padding, and labels."""
-        found = [self._boxes_of(masks, KEPT) for masks in self.scale_masks(images)]
-        return _flat(*(ops.concatenate(parts, axis=2) for parts in zip(*found)))
+        # All scales are searched at once, since the search is a large graph, which takes longer to make than to run.
+        found = self._boxes_of(ops.concatenate(self.scale_masks(images), axis=0), KEPT)
+        return _flat(*(ops.concatenate(ops.split(part, SCALES, axis=0), axis=2) for part in found))
 
     def _boxes_of(self, masks, count):
         """Section 5.2 on `[B, C, 5, h, w]` masks: `[B, C, count, 4]` boxes and `[B, C, count]` scores in 0 .. 1."""
