@@ -50,7 +50,6 @@ prove-multibox: $(STAMP)
 
 prove-overfeat: $(STAMP)
 	$(BIN)/python benchmarks/prove_overfeat_shapes.py
-	$(BIN)/python benchmarks/overfeat_scales.py
 
 prove-ssd: $(STAMP)
 	$(BIN)/python benchmarks/prove_ssd_shapes.py

@@ -38,7 +38,6 @@ MEASURED = (
     ("OverFeat on rendered scenes, mAP@0.5 with the greedy merge", "overfeat_shapes", "held_out/map50_merge", "{:.3f}"),
     ("The same with suppression", "overfeat_shapes", "held_out/map50_nms", "{:.3f}"),
     ("OverFeat, top-1 on scenes of one object", "overfeat_shapes", "held_out/top1", "{:.3f}"),
-    ("The same with a sixth scale", "overfeat_scales", "rows/6 scales/top1", "{:.3f}"),
     ("MultiBox, objects found with 10 boxes", "multibox_shapes", "held_out/detection_rate@10", "{:.3f}"),
     ("Its priors alone, objects found with 10 boxes", "multibox_shapes", "detection_rate/its priors/@10", "{:.3f}"),
     (

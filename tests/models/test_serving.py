@@ -8,7 +8,9 @@ from keras import ops
 from PIL import Image
 
 from keras_det import models
+from keras_det.data import load
 from keras_det.data.resize import resize
+from keras_det.weights import entries
 
 
 class Brightest(models.Detector):
@@ -83,6 +85,15 @@ def test_every_picture_of_a_list_gets_its_own_answer(detector):
 def test_the_score_threshold_is_the_callers(detector):
     assert len(detector.detect(picture(), score_threshold=1.0)[0]) == 1
     assert len(detector.detect(picture(), score_threshold=1.01)[0]) == 0
+
+
+@pytest.mark.parametrize("entry", [one for one in entries() if one.embedded], ids=lambda entry: entry.model)
+def test_what_is_shown_unasked_is_about_what_is_there(entry):
+    """Scores are probabilities of a class, of one box among all, or sums over windows."""
+    model, scenes = getattr(models, entry.model)(weights=entry.name), load("shapes", images=8, seed=1_000_000)
+    shown = sum(map(len, model.detect([scenes.image(i) for i in range(8)])))
+    objects = sum(len(scenes.annotation(i)) for i in range(8))
+    assert 0.6 * objects <= shown <= 1.4 * objects
 
 
 def test_nothing_gives_nothing(detector):
