@@ -87,7 +87,11 @@ def test_the_score_threshold_is_the_callers(detector):
     assert len(detector.detect(picture(), score_threshold=1.01)[0]) == 0
 
 
-@pytest.mark.parametrize("entry", [one for one in entries() if one.embedded], ids=lambda entry: entry.model)
+SLOW = {"DetectorNet": pytest.mark.long}  # its search is a large graph
+EMBEDDED = [pytest.param(one, marks=SLOW.get(one.model, ()), id=one.model) for one in entries() if one.embedded]
+
+
+@pytest.mark.parametrize("entry", EMBEDDED)
 def test_what_is_shown_unasked_is_about_what_is_there(entry):
     """Scores are probabilities of a class, of one box among all, or sums over windows."""
     model, scenes = getattr(models, entry.model)(weights=entry.name), load("shapes", images=8, seed=1_000_000)
