@@ -93,12 +93,13 @@ def merge_boxes(boxes, scores, threshold):
         return low, i, j, _at(count, i), ops.where(i == j, 0.0, _at(count, j))
 
     def work_left(*state):
-        return ops.any(state[10] <= threshold)
+        *_, low, _, _, _, _ = state
+        return ops.any(low <= threshold)
 
     def step(*state):
         # i merges into j. Or i has lost its nearest box, `bound` is a lower bound of its scores, and it looks anew.
         # What is read before it is written is read once, since the compiler else copies whole rows.
-        measures, (count, score, nearest, bound), (_, i, j, held, into) = state[:6], state[6:10], state[10:]
+        *measures, count, score, nearest, bound, _, i, j, held, into = state
         merging = i != j
         total = held + into
         box = _measures([(_at(m, i) * held + _at(m, j) * into) / ops.maximum(total, 1.0) for m in measures[:4]])
@@ -116,10 +117,10 @@ def merge_boxes(boxes, scores, threshold):
         return *measures, count, score, nearest, bound, *best_pair(nearest, bound, count)
 
     state = (*measures, count, scores, nearest, bound, *best_pair(nearest, bound, count))
-    state = [value[:, :given] for value in ops.while_loop(work_left, step, state)[:8]]
-    held = state[1] < _GONE
-    boxes = ops.where(ops.expand_dims(held, -1), ops.stack(state[:4], axis=-1), 0.0)
-    return boxes, ops.where(held, state[7], 0.0), ops.where(held, state[6], 0.0)
+    *measures, count, score = (value[:, :given] for value in ops.while_loop(work_left, step, state)[:8])
+    there = measures[1] < _GONE
+    boxes = ops.where(ops.expand_dims(there, -1), ops.stack(measures[:4], axis=-1), 0.0)
+    return boxes, ops.where(there, score, 0.0), ops.where(there, count, 0.0)
 
 
 def merge(boxes, scores, score_threshold=0.05, merge_threshold=0.5, max_per_class=300, max_detections=100):
@@ -195,7 +196,7 @@ def _nearest_boxes(measures, places):
         own = [ops.expand_dims(ops.take(m, rows, axis=1), 2) for m in padded]
         score = _scores_of(own, ops.reshape(rows, (1, -1, 1)), others, ops.expand_dims(places, 1))
         score = ops.where(own[1] >= _GONE, _INFINITY, score)
-        bound = ops.min(score, axis=-1)
+        bound = ops.min(score, axis=-1)  # not by halves, for which XLA would compute the scores again
         nearest = ops.where(score == ops.expand_dims(bound, -1), ops.expand_dims(places, 1), n - 1)
         return ops.min(nearest, axis=-1), bound
 
