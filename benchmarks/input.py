@@ -23,7 +23,7 @@ import tensorflow as tf
 from results import write_result
 
 from keras_det.data import SSDAugmentation, batches, load
-from keras_det.data.augment import MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS, crop_objects
+from keras_det.data.augment import DRAWS, MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS
 from keras_det.models import SSD300
 
 OUR_ORDER = "albumentations, colours last"
@@ -105,11 +105,10 @@ class UpTo(SSDAugmentation):
 
     def __call__(self, picture, objects, seed):
         """One sample as far as it goes."""
-        image, draw = tf.fill((*SIZE, 3), 127.0), tf.random.stateless_uniform([16], seed)
+        image = tf.fill((*SIZE, 3), 127.0)
         if self.part == "reading and batching":
             return image, objects
-        window, source, target = picture.place(self.window(objects["boxes"], draw, seed), SIZE)
-        objects = crop_objects(objects, window)
+        source, target, objects = self.geometry(picture, objects, tf.random.stateless_uniform([sum(DRAWS)], seed))
         if self.part == "decoding":
             pixels = picture.crop(*tf.unstack(source))
             objects["labels"] += 0 * tf.cast(pixels[0, 0, 0], tf.int32)  # else nothing is decoded

@@ -2,8 +2,8 @@
 
 Geometry comes first and from the boxes alone: expansion and patch together are one window, which may leave the picture.
 Only its pixels are decoded and sampled. Colours are distorted at the size of the network's input, which gives the same
-distribution as before the crop, the distortions being the same for all pixels, and costs less; colours, the mean around
-the picture and the mirror are one compiled pass over the pixels.
+distribution as before the crop, the distortions being the same for all pixels, and costs less. Geometry is one compiled
+function; colours, the mean around the picture and the mirror image are another, one pass over the pixels.
 """
 
 import tensorflow as tf
@@ -16,6 +16,12 @@ PATCH_SCALE = (0.1, 1.0)
 PATCH_ASPECT = (0.5, 2.0)
 LARGEST_EXPANSION = 4.0  # of a side: 16 times the area, section 3.6
 MIN_SIDE = 1e-3  # of the patch; what the crop leaves of a kept object is never thinner
+
+# The random numbers of a sample: expansion, patches, which of them is taken, mirror image, colours.
+DRAWS = (4, TRIALS * 4, len(MIN_OVERLAPS) + 2, 1, 9)
+ROWS = 16  # objects are padded to a multiple of this, for few shapes to compile
+
+compiled = tf.function(jit_compile=tf.test.is_built_with_xla(), autograph=False)
 
 
 class SSDAugmentation:
@@ -32,7 +38,7 @@ class SSDAugmentation:
     def __init__(self, image_size, expand=True, mean=(123.0, 117.0, 104.0)):
         self.image_size = tuple(image_size)
         self.expand = expand
-        self.mean = mean
+        self.mean = tuple(mean)
 
     def __call__(self, picture, objects, seed):
         """One training sample.
@@ -45,23 +51,17 @@ class SSDAugmentation:
         Returns:
             `(image [H, W, 3] float32 in 0 .. 255, objects)`; objects whose centre left the patch are gone.
         """
-        draw = tf.random.stateless_uniform([16], seed)
-        window = self.window(objects["boxes"], draw, seed)
-        window, source, target = picture.place(window, self.image_size)
-        objects = crop_objects(objects, window)
-        flip = draw[2] < 0.5
-        objects["boxes"] = tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])
+        draw = tf.random.stateless_uniform([sum(DRAWS)], seed)
+        source, target, objects = self.geometry(picture, objects, draw)
         image = picture.paste(source, target, self.image_size)
-        return finish(image, target, draw[3:], tf.constant(self.mean, tf.float32), flip), objects
+        return finish(image, target, draw, self.mean), objects
 
-    def window(self, boxes, draw, seed):
-        """The part of the plane, `[4]` rel_yxyx of the picture, that becomes the sample."""
-        canvas = tf.constant([0.0, 0.0, 1.0, 1.0])
-        if self.expand:
-            canvas = tf.where(draw[0] < 0.5, expansion(seed), canvas)
-        patch = choose_patch(to_window(boxes, canvas), seed)
-        origin, size = canvas[:2], canvas[2:] - canvas[:2]
-        return tf.concat([origin + patch[:2] * size, origin + patch[2:] * size], 0)
+    def geometry(self, picture, objects, draw):
+        """What is sampled: `source` and `target` as `place` gives them, and the sample's objects."""
+        count = tf.shape(objects["boxes"])[0]
+        padded = pad_rows(objects, tf.maximum(-(-count // ROWS), 1) * ROWS)
+        source, target, kept, found = cut(padded, picture.shape, draw, self.image_size, self.expand)
+        return source, target, {name: value[:kept] for name, value in found.items()}
 
 
 class Mirroring:
@@ -84,17 +84,48 @@ class Mirroring:
         return image, objects | {"boxes": tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])}
 
 
-def expansion(seed):
-    """A canvas around the picture, `[4]` rel_yxyx of the picture: its side 1 to 4 times the picture's."""
-    draw = tf.random.stateless_uniform([3], seed + [1, 0])
+@compiled
+def cut(objects, shape, draw, size, expand):
+    """The window of a sample and the objects in it.
+
+    Args:
+        objects: rows as `SSDAugmentation` takes them, and any number of rows of zeros.
+        shape: `[2]` int32 height and width of the picture.
+        draw: `[sum(DRAWS)]` uniform numbers.
+        size: `(height, width)` of the sample.
+        expand: whether half of the samples are expanded.
+
+    Returns:
+        `source` and `target` as `place` gives them, the number of objects in the window, and as many rows as were
+        given, these objects first.
+    """
+    zoom, trials, kinds, flip, _ = tf.split(draw, DRAWS)
+    canvas = tf.constant([0.0, 0.0, 1.0, 1.0])
+    if expand:
+        canvas = tf.where(zoom[0] < 0.5, expansion(zoom[1:]), canvas)
+    patch = choose_patch(to_window(objects["boxes"], canvas), patches(tf.reshape(trials, [TRIALS, 4])), kinds)
+    origin, side = canvas[:2], canvas[2:] - canvas[:2]
+    window, source, target = place(tf.concat([origin + patch[:2] * side, origin + patch[2:] * side], 0), shape, size)
+    boxes, inside = in_window(objects["boxes"], window)  # what pads them has no area and is not inside
+    boxes = tf.where(flip < 0.5, flip_boxes(boxes), boxes)
+    order = tf.argsort(tf.where(inside, 0, 1), stable=True)
+    rows = {name: tf.gather(value, order) for name, value in (objects | {"boxes": boxes}).items()}
+    return source, target, tf.reduce_sum(tf.cast(inside, tf.int32)), rows
+
+
+def expansion(draw):
+    """A canvas around the picture, `[4]` rel_yxyx of the picture: its side 1 to 4 times the picture's.
+
+    Args:
+        draw: `[3]` uniform numbers.
+    """
     side = 1.0 + draw[0] * (LARGEST_EXPANSION - 1.0)
     origin = -draw[1:] * (side - 1.0)
     return tf.concat([origin, origin + side], 0)
 
 
-def patches(seed, count=TRIALS):
-    """`[count, 4]` random patches inside the unit square, of scale 0.1 to 1 and aspect ratio 1/2 to 2."""
-    draw = tf.random.stateless_uniform([count, 4], seed + [2, 0])
+def patches(draw):
+    """`[p, 4]` patches inside the unit square, of scale 0.1 to 1 and aspect ratio 1/2 to 2, from as many numbers."""
     scale = PATCH_SCALE[0] + draw[:, 0] * (PATCH_SCALE[1] - PATCH_SCALE[0])
     # Limits as in the authors' code, so that neither side is longer than the picture's.
     lowest = tf.maximum(PATCH_ASPECT[0], scale**2)
@@ -104,26 +135,54 @@ def patches(seed, count=TRIALS):
     return tf.stack([top, left, top + height, left + width], axis=-1)
 
 
-def choose_patch(boxes, seed):
+def choose_patch(boxes, candidates, draw):
     """One of the whole picture, a free patch, or a patch that overlaps an object by at least 0.1, 0.3, 0.5, 0.7 or 0.9.
 
     As in the authors' code, each kind is tried, and one of those that succeeded is taken, all alike.
 
     Args:
-        boxes: `[n, 4]` objects in shares of what is cropped.
-        seed: `[2]` int64.
+        boxes: `[n, 4]` objects in shares of what is cropped; boxes without area, which pad them, are overlapped by 0.
+        candidates: `[p, 4]` patches.
+        draw: `[7]` uniform numbers.
 
     Returns:
         `[4]` patch in the same shares.
     """
-    candidates = patches(seed)
     best = tf.reduce_max(overlaps(candidates, boxes), axis=1)  # -inf without objects, so that no constraint holds
     holds = best[:, None] >= tf.constant(MIN_OVERLAPS)
     kinds = tf.gather(candidates, tf.argmax(tf.cast(holds, tf.int32), axis=0))
     kinds = tf.concat([kinds, candidates[:1], [[0.0, 0.0, 1.0, 1.0]]], axis=0)
     succeeded = tf.concat([tf.reduce_any(holds, axis=0), [True, True]], axis=0)
-    draw = tf.random.stateless_uniform([len(MIN_OVERLAPS) + 2], seed + [3, 0])
-    return kinds[tf.argmax(tf.where(succeeded, draw, -1.0))]
+    # Not kinds[...]: the compiler takes the place of a slice for a constant, and compiles anew for each.
+    return tf.gather(kinds, tf.argmax(tf.where(succeeded, draw, -1.0)))
+
+
+def place(window, shape, size):
+    """A window moved to where whole pixels of the picture fill whole pixels of the sample.
+
+    Args:
+        window: `[4]` rel_yxyx of the picture, which it may leave.
+        shape: `[2]` int32 height and width of the picture.
+        size: `(height, width)` of the sample.
+
+    Returns:
+        `window` as it is sampled, `[4]` rel_yxyx; `source`, `[4]` int32 top, left, height and width in the picture,
+        at least one pixel; and `target`, the same in the sample, without height or width where the picture fills less
+        than half a pixel of it.
+    """
+    here, there = tf.cast(shape, tf.float32), tf.constant(size, tf.float32)
+    scale = tf.tile(here, [2])
+    window = tf.round(window * scale)
+    low, extent = window[:2], tf.maximum(window[2:] - window[:2], 1.0)
+    first = tf.clip_by_value(low, 0.0, here - 1)
+    source = tf.clip_by_value(low + extent, first + 1, here) - first
+    begin, end = (tf.clip_by_value(tf.round((e - low) / extent * there), 0.0, there) for e in (tf.zeros(2), here))
+    target = end - begin
+    step = source / tf.maximum(target, 1.0)
+    moved = tf.concat([first - begin * step, first + (there - begin) * step], 0)
+    moved = tf.where(tf.reduce_all(target > 0), moved, tf.concat([low, low + extent], 0))
+    whole = (tf.cast(tf.concat(pair, 0), tf.int32) for pair in ([first, source], [begin, target]))
+    return moved / scale, *whole
 
 
 def overlaps(patches, boxes):
@@ -141,14 +200,30 @@ def to_window(boxes, window):
     return (boxes - tf.tile(window[:2], [2])) / tf.tile(size, [2])
 
 
-def crop_objects(objects, window):
-    """The objects whose centre is in the window, clipped to it and in shares of it (section 2.2)."""
-    boxes = to_window(objects["boxes"], window)
+def in_window(boxes, window):
+    """Boxes clipped to a window and in shares of it, and which of them have their centre in it (section 2.2)."""
+    boxes = to_window(boxes, window)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    keep = tf.reduce_all((centre > 0) & (centre < 1), axis=-1)
+    inside = tf.reduce_all((centre > 0) & (centre < 1), axis=-1)
     boxes = tf.clip_by_value(boxes, 0.0, 1.0)
-    keep &= tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > MIN_SIDE, axis=-1)
-    return {name: tf.boolean_mask(value, keep) for name, value in (objects | {"boxes": boxes}).items()}
+    return boxes, inside & tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > MIN_SIDE, axis=-1)
+
+
+def crop_objects(objects, window):
+    """The objects whose centre is in the window, clipped to it and in shares of it."""
+    boxes, inside = in_window(objects["boxes"], window)
+    return {name: tf.boolean_mask(value, inside) for name, value in (objects | {"boxes": boxes}).items()}
+
+
+def pad_rows(objects, count):
+    """Objects padded to `count` rows, labels with -1; more than that are cut off."""
+    padded = {}
+    for name, value in objects.items():
+        value = tf.convert_to_tensor(value)
+        widths = [[0, tf.maximum(count - tf.shape(value)[0], 0)]] + [[0, 0]] * (value.shape.rank - 1)
+        empty = -1 if name == "labels" else value.dtype.as_numpy_dtype(0)
+        padded[name] = tf.pad(value[:count], widths, constant_values=empty)
+    return padded
 
 
 def flip_boxes(boxes):
@@ -157,35 +232,33 @@ def flip_boxes(boxes):
     return tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
 
 
-@tf.function(jit_compile=tf.test.is_built_with_xla(), autograph=False)
-def finish(image, target, draw, mean, flip):
+@compiled
+def finish(image, target, draw, mean):
     """The pixels of a sample from those of the picture: colours distorted, the mean around them, mirrored or not.
 
     Args:
         image: `[H, W, 3]` float32 in 0 .. 255; outside `target` it has no meaning.
         target: `[4]` int32 top, left, height and width of the picture in the sample.
-        draw: `[13]` uniform numbers.
-        mean: `[3]` RGB around the picture.
-        flip: scalar bool, mirror left to right.
+        draw: `[sum(DRAWS)]` uniform numbers.
+        mean: RGB around the picture.
     """
+    *_, flip, colours = tf.split(draw, DRAWS)
     low, high = target[:2], target[:2] + target[2:]
     rows, columns = ((k >= low[a]) & (k < high[a]) for a, k in enumerate(map(tf.range, image.shape[:2])))
     inside = rows[:, None] & columns
-    colours = distort_colours(tf.unstack(tf.transpose(image, [2, 0, 1])), draw)
-    planes = tf.stack([tf.where(inside, plane, mean[k]) for k, plane in enumerate(colours)])
-    return tf.transpose(tf.where(flip, tf.reverse(planes, [2]), planes), [1, 2, 0])
+    planes = distort_colours(tf.unstack(tf.transpose(image, [2, 0, 1])), colours)
+    planes = tf.stack([tf.where(inside, plane, mean[k]) for k, plane in enumerate(planes)])
+    return tf.transpose(tf.where(flip < 0.5, tf.reverse(planes, [2]), planes), [1, 2, 0])
 
 
 def distort_colours(planes, draw):
     """Photometric distortion as in the authors' code: each with probability 1/2.
 
     Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 18 degrees; contrast early or last.
-    Saturation and hue are those of HSV, in closed form: with V the largest channel and C its distance to the smallest,
-    saturation scales C, at most to V, and each channel lies below V by a share of C that its distance in hue gives.
 
     Args:
         planes: red, green and blue, each `[H, W]` float32 in 0 .. 255: apart, as processors like them.
-        draw: at least 9 uniform numbers.
+        draw: `[9]` uniform numbers.
 
     Returns:
         The three planes.
@@ -198,7 +271,27 @@ def distort_colours(planes, draw):
     brightness, saturation = when(0, (draw[4] * 2 - 1) * 32.0, 0.0), when(2, 0.5 + draw[6], 1.0)
     turn = when(3, (draw[7] * 2 - 1) * 18 / 60, 0.0)  # in sixths of the circle
     first, last = tf.where(early, contrast, 1.0), tf.where(early, 1.0, contrast)
-    red, green, blue = (_clip(_clip(plane + brightness) * first) for plane in planes)
+    planes = [_clip(_clip(plane + brightness) * first) for plane in planes]
+    # What leaves a branch is computed once; without one the compiler merges it into the sum of each channel.
+    changed = (draw[2] < 0.5) | (draw[3] < 0.5)
+    mixed = tf.cond(changed, lambda: to_hsv(planes, saturation, turn), lambda: planes)
+    return [_clip(tf.where(changed, new, old) * last) for new, old in zip(to_rgb(*mixed), mixed)]
+
+
+def to_hsv(planes, saturation, turn):
+    """Value, chroma and hue with changed saturation and hue.
+
+    HSV in closed form: V is the largest channel and C its distance to the smallest; saturation scales C, at most to V.
+
+    Args:
+        planes: red, green and blue, each `[H, W]` float32.
+        saturation: factor.
+        turn: of the hue, in sixths of the circle, -1 to 1.
+
+    Returns:
+        V and C in the range of the channels, and the hue in sixths of the circle, -2 to 6: red is 0, green 2, blue 4.
+    """
+    red, green, blue = planes
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
     inverse = 1.0 / tf.maximum(chroma, 1e-6)
@@ -207,14 +300,14 @@ def distort_colours(planes, draw):
         (green - blue) * inverse,
         tf.where(tf.equal(value, green), 2.0 + (blue - red) * inverse, 4.0 + (red - green) * inverse),
     )
-    chroma = tf.minimum(chroma * saturation, value)
+    return [value, tf.minimum(chroma * saturation, value), hue + turn]
 
-    def channel(offset):
-        sixth = hue + (turn + offset)
-        sixth -= 6.0 * tf.floor(sixth / 6.0)
-        return _clip((value - chroma * tf.clip_by_value(tf.minimum(sixth, 4.0 - sixth), 0.0, 1.0)) * last)
 
-    return channel(5.0), channel(3.0), channel(1.0)
+def to_rgb(value, chroma, hue):
+    """Red, green and blue: each lies below V by the share of C that its distance in hue gives."""
+    away = [tf.abs(hue - place) for place in (0.0, 2.0, 4.0)]
+    away = [tf.minimum(distance, 6.0 - distance) for distance in away]
+    return [value - chroma * tf.clip_by_value(distance - 1.0, 0.0, 1.0) for distance in away]
 
 
 def _clip(plane):

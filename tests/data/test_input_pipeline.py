@@ -1,6 +1,7 @@
 """SSD's augmentation and the batches: properties over many draws, and the pixels themselves."""
 
 import io
+import time
 
 import keras
 import numpy as np
@@ -10,30 +11,43 @@ from PIL import Image
 
 from keras_det.data import Mirroring, SSDAugmentation, batches, batching, load, relabel
 from keras_det.data.augment import (
+    DRAWS,
     MIN_OVERLAPS,
+    TRIALS,
     choose_patch,
     crop_objects,
     distort_colours,
     expansion,
+    finish,
     overlaps,
     patches,
+    place,
 )
 from keras_det.data.batching import Picture
 from keras_det.data.resize import resize
 
-SEEDS = np.arange(2000)
 BOXES = np.array([[0.1, 0.1, 0.4, 0.5], [0.5, 0.3, 0.95, 0.9]], "float32")
 
 
+def drawn(shape, seed):
+    """Uniform numbers of one seed."""
+    return np.random.default_rng(seed).random(shape).astype("float32")
+
+
 @tf.function(reduce_retracing=True)
-def many(function_index, boxes, seeds):
-    """A function of `(boxes, seed)` for many seeds."""
-    function = (choose_patch, lambda b, s: expansion(s))[function_index]
-    return tf.map_fn(lambda s: function(boxes, tf.stack([s, s * 7 + 1])), seeds, fn_output_signature=tf.float32)
+def chosen_patches(boxes, trials, kinds):
+    """`choose_patch` among patches of many draws."""
+    choose = lambda each: choose_patch(boxes, patches(each[0]), each[1])  # noqa: E731
+    return tf.map_fn(choose, (trials, kinds), fn_output_signature=tf.float32)
+
+
+def many_patches(boxes, count):
+    """Chosen patches of many samples."""
+    return chosen_patches(boxes, drawn((count, TRIALS, 4), 1), drawn((count, len(MIN_OVERLAPS) + 2), 2)).numpy()
 
 
 def test_patches_keep_their_scale_and_aspect():
-    found = tf.concat([patches(tf.constant([s, 1], tf.int64)) for s in range(40)], 0).numpy()
+    found = patches(drawn((2000, 4), 0)).numpy()
     height, width = found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]
     assert found.min() >= 0 and found.max() <= 1 + 1e-6
     scale, aspect = np.sqrt(height * width), width / height
@@ -43,9 +57,12 @@ def test_patches_keep_their_scale_and_aspect():
 
 
 def test_chosen_patches_are_of_all_kinds_and_hold_their_overlap():
-    found = many(0, BOXES, SEEDS).numpy()
+    found = many_patches(BOXES, 2000)
     whole = (found == [0, 0, 1, 1]).all(1)
-    assert 1 / 7 - 0.03 < whole.mean() < 1 / 7 + 0.06  # more, where a minimum overlap was not found
+    candidates = patches(drawn((2000, TRIALS, 4), 1).reshape(-1, 4))
+    best = overlaps(candidates, tf.constant(BOXES)).numpy().reshape(2000, -1).max(1)
+    succeeded = (best[:, None] >= MIN_OVERLAPS).sum(1) + 2  # one of them is the whole picture
+    assert abs(whole.mean() - (1 / succeeded).mean()) < 0.03
     best = overlaps(tf.constant(found), tf.constant(BOXES)).numpy().max(1)[~whole]
     for least in MIN_OVERLAPS[1:4]:
         assert (best >= least).mean() > 0.05
@@ -53,23 +70,24 @@ def test_chosen_patches_are_of_all_kinds_and_hold_their_overlap():
 
 
 def test_every_minimum_overlap_is_held():
-    one = tf.constant([[0.25, 0.25, 0.75, 0.75]])
-    seed = tf.constant([3, 4], tf.int64)
-    best = overlaps(patches(seed), one).numpy().max(1)
-    chosen = choose_patch(one, seed).numpy()
-    first = [patches(seed).numpy()[np.argmax(best >= least)] for least in MIN_OVERLAPS if (best >= least).any()]
-    allowed = [*first, patches(seed).numpy()[0], np.array([0, 0, 1, 1], "float32")]
-    assert any(np.array_equal(chosen, patch) for patch in allowed)
+    candidates = patches(drawn((TRIALS, 4), 3))
+    for one, kinds in ((candidates[30:31], 5), (tf.constant([[0.25, 0.25, 0.75, 0.75]]), 3)):
+        best = overlaps(candidates, one).numpy().max(1)
+        assert (best.max() >= MIN_OVERLAPS).sum() == kinds
+        first = [candidates[int(np.argmax(best >= least))] for least in MIN_OVERLAPS[:kinds]]
+        for kind, patch in enumerate([*first, *first[:1] * (5 - kinds), candidates[0], [0.0, 0.0, 1.0, 1.0]]):
+            chosen = choose_patch(one, candidates, tf.one_hot(kind, len(MIN_OVERLAPS) + 2))  # the number's kind first
+            np.testing.assert_array_equal(chosen, patch)
 
 
 def test_without_objects_only_the_free_patch_and_the_whole_picture_are_left():
-    found = many(0, np.zeros((0, 4), "float32"), SEEDS[:400]).numpy()
+    found = many_patches(np.zeros((0, 4), "float32"), 400)
     whole = (found == [0, 0, 1, 1]).all(1).mean()
     assert 0.4 < whole < 0.6
 
 
 def test_expansion_is_of_1_to_4_sides_and_holds_the_picture():
-    canvas = many(1, BOXES, SEEDS[:500]).numpy()
+    canvas = np.stack([expansion(draw) for draw in drawn((500, 3), 0)])
     side = canvas[:, 2] - canvas[:, 0]
     np.testing.assert_allclose(side, canvas[:, 3] - canvas[:, 1], atol=1e-5)
     assert 1 <= side.min() < 1.1 and 3.9 < side.max() <= 4
@@ -109,26 +127,23 @@ def test_boxes_still_enclose_what_they_enclosed(encoded):
     def sample(seed):
         picture = Picture(jpeg, tf.constant(pixels), tf.constant([240, 320]))
         objects = {"boxes": tf.constant(boxes)} | {k: tf.constant(v) for k, v in rows.items()}
-        window = augment.window(objects["boxes"], tf.random.stateless_uniform([16], seed), seed)
-        window, source, target = picture.place(window, (200, 200))
-        plain = picture.paste(source, target, (200, 200))
-        return plain, target, crop_objects(objects, window)["boxes"], augment(picture, objects, seed)
+        draw = tf.random.stateless_uniform([sum(DRAWS)], seed)
+        source, target, kept = augment.geometry(picture, objects, draw)
+        unchanged = tf.concat([draw[: -DRAWS[-1]], tf.ones(DRAWS[-1])], 0)  # its colours left alone
+        plain = finish(picture.paste(source, target, (200, 200)), target, unchanged, augment.mean)
+        return plain, kept["boxes"], augment(picture, objects, seed)
 
     compared = 0
     for seed in range(150):
-        plain, target, kept, (final, objects) = sample(tf.constant([seed, seed + 1], tf.int64))
+        plain, kept, (final, objects) = sample(tf.constant([seed, seed + 1], tf.int64))
         assert final.shape == (200, 200, 3) and 0 <= final.numpy().min() and final.numpy().max() <= 255
-        found = objects["boxes"].numpy()
-        assert len(found) == len(kept) and (found >= 0).all() and (found <= 1).all()
-        assert (found[:, 2:] > found[:, :2]).all()
+        np.testing.assert_array_equal(objects["boxes"], kept)
+        assert all(len(value) == len(kept) for value in objects.values())
+        assert 0 <= kept.numpy().min(initial=0) and kept.numpy().max(initial=1) <= 1
         if len(kept):
-            top, left, height, width = target.numpy()
-            ys, xs = (
-                np.nonzero(plain.numpy()[top : top + height, left : left + width, 0] > 145) + target.numpy()[:2, None]
-            )
+            ys, xs = np.nonzero(plain.numpy()[..., 0] > 145)  # the surroundings have 123
             corners = np.array([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1])
-            scale = 200 / (kept.numpy()[0] * 0 + 200)  # boxes are compared in pixels of the sample
-            np.testing.assert_allclose(kept.numpy()[0] * 200, corners * scale, atol=1.6)
+            np.testing.assert_allclose(kept.numpy()[0] * 200, corners, atol=1.6)
             compared += 1
     assert compared > 60
 
@@ -174,6 +189,31 @@ def test_one_seed_gives_one_sample():
     assert (draw(1) != draw(2)).any()
 
 
+def test_a_sample_has_its_objects_first_in_their_order_and_those_alone():
+    """The compiled geometry pads its rows: nothing of them is left, and it is compiled once for all samples."""
+    rng = np.random.default_rng(3)
+    low = rng.random((40, 2)) * 0.7
+    boxes = np.concatenate([low, low + 0.05 + rng.random((40, 2)) * 0.2], 1).astype("float32")
+    picture = Picture(tf.constant(""), tf.zeros([240, 320, 3], tf.uint8), tf.constant([240, 320]))
+    seconds, kept = [], []
+    for seed in range(30):
+        count = (40, 0, 1)[seed % 3] if seed else 40
+        objects = {"boxes": boxes[:count], "labels": np.arange(count, dtype="int32")}
+        objects |= {name: np.arange(count) % 2 == odd for odd, name in enumerate(("difficult", "is_crowd"))}
+        draw = tf.constant(drawn(sum(DRAWS), seed))
+        start = time.perf_counter()
+        *_, found = SSDAugmentation((30, 40)).geometry(picture, {k: tf.constant(v) for k, v in objects.items()}, draw)
+        seconds.append(time.perf_counter() - start)
+        labels = found["labels"].numpy()
+        assert (labels >= 0).all() and (np.diff(labels) > 0).all() and len(labels) <= count
+        np.testing.assert_array_equal(found["difficult"], labels % 2 == 0)
+        np.testing.assert_array_equal(found["is_crowd"], labels % 2 == 1)
+        assert ((found["boxes"][:, 2:] > found["boxes"][:, :2]).numpy()).all()
+        kept.append(len(labels))
+    assert max(kept[1::3]) == 0 and min(kept[::3]) < 40 and max(kept) > 20
+    assert sum(seconds[3:]) < seconds[0]  # 48 rows and 16, compiled with the first two samples
+
+
 def distorted(image, draw):
     """`distort_colours` of interleaved pixels."""
     return tf.stack(distort_colours(tf.unstack(image, axis=-1), draw), axis=-1)
@@ -183,26 +223,27 @@ def test_colours_stay_in_range_and_are_left_alone_half_of_the_time():
     image = tf.random.uniform([20, 20, 3], 0, 255, seed=1)
     same = 0
     for seed in range(60):
-        draw = tf.random.stateless_uniform([13], [seed, 1])
+        draw = tf.constant(drawn(9, seed))
         changed = distorted(image, draw).numpy()
         assert 0 <= changed.min() and changed.max() <= 255
         same += np.allclose(changed, image, atol=1e-3)
     assert same <= 15  # all four left out: 1 in 16
-    bright = tf.constant([0.0, 1, 1, 1, 1.0, 0, 0, 0, 0, 0, 0])
+    bright = tf.constant([0.0, 1, 1, 1, 1, 0, 0, 0, 0])
     np.testing.assert_allclose(distorted(image, bright), np.clip(image + 32, 0, 255), atol=1e-3)
 
 
 def test_colours_are_those_of_tensorflows_distortions():
     image = tf.random.uniform([20, 20, 3], 0, 255, seed=2)
-    draws = np.random.default_rng(0).random((8, 13)).astype("float32")
-    draws[:, :4] = 0  # all four
+    draws = drawn((24, 9), 0)
+    draws[:8, :4] = 0  # all four
     for draw in draws:
-        contrast = lambda x: np.clip(x * (0.5 + draw[5]), 0, 255)  # noqa: B023, E731
-        expected = np.clip(image + (draw[4] * 2 - 1) * 32, 0, 255)
-        expected = contrast(expected) if draw[8] < 0.5 else expected
-        expected = tf.image.adjust_saturation(expected, 0.5 + draw[6])
-        expected = np.clip(tf.image.adjust_hue(expected, (draw[7] * 2 - 1) * 0.05), 0, 255)
-        expected = expected if draw[8] < 0.5 else contrast(expected)
+        brightness, contrast, saturation, hue = draw[:4] < 0.5
+        scaled = lambda x: np.clip(x * (0.5 + draw[5]), 0, 255) if contrast else x  # noqa: B023, E731
+        expected = np.clip(image + (draw[4] * 2 - 1) * 32, 0, 255) if brightness else image
+        expected = scaled(expected) if draw[8] < 0.5 else expected
+        expected = tf.image.adjust_saturation(expected, 0.5 + draw[6]) if saturation else expected
+        expected = np.clip(tf.image.adjust_hue(expected, (draw[7] * 2 - 1) * 0.05), 0, 255) if hue else expected
+        expected = expected if draw[8] < 0.5 else scaled(expected)
         np.testing.assert_allclose(distorted(image, tf.constant(draw)), expected, atol=0.01)
 
 
@@ -211,7 +252,7 @@ def test_the_pasted_window_is_the_placed_window():
     picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
     for window in np.random.default_rng(0).uniform([-1.5, -1.5, 0.5, 0.5], [0.4, 0.4, 2.5, 2.5], (30, 4)):
         window = tf.constant(window, tf.float32)
-        placed, source, target = picture.place(window, (90, 80))
+        placed, source, target = place(window, picture.shape, (90, 80))
         step = 0.5 * (window[2:] - window[:2]) / [90, 80]
         np.testing.assert_array_less(abs(placed - window), np.tile(step, 2) * 4 + 0.01)  # a pixel of either, magnified
         exact, inside = picture.sample(placed, (90, 80))
@@ -224,9 +265,9 @@ def test_the_pasted_window_is_the_placed_window():
 
 def test_a_window_beside_the_picture_shows_nothing_of_it():
     picture = Picture(tf.constant(""), tf.zeros([20, 20, 3], tf.uint8), tf.constant([20, 20]))
-    window, _, target = picture.place(tf.constant([1.5, 0.0, 2.5, 1.0]), (30, 30))
+    window, source, target = place(tf.constant([1.5, 0.0, 2.5, 1.0]), picture.shape, (30, 30))
     np.testing.assert_allclose(window, [1.5, 0, 2.5, 1])
-    assert target.numpy()[2] == 0 and picture.paste(*picture.place(window, (30, 30))[1:], (30, 30)).shape == (30, 30, 3)
+    assert target.numpy()[2] == 0 and picture.paste(source, target, (30, 30)).shape == (30, 30, 3)
 
 
 @pytest.fixture(scope="module")
@@ -331,8 +372,15 @@ def training(source, **options):
 def test_cached_pictures_give_the_same_samples_within_their_memory(folder, monkeypatch):
     one, decoded, source = 3 * 96 * 96, [], load(f"folder:{folder}")
     plain = training(source)
-    read = batching._jpeg
-    monkeypatch.setattr(batching, "_jpeg", lambda path: decoded.append(path) or read(path))
+    jpeg, image = batching._jpeg, source.image
+
+    def read_jpeg(path):
+        found = jpeg(path)
+        decoded.extend([path] if found[0] else [])
+        return found
+
+    monkeypatch.setattr(batching, "_jpeg", read_jpeg)
+    monkeypatch.setattr(source, "image", lambda i: decoded.append(source.path(i)) or image(i))
     for room in (3 * one, 8 * one):
         decoded.clear()
         np.testing.assert_array_equal(training(source, cache_bytes=room), plain)
