@@ -179,8 +179,8 @@ def batches(
             image = resize(picture.whole(), image_size)
         else:
             image, objects = augment(picture, objects, key)
-        padded = {name: value[:most] for name, value in pad_rows(objects, most).items()}
-        padded = {name: tf.ensure_shape(value, (most, *value.shape[1:])) for name, value in padded.items()}
+        shapes = {name: (most, *value.shape[1:]) for name, value in objects.items()}
+        padded = {k: tf.ensure_shape(v[:most], shapes[k]) for k, v in pad_rows(objects, most).items()}
         if not training:
             padded |= {"index": index, "image_shape": picture.shape}
         return readable, tf.ensure_shape(image, (*image_size, 3)), padded

@@ -333,6 +333,15 @@ def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(scenes, step):
     np.testing.assert_array_equal(stream(0, 9)[step * 4 :], stream(step, 9 - step))
 
 
+@pytest.mark.parametrize("augment", [None, Mirroring((32, 24)), SSDAugmentation((32, 24))])
+def test_all_axes_but_the_batchs_are_known_beforehand(scenes, augment):
+    images, labels = batches(scenes, 4, (32, 24), training=True, augment=augment, max_objects=5).element_spec
+    assert images.shape[1:] == (32, 24, 3)
+    assert {name: spec.shape[1:].as_list() for name, spec in labels.items()} == {
+        "boxes": [5, 4], "labels": [5], "difficult": [5], "is_crowd": [5],
+    }  # fmt: skip
+
+
 def test_a_source_smaller_than_a_batch_trains(scenes):
     images, _ = next(iter(batches(scenes.take(3), 8, (32, 32), training=True, repeat=True)))
     assert len(images) == 8
