@@ -137,6 +137,10 @@ def _kubernetes():
     missing = [name for name in ("JOB_NAME", "WORKERS") if not os.environ.get(name)]
     if missing:
         raise ValueError(f"the pods of the job need {' and '.join(missing)} in their environment.")
+    if not hasattr(tf.distribute.cluster_resolver, "KubernetesExecutableLocation"):
+        raise ValueError(
+            f"TensorFlow {tf.__version__} cannot find pods from within one; 2.20 and later can. Set TF_CONFIG."
+        )
     try:
         from kubernetes import client, config
     except ImportError as error:

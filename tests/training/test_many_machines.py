@@ -11,6 +11,7 @@ import types
 import machine
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_det import data, models
 from keras_det.training import strategies
@@ -127,9 +128,9 @@ def test_a_slurm_step_names_the_machines(environment):
         strategies.cluster()
 
 
-def test_pods_find_each_other(environment):
+def test_pods_find_each_other(environment, monkeypatch):
     """A stand-in for Kubernetes's client, whose last pod is pending at first."""
-    asked = []
+    asked, resolvers = [], tf.distribute.cluster_resolver
 
     def pods(label_selector):
         asked.append(label_selector)
@@ -147,6 +148,12 @@ def test_pods_find_each_other(environment):
         strategies.cluster()
     environment.setenv("JOB_NAME", "ssd")
     environment.setenv("WORKERS", "11")
+    with monkeypatch.context() as patch:
+        patch.delattr(resolvers, "KubernetesExecutableLocation", raising=False)  # as TensorFlow before 2.20
+        with pytest.raises(ValueError, match="2.20 and later can. Set TF_CONFIG"):
+            strategies.cluster()
+    if not hasattr(resolvers, "KubernetesExecutableLocation"):
+        return
     found = strategies.cluster()
     assert set(asked) == {"job-name=ssd"} and len(asked) > 1
     assert found.cluster_spec().task_address("worker", found.task_id) == "10.0.0.2:8888"
