@@ -1,14 +1,15 @@
 """Batches for training and evaluation: tf.data over a source, labels padded to one length."""
 
 import dataclasses
+import os
 import struct
 import threading
 
 import numpy as np
 import tensorflow as tf
 
+from keras_det.data import pictures
 from keras_det.data.augment import pad_rows
-from keras_det.data.pictures import MAX_PIXELS
 from keras_det.data.resize import resize
 from keras_det.data.source import Problem
 
@@ -246,6 +247,7 @@ class _Reader:
         self.skipped = skipped
         self.seen = 0
         self.bad = set()
+        self.sound = np.zeros(len(source), bool)
         self.kept = {}
         self.room = cache_bytes
         self.lock = threading.Lock()
@@ -274,9 +276,12 @@ class _Reader:
         """Bytes and shape of a JPEG that is decoded where it is needed; empty bytes where `_pixels` is to be asked."""
         path = None if i in self.kept else self.source.path(i)
         try:
-            encoded, shape = (b"", None) if path is None else _jpeg(path)
+            encoded, shape = _jpeg(path)
         except OSError:  # is met again, and reported, by who reads the pixels
             encoded, shape = b"", None
+        if encoded and not self.sound[i]:
+            self.sound[i] = _has_sound_tables(encoded)
+            encoded = encoded if self.sound[i] else b""
         if encoded and self._keep(i, encoded, 3 * shape[0] * shape[1]):
             encoded = b""
         return encoded, shape or (0, 0)
@@ -323,7 +328,7 @@ class _Reader:
             if i not in self.bad:
                 self.bad.add(i)
                 file = self.source.path(i) or f"{self.source.name}, picture {i}"
-                self.skipped.append(Problem(file, None, str(error), "skipped"))
+                self.skipped.append(Problem(file, None, str(error).removeprefix(f"{file}: "), "skipped"))
             if len(self.bad) > self.bad_share * max(self.seen, FEWEST_SEEN, 1):
                 names = ", ".join(problem.file for problem in self.skipped[:5])
                 raise ValueError(
@@ -337,9 +342,19 @@ def _jpeg(path):
     if path is None:
         return b"", None
     with open(path, "rb") as file:
-        encoded = file.read()
+        small = os.fstat(file.fileno()).st_size <= pictures.MAX_BYTES
+        encoded = file.read() if small and file.peek(2)[:2] == b"\xff\xd8" else b""
     shape = _jpeg_shape(encoded) if b"\xff\xd9" in encoded[-64:] else None
     return (encoded, shape) if shape else (b"", None)
+
+
+def _has_sound_tables(encoded):
+    """Whether TensorFlow begins to decode a JPEG: what it meets later are wrong pixels, not the end of the run."""
+    try:
+        tf.image.decode_and_crop_jpeg(encoded, [0, 0, 1, 1], try_recover_truncated=True)
+        return True
+    except tf.errors.InvalidArgumentError:
+        return False
 
 
 def _jpeg_shape(encoded):
@@ -349,7 +364,7 @@ def _jpeg_shape(encoded):
         kind, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
         if kind in _FRAMES:
             bits, height, width, channels = struct.unpack(">BHHB", encoded[place + 4 : place + 10])
-            plain = bits == 8 and channels in (1, 3) and 0 < height * width <= MAX_PIXELS
+            plain = bits == 8 and channels in (1, 3) and 0 < height * width <= pictures.MAX_PIXELS
             return (height, width) if plain else None
         place += 2 + length
     return None

@@ -242,7 +242,7 @@ def true_size(
     try:
         size = picture_size(image)
     except ValueError as error:
-        return said or (0, 0), [Problem(image, None, str(error), "skipped")]
+        return said or (0, 0), [Problem(image, None, str(error).removeprefix(f"{image}: "), "skipped")]
     if said == size:
         return size, []
     words = "no size" if said is None else f"a size of {said[0]} x {said[1]}"

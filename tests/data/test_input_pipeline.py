@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_det.data import Mirroring, SSDAugmentation, batches, batching, load, relabel
+from keras_det.data import Mirroring, SSDAugmentation, batches, batching, load, pictures, relabel
 from keras_det.data.augment import (
     DRAWS,
     MIN_OVERLAPS,
@@ -421,6 +421,30 @@ def test_an_unreadable_picture_is_skipped_and_recorded(folder, damage):
     indexes = np.concatenate([labels["index"] for _, labels in got])
     assert 2 not in indexes and len(indexes) == 7
     assert [(problem.file, problem.action) for problem in skipped] == [(str(path), "skipped")]
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xc4", b"\xff\xdb", b"\xff\xda"])
+def test_a_jpeg_with_a_faulty_table_is_skipped(folder, marker):
+    """Huffman codes, quantisation and the scan's components: the frame header before them is whole."""
+    path = folder / "2.jpg"
+    content = bytearray(path.read_bytes())
+    place = content.index(marker)
+    content[place + 4 : place + 8] = b"\xff" * 4
+    path.write_bytes(content)
+    for cache in (0, 10**6):
+        source, skipped = load(f"folder:{folder}"), []
+        options = {"bad_picture_share": 0.5, "skipped": skipped, "cache_bytes": cache}
+        assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, **options)) == 7
+        assert [problem.file for problem in skipped] == [str(path)] and str(skipped[0]).count(str(path)) == 1
+
+
+def test_a_file_that_is_too_large_is_not_read(folder, monkeypatch):
+    sizes = sorted(path.stat().st_size for path in folder.glob("*.[jp]*g"))
+    source, skipped = load(f"folder:{folder}"), []
+    monkeypatch.setattr(pictures, "MAX_BYTES", sizes[3])
+    options = {"bad_picture_share": 1.0, "skipped": skipped}
+    assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, **options)) == 4
+    assert len(skipped) == 4 and all("bytes, at most" in problem.message for problem in skipped)
 
 
 def test_too_many_unreadable_pictures_stop_the_run(folder):
