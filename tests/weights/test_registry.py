@@ -37,7 +37,7 @@ def _of_graph(model):
     """Each output of a convolution or dense layer takes all weights of its channel."""
     picture = tf.TensorSpec((1, *model.image_size, 3))
     graph = tf.function(lambda image: model(image)).get_concrete_function(picture).graph
-    layers = [op for op in graph.get_operations() if op.type in ("Conv2D", "MatMul")]
+    layers = [op for op in graph.get_operations() if op.type in ("Conv2D", "MatMul", "BatchMatMulV2")]
     return sum(np.prod(op.outputs[0].shape) * np.prod(op.inputs[1].shape[:-1]) for op in layers)
 
 
