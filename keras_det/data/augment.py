@@ -58,7 +58,6 @@ class SSDAugmentation:
 
     def geometry(self, picture, objects, draw):
         """What is sampled: `source` and `target` as `place` gives them, and the sample's objects."""
-        objects = {name: tf.convert_to_tensor(value) for name, value in objects.items()}
         count = tf.shape(objects["boxes"])[0]
         padded = pad_rows(objects, tf.maximum(-(-count // ROWS), 1) * ROWS)
         source, target, kept, found = cut(padded, picture.shape, draw, self.image_size, self.expand)
@@ -219,9 +218,11 @@ def crop_objects(objects, window):
 def pad_rows(objects, count):
     """Objects padded to at least `count` rows, labels with -1, all else with zeros."""
     more = tf.maximum(count - tf.shape(objects["boxes"])[0], 0) * [[0, 1], [0, 0]]
-    widths = {1: more[:1], 2: more}
-    padded = {name: tf.pad(value, widths[value.shape.rank]) for name, value in objects.items() if name != "labels"}
-    return padded | {"labels": tf.pad(objects["labels"], widths[1], constant_values=-1)}
+    flat = more[:1]  # of all that is not boxes
+    return {
+        name: tf.pad(value, more if name == "boxes" else flat, constant_values=-1 if name == "labels" else 0)
+        for name, value in objects.items()
+    }
 
 
 def flip_boxes(boxes):

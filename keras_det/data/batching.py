@@ -1,17 +1,16 @@
 """Batches for training and evaluation: tf.data over a source, labels padded to one length."""
 
 import dataclasses
-import os
 import struct
 import threading
 
 import numpy as np
 import tensorflow as tf
 
-from keras_det.data import pictures
 from keras_det.data.augment import pad_rows
+from keras_det.data.pictures import MAX_PIXELS, open_file
 from keras_det.data.resize import resize
-from keras_det.data.source import Problem
+from keras_det.data.source import unreadable
 
 FIELDS = ("boxes", "labels", "difficult", "is_crowd")
 TOGETHER = 16  # pictures that one call reads
@@ -269,15 +268,15 @@ class _Reader:
             values = np.concatenate([getattr(one, name) for one in objects])
             rows.append(np.zeros((*present.shape, *values.shape[1:]), values.dtype))
             rows[-1][present] = values
-        encoded, shapes = zip(*(self._jpeg(int(i)) for i in indexes))
+        encoded, shapes = zip(*(self._file(int(i)) for i in indexes))
         return np.array(encoded, object), np.array(shapes, "int32"), counts, *rows
 
-    def _jpeg(self, i):
+    def _file(self, i):
         """Bytes and shape of a JPEG that is decoded where it is needed; empty bytes where `_pixels` is to be asked."""
         path = None if i in self.kept else self.source.path(i)
         try:
             encoded, shape = _jpeg(path)
-        except OSError:  # is met again, and reported, by who reads the pixels
+        except (OSError, ValueError):  # is met again, and reported, by who reads the pixels
             encoded, shape = b"", None
         if encoded and not self.sound[i]:
             self.sound[i] = _has_sound_tables(encoded)
@@ -288,13 +287,14 @@ class _Reader:
 
     def picture(self, index, encoded, shape):
         """Whether the picture can be read, and the `Picture`."""
+        is_jpeg = tf.strings.length(encoded) > 0
         readable, pixels = tf.cond(
-            tf.strings.length(encoded) > 0,
+            is_jpeg,
             lambda: [tf.constant(True), tf.zeros([0, 0, 3], tf.uint8)],
             lambda: tf.numpy_function(self._pixels, [index], (tf.bool, tf.uint8)),
         )
         pixels = tf.ensure_shape(pixels, (None, None, 3))
-        shape = tf.where(tf.strings.length(encoded) > 0, shape, tf.shape(pixels)[:2])
+        shape = tf.where(is_jpeg, shape, tf.shape(pixels)[:2])
         return tf.ensure_shape(readable, ()), Picture(encoded, pixels, shape)
 
     def _pixels(self, i):
@@ -328,7 +328,7 @@ class _Reader:
             if i not in self.bad:
                 self.bad.add(i)
                 file = self.source.path(i) or f"{self.source.name}, picture {i}"
-                self.skipped.append(Problem(file, None, str(error).removeprefix(f"{file}: "), "skipped"))
+                self.skipped.append(unreadable(file, error))
             if len(self.bad) > self.bad_share * max(self.seen, FEWEST_SEEN, 1):
                 names = ", ".join(problem.file for problem in self.skipped[:5])
                 raise ValueError(
@@ -341,9 +341,8 @@ def _jpeg(path):
     """The bytes and the shape of a whole RGB or grey JPEG, or empty bytes for any other picture."""
     if path is None:
         return b"", None
-    with open(path, "rb") as file:
-        small = os.fstat(file.fileno()).st_size <= pictures.MAX_BYTES
-        encoded = file.read() if small and file.peek(2)[:2] == b"\xff\xd8" else b""
+    with open_file(path) as file:
+        encoded = file.read() if file.peek(2)[:2] == b"\xff\xd8" else b""
     shape = _jpeg_shape(encoded) if b"\xff\xd9" in encoded[-64:] else None
     return (encoded, shape) if shape else (b"", None)
 
@@ -364,7 +363,7 @@ def _jpeg_shape(encoded):
         kind, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
         if kind in _FRAMES:
             bits, height, width, channels = struct.unpack(">BHHB", encoded[place + 4 : place + 10])
-            plain = bits == 8 and channels in (1, 3) and 0 < height * width <= pictures.MAX_PIXELS
+            plain = bits == 8 and channels in (1, 3) and 0 < height * width <= MAX_PIXELS
             return (height, width) if plain else None
         place += 2 + length
     return None

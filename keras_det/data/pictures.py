@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import os
+import stat
 
 import numpy as np
 from PIL import Image
@@ -95,7 +96,7 @@ def _opened(file):
         opened = contextlib.closing(io.BytesIO(file))
     elif isinstance(file, str | os.PathLike):
         name = os.fspath(file)
-        opened = _open_file(name)
+        opened = open_file(name)
     else:
         raise TypeError(f"a picture must be a path, bytes or a PIL image, got {type(file).__name__}")
     with opened as content:
@@ -110,14 +111,21 @@ def _opened(file):
             raise ValueError(f"{name}: the picture cannot be read: {error}") from error
 
 
-def _open_file(path: str):
-    """The file opened for reading, if it is one of a bearable size."""
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"there is no picture {path}")
-    if not os.path.isfile(path):
+def open_file(path: str):
+    """The file opened for reading.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no file, or exceeds `MAX_BYTES`.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        raise FileNotFoundError(f"there is no picture {path}") from None
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path}: not a file, expected a picture")
-    if os.path.getsize(path) > MAX_BYTES:
-        raise ValueError(f"{path}: {os.path.getsize(path)} bytes, at most {MAX_BYTES} are read")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"{path}: {status.st_size} bytes, at most {MAX_BYTES} are read")
     return open(path, "rb")
 
 

@@ -225,6 +225,11 @@ class ReadSource(Source):
         return self._kept[i]
 
 
+def unreadable(file: str, error: Exception) -> Problem:
+    """The problem of a picture that is left out; the error may begin with the file's name."""
+    return Problem(file, None, str(error).removeprefix(f"{file}: "), "skipped")
+
+
 def true_size(
     image: str, said: tuple[int, int] | None, file: str, entry: str = ""
 ) -> tuple[tuple[int, int], list[Problem]]:
@@ -242,7 +247,7 @@ def true_size(
     try:
         size = picture_size(image)
     except ValueError as error:
-        return said or (0, 0), [Problem(image, None, str(error).removeprefix(f"{image}: "), "skipped")]
+        return said or (0, 0), [unreadable(image, error)]
     if said == size:
         return size, []
     words = "no size" if said is None else f"a size of {said[0]} x {said[1]}"

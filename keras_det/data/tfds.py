@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.pictures import picture_size, read_image
-from keras_det.data.source import Annotation, Problem, ReadSource, clean_boxes
+from keras_det.data.source import Annotation, Problem, ReadSource, clean_boxes, unreadable
 
 _OBJECT_FIELDS = ("bbox", "label")
 
@@ -92,7 +92,7 @@ class Tfds(ReadSource):
             height, width = picture_size(_bytes(record["image"]))
         except ValueError as error:
             empty = Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], [])
-            return empty, [Problem(file, None, str(error), "skipped")]
+            return empty, [unreadable(file, error)]
         corners = np.asarray(objects["bbox"], np.float64).reshape(-1, 4) * [height, width, height, width]
         if self._first_pixel:
             corners = np.round(corners, _DECIMALS)
