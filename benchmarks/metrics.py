@@ -101,9 +101,11 @@ def during_fit(images: int, seed: int, rounds: int = 5) -> dict:
 
 def passes(model, callback) -> float:
     """Seconds of the passes alone."""
+    from keras_det.data import whole_images
+
     start = time.perf_counter()
-    for pictures, _ in model.batches(callback.source, callback.batch_size, training=False):
-        model.detections(pictures)
+    for images, _ in whole_images(callback.source, callback.batch_size):
+        model.detections(images)
     return time.perf_counter() - start
 
 

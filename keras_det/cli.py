@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import difflib
+import inspect
 import json
 import os
 import sys
@@ -173,6 +175,14 @@ def train(
     recipe: Annotated[str, typer.Option("--recipe", help="Named schedule, see --list-recipes.")] = "finetune",
     weights: Annotated[str | None, typer.Option("--weights", help="Start from these weights.")] = None,
     backbone: Backbone = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Constructor argument of the model, such as boxes=200 or matching=predictions; may be repeated.",
+        ),
+    ] = None,
     strategy: Annotated[
         str, typer.Option("--strategy", help="none, mirrored (all GPUs of the machine), multiworker or tpu.")
     ] = "none",
@@ -187,7 +197,9 @@ def train(
     ema: Annotated[
         float | None, typer.Option("--ema", min=0.0, max=1.0, help="Momentum of averaged weights, such as 0.999.")
     ] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="Of the learning rate: cosine or step.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", help="Learning rate schedule: cosine, step or constant.")
+    ] = None,
     warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps of linear warm-up.")] = None,
     scale_learning_rate: Annotated[
         bool | None, typer.Option("--scale-learning-rate", help="Multiply the rate by the number of replicas.")
@@ -261,6 +273,7 @@ def train(
             arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
         if backbone is not None:
             arguments = arguments | {"backbone": backbone}
+        arguments = arguments | _settings(settings or (), zoo.get(plan.model))
         if weights is None:
             arguments = zoo.get(plan.model).fit_arguments(arguments, source, plan.augment, seed)
         network = _network(plan.model, weights, classes=source.classes, **arguments)
@@ -486,6 +499,25 @@ def _silent_stderr():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+
+
+def _settings(texts, model):
+    """Constructor arguments of `--set NAME=VALUE`: values are JSON, or text where they are not."""
+    known = [name for name in inspect.signature(model).parameters if name not in ("weights", "classes", "kwargs")]
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be NAME=VALUE, such as boxes=200; got {text!r}.")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else f", only {', '.join(known)}."
+            raise ValueError(f"--set {name}: {model.__name__} has no such argument{hint}")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
 
 
 def _network(name, weights, **arguments):

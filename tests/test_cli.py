@@ -113,7 +113,15 @@ def test_a_weight_file_is_added_by_hand(tmp_path, monkeypatch):
     assert end.value.code == 2
 
 
+def test_set_gives_the_constructor_its_arguments(tmp_path):
+    options = ["--model", "multibox", "--data", "shapes", "--backbone", "tiny", "--images", 8, "--batch-size", 4]
+    options += ["--set", "boxes=7", "--set", "matching=predictions", "--set", "image_size=64", "--dry-run", "--json"]
+    assert json.loads(call("train", *options).stdout)["outputs"]["boxes"] == [4, 7, 4]
+
+
 WRONG = {
+    "no such argument": (["train", "--data", "shapes", "--set", "expnd=false"], "did you mean expand?"),
+    "no value": (["train", "--data", "shapes", "--set", "expand"], "NAME=VALUE"),
     "no such picture": (["detect", "absent.png"], "absent.png"),
     "no such model": (["detect", "x.png", "--model", "yolo"], "ssd300"),
     "no such weights": (["evaluate", "--weights", "imagined"], "imagined"),

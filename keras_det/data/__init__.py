@@ -30,6 +30,7 @@ __all__ = [
     "picture_size",
     "read_image",
     "relabel",
+    "whole_images",
 ]
 
 _KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "tfds": Tfds}
@@ -72,6 +73,7 @@ def __getattr__(name: str):
 
     modules = {
         "batches": "batching",
+        "whole_images": "batching",
         "Mirroring": "augment",
         "SSDAugmentation": "augment",
         "SquareCrops": "crops",

@@ -1,6 +1,10 @@
 """Batches for training and evaluation: tf.data over a source, labels padded to one length."""
 
+import collections
+import concurrent.futures
 import dataclasses
+import itertools
+import os
 import struct
 import threading
 
@@ -15,6 +19,8 @@ from keras_det.data.source import unreadable
 FIELDS = ("boxes", "labels", "difficult", "is_crowd")
 TOGETHER = 16  # pictures that one call reads
 FEWEST_SEEN = 50  # pictures before the share of unreadable ones is judged
+_BATCH_PIXELS = 2**24  # of the images of a batch together, unless one alone has more
+_WAITING_BYTES = 2**28  # of images that wait for others of their size
 _FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG: baseline, extended and progressive, all Huffman coded
 
 
@@ -197,6 +203,74 @@ def batches(
     return dataset.prefetch(2).with_options(options)
 
 
+def whole_images(source, batch_size, bad_picture_share=0.01, skipped=None):
+    """Every image of a source once with its own pixels, in batches of one size: what a whole inference procedure sees.
+
+    Images of one size are batched even where others lie between them, so the order is not the source's. A batch has
+    fewer images than `batch_size` where they are large, and where no others of a size are left.
+
+    Args:
+        source: a `Source`.
+        batch_size: images in a batch at most, at least 1.
+        bad_picture_share: as of `batches`.
+        skipped: as of `batches`.
+
+    Yields:
+        `(images [B, h, w, 3] uint8 RGB, indexes [B] int64)`, the images' numbers in the source.
+
+    Raises:
+        ValueError: an empty source, a `batch_size` below 1, or too many unreadable images.
+
+    >>> from keras_det.data import Shapes
+    >>> [(images.shape, indexes.tolist()) for images, indexes in whole_images(Shapes(3, size=48), 2)]
+    [((2, 48, 48, 3), [0, 1]), ((1, 48, 48, 3), [2])]
+    """
+    if len(source) == 0:
+        raise ValueError(f"{source.name} has no pictures.")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
+    reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped, 0)
+    waiting = collections.defaultdict(list)
+    waiting_bytes = 0
+    for i, (readable, pixels) in enumerate(_ahead(reader.whole, range(len(source)))):
+        if not readable:
+            continue
+        shape = pixels.shape
+        waiting[shape].append((pixels, i))
+        waiting_bytes += pixels.nbytes
+        count = len(waiting[shape])
+        if count == batch_size or (count + 1) * shape[0] * shape[1] > _BATCH_PIXELS:
+            full = shape
+        elif waiting_bytes > _WAITING_BYTES:
+            full = max(waiting, key=lambda other: len(waiting[other]) * np.prod(other))
+        else:
+            continue
+        group = waiting.pop(full)
+        waiting_bytes -= sum(image.nbytes for image, _ in group)
+        yield _stacked(group)
+    yield from map(_stacked, waiting.values())
+
+
+def _stacked(group):
+    images, indexes = zip(*group)
+    return np.stack(images), np.array(indexes, "int64")
+
+
+def _ahead(function, values):
+    """The function's results in order, a few computed ahead in threads; Pillow decodes without the interpreter."""
+    workers = min(os.cpu_count() or 1, 8)
+    values = iter(values)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        pending = collections.deque(pool.submit(function, v) for v in itertools.islice(values, 2 * workers))
+        try:
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(function, v) for v in itertools.islice(values, 1))
+        finally:  # whoever stops early waits for none that has not begun
+            for future in pending:
+                future.cancel()
+
+
 def most_objects(source):
     """The largest number of objects in a picture of the source, at least 1."""
     known = getattr(source, "max_objects", None)  # rendered sources know without looking
@@ -284,6 +358,12 @@ class _Reader:
         if encoded and self._keep(i, encoded, 3 * shape[0] * shape[1]):
             encoded = b""
         return encoded, shape or (0, 0)
+
+    def whole(self, i):
+        """Whether image `i` can be read, and its pixels, as `_pixels`, counted among those seen."""
+        with self.lock:
+            self.seen += 1
+        return self._pixels(i)
 
     def picture(self, index, encoded, shape):
         """Whether the picture can be read, and the `Picture`."""

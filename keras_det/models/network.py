@@ -252,12 +252,7 @@ class Network(keras.Model):
         """
         from keras_det.data import batches
 
-        known = set(source.classes) <= set(self.classes) and not training
-        if tuple(source.classes) != self.classes and not known and not self.class_agnostic:
-            raise ValueError(
-                f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
-                "build the model with `classes=source.classes`."
-            )
+        self.check_classes_of(source, training)
         sample = self.augmentation() if training and augment else None
         if training:
             options = self._share(batch_size) | options
@@ -271,6 +266,23 @@ class Network(keras.Model):
             one_class=self.class_agnostic,
             **options,
         )
+
+    def check_classes_of(self, source, training=False):
+        """Refuse a source whose classes are not the model's.
+
+        Args:
+            source: a `keras_det.data.Source`.
+            training: the classes must be the same in the same order; else the source may have fewer, in any order.
+
+        Raises:
+            ValueError: they are not.
+        """
+        known = set(source.classes) <= set(self.classes) and not training
+        if tuple(source.classes) != self.classes and not known and not self.class_agnostic:
+            raise ValueError(
+                f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
+                "build the model with `classes=source.classes`."
+            )
 
     def label_names(self, source):
         """Names of the labels in training batches of a source."""

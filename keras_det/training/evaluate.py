@@ -2,8 +2,9 @@
 
 import keras
 import numpy as np
-from rich.progress import track
+from rich.progress import Progress
 
+from keras_det.data import whole_images
 from keras_det.data.source import Source
 from keras_det.metrics import Evaluator, Truth, proposals
 from keras_det.models import Detector, DetectorNet, OverFeat
@@ -20,12 +21,12 @@ def evaluate(
     metrics=("voc2007_11point", "area", "coco"),
     progress: bool = False,
 ) -> tuple[dict[str, float], Evaluator]:
-    """Run the whole inference over a source and evaluate it in original pixels.
+    """Run the whole inference over a source's images as they are, as `detect` does, and evaluate in their pixels.
 
     Args:
         model: a `Detector`.
         source: a `keras_det.data.Source` with the model's classes, or some of them: detections of others do not count.
-        batch_size: pictures sent through the network together.
+        batch_size: images of one size sent through the network together, at most.
         metrics: as `Evaluator.result` takes them.
         progress: show a progress bar on the terminal.
 
@@ -91,14 +92,20 @@ def pictures_of(source, classes):
 
 
 def collect(model, source, evaluator, batch_size=16, progress=False, detections=None):
-    """Put a model's `detections` on every picture of a source into an empty evaluator of this source."""
+    """Put a model's `detections` on every image of a source into an empty evaluator of this source.
+
+    Images keep their own pixels, as in `detect`: what looks at windows or at several scales sees all of them there.
+    """
+    model.check_classes_of(source)
     detections = detections or model.detections
     names = evaluator.truth.classes
-    batches = model.batches(source, batch_size, training=False)
     label_of = np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
-    for images, labels in track(batches, "evaluate", total=-(-len(source) // batch_size), disable=not progress):
-        found = detections(images)
-        evaluator.update(np.asarray(labels["index"]), found | {"labels": label_of[found["labels"]]})
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task("evaluate", total=len(source))
+        for images, indexes in whole_images(source, batch_size):
+            found = detections(images)
+            evaluator.update(indexes, found | {"labels": label_of[found["labels"]]})
+            bar.advance(task, len(indexes))
 
 
 class EvaluateDetections(keras.callbacks.Callback):

@@ -5,6 +5,7 @@ import tensorflow as tf
 from rich.progress import track
 
 from keras_det.boxes import crop_and_resize, iou
+from keras_det.data import whole_images
 
 NEGATIVE_IOU = 0.3  # a detection with less overlap with every object shows background
 
@@ -22,12 +23,10 @@ def hard_negatives(model, source, each=20, progress=False):
         `[N, H, W, 3]` uint8 crops of the model's `image_size`.
     """
     crops = [np.zeros((0, *model.image_size, 3), "uint8")]
-    for i, (images, _) in enumerate(
-        track(model.batches(source, 1, training=False), "mine", total=len(source), disable=not progress)
-    ):
+    for images, indexes in track(whole_images(source, 1), "mine", total=len(source), disable=not progress):
         found = model.detections(images)
         boxes = found["boxes"][0][: int(found["num_detections"][0])]
-        objects = source.annotation(i).boxes
+        objects = source.annotation(int(indexes[0])).boxes
         if len(objects):
             boxes = boxes[np.asarray(iou(boxes, objects)).max(axis=1) < NEGATIVE_IOU]
         if len(boxes):

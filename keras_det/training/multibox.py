@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det import boxes as box_ops
+from keras_det.data import whole_images
 from keras_det.metrics import Evaluator, Results, Truth, ilsvrc, proposals, voc_ap
 from keras_det.models import MultiBox, MultiBoxDetector
 from keras_det.models.multibox import square_regions
@@ -197,17 +198,10 @@ class ClassifyObjects(keras.callbacks.Callback):
 def _agnostic_results(model, source, truth, batch_size):
     """All boxes of a model as class "object", whatever its classes are."""
     evaluator = Evaluator(truth)
-    for images, labels in _pictures_of(model, source, batch_size):
+    for images, indexes in whole_images(source, batch_size):
         found = model.detections(images)
-        evaluator.update(labels["index"].numpy(), found | {"labels": np.minimum(found["labels"], 0)})
+        evaluator.update(indexes, found | {"labels": np.minimum(found["labels"], 0)})
     return evaluator.results()
-
-
-def _pictures_of(model, source, batch_size):
-    """Pictures of a source at the model's size, whatever the source's classes are."""
-    from keras_det.data import batches
-
-    return batches(source, batch_size, model.image_size, training=False, one_class=True)
 
 
 def _at_5(truth, results, labels):

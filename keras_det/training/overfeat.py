@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_det.data import whole_images
 from keras_det.data.shapes import Shapes
 from keras_det.metrics import Evaluator, Truth, ilsvrc
 
@@ -42,10 +43,11 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
 
     networks = networks if isinstance(networks, (list, tuple)) else [networks]
     run = tf.function(lambda images: vote(networks, images, **options))
-    votes = [run(images).numpy() for images, _ in networks[0].batches(source, batch_size, training=False)]
-    votes = np.concatenate(votes)
-    classes = networks[0].classes
-    labels = np.array([classes.index(source.classes[source.annotation(i).labels[0]]) for i in range(len(source))])
+    classes, votes, labels = networks[0].classes, [], []
+    for images, indexes in whole_images(source, batch_size):
+        votes.append(run(images).numpy())
+        labels += [classes.index(source.classes[source.annotation(int(i)).labels[0]]) for i in indexes]
+    votes, labels = np.concatenate(votes), np.array(labels)
     ranked = np.argsort(-votes, axis=1, kind="stable")
     return [ilsvrc.top_k_error(ranked, labels, min(n, len(classes))) for n in k]
 
@@ -96,23 +98,23 @@ def figures(network, source, batch_size=16):
     truth = Truth.from_source(source)
     windows, combine = tf.function(network.scored_windows), tf.function(network.combine)
     ways = {how: Evaluator(truth) for how in ("merge", "nms")}
-    for images, labels in network.batches(source, batch_size, training=False):
+    for images, indexes in whole_images(source, batch_size):
         scored = windows(images)
         for how, evaluator in ways.items():
-            _update(network, source, evaluator, labels, combine(*scored, how))
+            _update(network, source, evaluator, indexes, combine(*scored, how))
     return found | {f"map50_{how}": evaluator.result(("area",))["map50"] for how, evaluator in ways.items()}
 
 
 def _collect(network, source, batch_size, runs):
     """Put what each function finds in a source's pictures into its evaluator."""
-    for images, labels in network.batches(source, batch_size, training=False):
+    for images, indexes in whole_images(source, batch_size):
         for evaluator, run in runs:
-            _update(network, source, evaluator, labels, run(images))
+            _update(network, source, evaluator, indexes, run(images))
 
 
-def _update(network, source, evaluator, labels, found):
+def _update(network, source, evaluator, indexes, found):
     """Add a batch of detections with the source's labels."""
     known = [source.classes.index(c) if c in source.classes else -1 for c in network.classes]
     label_of = np.array([*known, -1], "int32")
     found = {key: keras.ops.convert_to_numpy(value) for key, value in found.items()}
-    evaluator.update(np.asarray(labels["index"]), found | {"labels": label_of[found["labels"]]})
+    evaluator.update(indexes, found | {"labels": label_of[found["labels"]]})

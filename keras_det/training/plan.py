@@ -66,11 +66,13 @@ def plan(model, recipe, source, val_source=None, seed=0):
 
 def learning_rates(recipe, replicas=1, points=5):
     """Pairs of a step and its learning rate: where the schedule changes, and evenly spread between."""
-    schedule = recipe.build_optimizer(replicas)._learning_rate
+    schedule = recipe.build_schedule(recipe.learning_rate * (replicas if recipe.scale_learning_rate else 1))
     spread = np.linspace(0, recipe.steps - 1, points).astype(int)
-    ends = [recipe.warmup] if recipe.schedule == "cosine" else [recipe.warmup, *(d + 1 for d in recipe.drops)]
+    drops = recipe.drops if recipe.schedule == "step" else ()
+    ends = [recipe.warmup, *(drop + 1 for drop in drops)]
     steps = sorted({int(step) for step in (*spread, *ends) if step < recipe.steps})
-    return [[step, float(schedule(step // recipe.accumulate))] for step in steps]
+    rate_at = schedule if callable(schedule) else lambda update: schedule
+    return [[step, float(rate_at(step // recipe.accumulate))] for step in steps]
 
 
 def memory(model, optimizer, images, labels):

@@ -26,7 +26,8 @@ class Recipe:
         val_options: the same for evaluation.
         optimizer: Keras optimizer configuration, with `class_name`.
         learning_rate: highest learning rate.
-        schedule: `"cosine"`, or `"step"` with `drops`.
+        schedule: `"cosine"`, `"step"` with `drops`, or `"constant"`, for optimizers that let the rate decay themselves,
+            such as Adagrad.
         drops: steps after which the learning rate falls.
         drop: what the learning rate is multiplied with at each of them.
         warmup: steps of linear warm-up.
@@ -148,13 +149,13 @@ class Recipe:
         return keras.optimizers.get({"class_name": name, "config": config})
 
     def build_schedule(self, rate):
-        """Learning rate against the number of updates: of steps, where no gradients are accumulated.
+        """Learning rate against the number of updates: of steps, where no gradients are accumulated; or the rate alone.
 
         Args:
             rate: highest learning rate.
 
         Raises:
-            ValueError: a `schedule` that is neither `"cosine"` nor `"step"`.
+            ValueError: a `schedule` that is none of the three.
         """
         schedules = keras.optimizers.schedules
         steps, warmup, *drops = (count // self.accumulate for count in (self.steps, self.warmup, *self._drops()))
@@ -166,7 +167,9 @@ class Recipe:
         if self.schedule == "step":
             decay = schedules.PiecewiseConstantDecay(drops, [rate * self.drop**k for k in range(len(drops) + 1)])
             return WarmUp(decay, warmup) if warmup else decay
-        raise ValueError(f"`schedule` must be 'cosine' or 'step'; got {self.schedule!r}.")
+        if self.schedule == "constant":
+            return WarmUp(rate, warmup) if warmup else rate
+        raise ValueError(f"`schedule` must be 'cosine', 'step' or 'constant'; got {self.schedule!r}.")
 
     def _drops(self):
         """The drops, or where none are given, those of SSD's section 3.1 as shares of the steps."""
@@ -178,7 +181,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 before another schedule, which runs from the start all the same.
 
     Args:
-        schedule: the schedule, a `LearningRateSchedule`.
+        schedule: the schedule, a `LearningRateSchedule`, or a constant rate.
         steps: updates until its rate is reached.
     """
 
@@ -188,7 +191,8 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         """The rate at a step."""
-        return self.schedule(step) * keras.ops.minimum(keras.ops.cast(step, "float32") / self.steps, 1.0)
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        return rate * keras.ops.minimum(keras.ops.cast(step, "float32") / self.steps, 1.0)
 
     def get_config(self):
         """The arguments, for a saved model."""

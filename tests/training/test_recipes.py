@@ -6,6 +6,7 @@ import pytest
 
 from keras_det import models
 from keras_det.training import RECIPES, Recipe
+from keras_det.training.plan import learning_rates
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -62,7 +63,7 @@ def test_cosine_warms_up_to_the_highest_rate_and_ends_at_a_hundredth():
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="'cosine' or 'step'"):
+    with pytest.raises(ValueError, match="'cosine', 'step' or 'constant'; got 'linear'"):
         Recipe("ssd300", "shapes", "test", schedule="linear").build_optimizer()
 
 
@@ -102,3 +103,20 @@ def test_precision_is_the_models_while_it_is_built():
         recipe.replace(precision="half").policy(),
     ):
         pass
+
+
+def test_adagrad_alone_lets_the_rate_decay_where_the_paper_names_no_schedule():
+    names = [name for name, recipe in RECIPES.items() if recipe.optimizer["class_name"] == "Adagrad"]
+    assert {"multibox-voc12", "multibox-classifier-ilsvrc", "detectornet-voc12"} <= set(names)
+    for name in names:
+        recipe = RECIPES[name]
+        assert recipe.build_schedule(recipe.learning_rate) == recipe.learning_rate
+        assert [rate for _, rate in learning_rates(recipe)] == [recipe.learning_rate] * 5
+
+
+def test_a_constant_rate_warms_up_and_is_saved():
+    recipe = Recipe("ssd300", "shapes", "test", schedule="constant", warmup=10, steps=100, learning_rate=0.4)
+    schedule = recipe.build_schedule(0.4)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    for rates in ([float(form(step)) for step in (0, 5, 10, 99)] for form in (schedule, again)):
+        np.testing.assert_allclose(rates, [0, 0.2, 0.4, 0.4], rtol=1e-6)
