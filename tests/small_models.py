@@ -34,11 +34,11 @@ SMALL = {
 STAGES = ((8, 1), (8, 1), (16, 1), (16, 1), (16, 1))  # of the backbone "tiny", half its layers
 
 
-def build(case, form=lambda model: model, **arguments):
-    """The model of a key of `SMALL`, the same weights every time; `form` makes another class of its class."""
+def build(case, subclass=lambda model: model, **arguments):
+    """The model of a key of `SMALL`, the same weights every time; `subclass` makes another class of its class."""
     keras.utils.set_random_seed(0)
     with mock.patch.object(sys.modules["keras_det.backbones.tiny"], "STAGES", STAGES):
-        return form(models.get(case.split("-")[0]))(classes=CLASSES, **SMALL[case] | arguments)
+        return subclass(models.get(case.split("-")[0]))(**{"classes": CLASSES} | SMALL[case] | arguments)
 
 
 def linear(model):

@@ -80,6 +80,9 @@ def _squeeze_excite(x, name):
 def v3_from_application(network):
     """Parameters of `mobilenet_v3_large` from Keras's ImageNet MobileNetV3Large, whose layers come in the same order.
 
+    Of an image of even height or width Keras's network pads one side only where it halves; `mobilenet_v3_large` pads
+    both. Its maps then look at the image 31 pixels further up and left at stride 32; of odd sizes they are the same.
+
     Args:
         network: a `keras.applications.MobileNetV3Large`.
 

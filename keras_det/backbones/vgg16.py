@@ -44,7 +44,8 @@ def from_application(classifier, atrous=True):
     """Parameters of `vgg16` from Keras's ImageNet VGG16 with its top.
 
     fc6 and fc7 become convolutions; for the atrous form they are subsampled as the authors did: every third row and
-    column of fc6's 7x7 kernel and every fourth of its 4096 outputs, likewise of fc7.
+    column of fc6's 7x7 kernel and every fourth of its 4096 outputs, likewise of fc7. Keras's network was trained on
+    blue, green, red; here images are red, green, blue, so the first kernel's input channels are turned.
 
     Args:
         classifier: a `keras.applications.VGG16(include_top=True)`; its convolutions carry `blockB_convI`.
@@ -57,6 +58,8 @@ def from_application(classifier, atrous=True):
     for block, (_, convolutions) in enumerate(BLOCKS, start=1):
         for i in range(1, convolutions + 1):
             kernel, bias = classifier.get_layer(f"block{block}_conv{i}").get_weights()
+            if (block, i) == (1, 1):
+                kernel = kernel[:, :, ::-1]
             parameters |= {f"conv{block}_{i}/kernel": kernel, f"conv{block}_{i}/bias": bias}
     for name, dense, shape in (("fc6", "fc1", (7, 7, 512, -1)), ("fc7", "fc2", (1, 1, 4096, -1))):
         kernel, bias = classifier.get_layer(dense).get_weights()

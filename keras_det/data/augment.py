@@ -12,9 +12,10 @@ from keras_det.data.resize import resize
 
 MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole picture
 TRIALS = 50  # patches tried for each minimum overlap, as in the authors' code
-PATCH_SCALE = (0.1, 1.0)
+PATCH_SCALE = (0.3, 1.0)  # of the side, as in the authors' code: from 0.09 of the area, the paper's "0.1"
 PATCH_ASPECT = (0.5, 2.0)
 LARGEST_EXPANSION = 4.0  # of a side: 16 times the area, section 3.6
+LARGEST_TURN = 36.0  # of the hue, in degrees
 MIN_SIDE = 1e-3  # of the patch; what the crop leaves of a kept object is never thinner
 
 # The random numbers of a sample: expansion, patches, which of them is taken, mirror image, colours.
@@ -125,7 +126,7 @@ def expansion(draw):
 
 
 def patches(draw):
-    """`[p, 4]` patches inside the unit square, of scale 0.1 to 1 and aspect ratio 1/2 to 2, from as many numbers."""
+    """`[p, 4]` patches inside the unit square, of scale 0.3 to 1 and aspect ratio 1/2 to 2, from as many numbers."""
     scale = PATCH_SCALE[0] + draw[:, 0] * (PATCH_SCALE[1] - PATCH_SCALE[0])
     # Limits as in the authors' code, so that neither side is longer than the picture's.
     lowest = tf.maximum(PATCH_ASPECT[0], scale**2)
@@ -253,7 +254,8 @@ def finish(image, target, draw, mean):
 def distort_colours(planes, draw):
     """Photometric distortion as in the authors' code: each with probability 1/2.
 
-    Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 18 degrees; contrast early or last.
+    Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 36 degrees, their 18 of OpenCV's two
+    degrees; contrast early or last. Hues turn round the circle here, where their 8 bits stop at red.
 
     Args:
         planes: red, green and blue, each `[H, W]` float32 in 0 .. 255: apart, as processors like them.
@@ -268,7 +270,7 @@ def distort_colours(planes, draw):
 
     contrast, early = when(1, 0.5 + draw[5], 1.0), draw[8] < 0.5
     brightness, saturation = when(0, (draw[4] * 2 - 1) * 32.0, 0.0), when(2, 0.5 + draw[6], 1.0)
-    turn = when(3, (draw[7] * 2 - 1) * 18 / 60, 0.0)  # in sixths of the circle
+    turn = when(3, (draw[7] * 2 - 1) * LARGEST_TURN / 60, 0.0)  # in sixths of the circle
     first, last = tf.where(early, contrast, 1.0), tf.where(early, 1.0, contrast)
     planes = [_clip(_clip(plane + brightness) * first) for plane in planes]
     # What leaves a branch is computed once; without one the compiler merges it into the sum of each channel.

@@ -19,7 +19,7 @@ from keras_det.layers import BoxGrid
 from keras_det.losses import box_grid_targets, cross_entropy, entropy
 from keras_det.models.detector import Detector
 from keras_det.models.network import check_classes
-from keras_det.models.pretrained import copy_all_but_class_predictors, find_checkpoint
+from keras_det.models.pretrained import carry_over, find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 BACKBONES = ("alexnet_lcn", "tiny")
@@ -155,7 +155,7 @@ class ClassGeneric(Detector):
             return
         donor = type(self)(**(self.arguments | {"classes": list(names)}))
         weights.load_into(donor)
-        copy_all_but_class_predictors(donor, self)
+        carry_over(donor, self, names, self.class_names)
 
     # Network, section 3.1
 

@@ -91,6 +91,10 @@ class Classifier(Network):
         features = self.features(ops.cast(images, self.compute_dtype), training=training)["features"]
         return {"logits": self.head(features)}
 
+    def class_entries(self, layer):
+        """The first logit may be background's."""
+        return int(self.background), 1
+
     def probabilities(self, images):
         """Softmax of the network's outputs, background left out: `[B, C]` in 0 .. 1."""
         return ops.softmax(self(images)["logits"])[:, int(self.background) :]

@@ -146,6 +146,20 @@ class DetectorNet(Detector):
         """Names of the layers whose meaning depends on the classes."""
         return ("masks", "logits")
 
+    def class_entries(self, layer):
+        """Five masks, of a linear layer all their cells; the pruning classifier has logits, the first of background."""
+        if layer == "logits":
+            return self.classifier.class_entries(layer)
+        return 0, 5 * (self.d**2 if self.arguments["backbone"] == "alexnet" else 1)
+
+    def class_networks(self):
+        """The variables of each class's own networks; none where one network has all masks."""
+        if self.arguments["form"] == "all":
+            return []
+        each = len(self.trunks) // len(self.classes)
+        whole = [[*network.weights, *head.weights] for network, head in zip(self.trunks, self.regressions)]
+        return [sum(whole[k : k + each], []) for k in range(0, len(whole), each)]
+
     def build(self, input_shape):
         """Build the last layers; the rest is built by the constructor."""
         for network, regression in zip(self.trunks, self.regressions):

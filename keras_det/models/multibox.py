@@ -316,6 +316,10 @@ class OneBoxPerClass(Detector):
             "logits": self.head(features),
         }
 
+    def class_entries(self, layer):
+        """Four edges of a box, one logit."""
+        return 0, 4 if layer == "locations" else 1
+
     def encode_targets(self, labels):
         """Of each class its share of the image and the box of its largest object.
 

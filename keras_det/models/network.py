@@ -35,6 +35,14 @@ class Network(keras.Model):
         self.term_metrics = [_Mean(name=term) for term in self.loss_terms + self.counters]
         self.skipped_steps = _Sum(name="skipped_steps")
 
+    def class_entries(self, layer):
+        """A class predictor's outputs at each place: entries of background before the classes, values of each entry."""
+        return 0, 1
+
+    def class_networks(self):
+        """The variables of each class's own networks, class after class; none where the classes share a network."""
+        return []
+
     # Training
 
     def encode_targets(self, labels):

@@ -98,7 +98,6 @@ class OverFeat(Detector):
 
     loss_terms = ("classification", "localization")
     counters = ("positives",)
-    class_predictors = ("classifier_output", "regressor_output")
     defaults = {
         "variant": "accurate",
         "task": "detection",
@@ -209,6 +208,15 @@ class OverFeat(Detector):
         boxes = len(self.classes) if a["per_class"] else 1
         regressor = None if self.task == "classification" else head((4096, 1024), 4 * boxes, "regressor")
         return features, classifier, regressor
+
+    @property
+    def class_predictors(self):
+        """Names of the layers whose meaning depends on the classes."""
+        return ("classifier_output", "regressor_output") if self.arguments["per_class"] else ("classifier_output",)
+
+    def class_entries(self, layer):
+        """Logits, the first of background for detection, or four edges of a box."""
+        return (0, 4) if layer == "regressor_output" else (self.background, 1)
 
     def build(self, input_shape):
         """Everything is built by the constructor."""

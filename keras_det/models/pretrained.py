@@ -13,8 +13,10 @@ from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 from keras_det import weights as zoo
+from keras_det.weights.registry import same_class
 from keras_det.weights.variables import place
 
 ATTRIBUTE = "keras_det"  # of a .weights.h5 file: the model's name and constructor arguments, as JSON
@@ -38,7 +40,7 @@ class Checkpoint:
     path: Path | None = None
 
     def load_into(self, model):
-        """Copy the weights into a model; all of them, or all but the class predictors where the classes differ."""
+        """Copy the weights into a model: all of them, and of the class predictors those of classes that both have."""
         if not self.name:
             return
         classes = self.arguments.get("classes")
@@ -47,10 +49,12 @@ class Checkpoint:
             return
         donor = type(model)(**(model.arguments | {"classes": classes}))
         self._load(donor)
-        left_out = copy_all_but_class_predictors(donor, model)
+        kept = carry_over(donor, model, classes, model.classes)
+        new = [name for name in model.classes if name not in kept]
         print(
-            f"Weights {self.name}: the classes differ ({len(classes)} there, {len(model.classes)} here), so "
-            f"{', '.join(left_out)} start from random values; everything else is loaded.",
+            f"Weights {self.name}: the classes differ ({len(classes)} there, {len(model.classes)} here). "
+            f"Class predictors start from {f'those of {_some(kept)}' if kept else 'random values'}"
+            f"{f' and from random values for {_some(new)}' if kept and new else ''}; everything else is loaded.",
             file=sys.stderr,
         )
 
@@ -184,12 +188,65 @@ def _flush(path, mode):
         os.close(descriptor)
 
 
-def copy_all_but_class_predictors(donor, model):
-    """Copy the weights of a model of the same form for other classes; the names of the layers left out."""
+def carry_over(donor, model, donor_classes, classes):
+    """Copy the weights of a model of the same form for other classes, the predictors of equal classes included.
+
+    Classes are equal by name, VOC's and COCO's spellings of one being the same; background is carried over, too. In
+    this way the authors fine-tune the network trained on COCO for VOC (SSD, section 3.3). Of two donors' classes of one
+    name the first is taken.
+
+    Args:
+        donor: the model with the weights.
+        model: the model that gets them.
+        donor_classes: names of the donor's classes, in label order.
+        classes: names of the model's.
+
+    Returns:
+        The names of `classes` whose predictors were carried over.
+    """
+    index = {}
+    for k, name in enumerate(donor_classes):
+        index.setdefault(same_class(name), k)
+    pairs = [(index[same_class(name)], k) for k, name in enumerate(classes) if same_class(name) in index]
+    kept = [classes[here] for _, here in pairs]
+    if model.class_networks():  # nothing is shared between the classes
+        for there, here in pairs:
+            for variable, value in zip(model.class_networks()[here], donor.class_networks()[there], strict=True):
+                variable.assign(value)
+        return kept
     for variable, value in zip(model.weights, donor.weights, strict=True):
-        if variable.path.split("/")[-2] not in model.class_predictors:
-            variable.assign(value)
-    return model.class_predictors
+        layer = variable.path.split("/")[-2]
+        if layer in model.class_predictors:
+            counts = len(classes), len(donor_classes)
+            value = _of_classes(variable, value, counts, *model.class_entries(layer), pairs)
+        variable.assign(value)
+    return kept
+
+
+def _of_classes(variable, value, counts, background, each, pairs):
+    """A class predictor's values: those of another for the same classes and for background, else its own.
+
+    Args:
+        variable: its last axis counts groups, such as default boxes, then background and classes, then their values.
+        value: the other's variable.
+        counts: numbers of classes of both.
+        background: entries before the classes; they come along with any class.
+        each: values of an entry.
+        pairs: numbers of equal classes, there and here.
+    """
+    here, there = (
+        np.array(keras.ops.convert_to_numpy(v)).reshape(*v.shape[:-1], -1, background + count, each)
+        for v, count in zip((variable, value), counts)
+    )
+    for old, new in pairs:
+        here[..., background + new, :] = there[..., background + old, :]
+        here[..., :background, :] = there[..., :background, :]
+    return here.reshape(variable.shape)
+
+
+def _some(names, most=5):
+    """The first few of the names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load_backbone(features, parameters):

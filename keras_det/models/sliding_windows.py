@@ -80,6 +80,10 @@ class SlidingWindows(Detector):
         self.built = True
         checkpoint.load_into(self)
 
+    def class_entries(self, layer):
+        """As of the classifier."""
+        return self.classifier.class_entries(layer)
+
     # Training is the classifier's
 
     def call(self, images, training=False):

@@ -94,8 +94,8 @@ _ARGUMENTS = """
     Args:
         weights: `None`, a registered name (see `keras_det.models.list()`), or a file saved by this package. Weights
             bring their own constructor arguments.
-        classes: names of the classes, without background. Other classes than those of `weights` keep everything but
-            the class predictors.
+        classes: names of the classes, without background. Of the classes of `weights` those of the same name
+            keep their predictors (VOC's and COCO's spellings are one); those of other classes start anew.
         backbone: `"vgg16"`, `"mobilenet_v2"`, `"mobilenet_v3_large"` or `"tiny"` (0.7 M parameters, for CPUs).
         box_scales: scales of the default boxes: `"voc"` (section 3.1), `"coco"` (section 3.4), one number more than
             there are maps, or for each source layer a list of `(s_k, s_k+1)` pairs.
@@ -104,8 +104,11 @@ _ARGUMENTS = """
         sources: names of the source layers in use (Table 3); `None` uses all.
         atrous: the subsampled VGG16 with dilated fc6; false is the full VGG16 with conv5_3 as a further source layer
             (Table 2).
-        boundary_boxes: whether default boxes that leave the image are used; if not, they are neither trained nor
-            detected with (Table 3).
+        boundary_boxes: whether default boxes that leave the image are trained; if not, they are neither positive nor
+            negative (Table 3). As in the authors' code, detection keeps them, clipped.
+        localization_weight: alpha, weight of the localization loss (equation 1).
+        matching_iou: IoU over which default boxes are matched to an object, beside its best one (section 2.2).
+        negative_ratio: hard negatives for each positive at most (section 2.2).
         sampling: whether training takes patches and distorts colours (section 2.2); if not, it sees the original
             pictures and their mirror images (Table 2).
         expand: whether training pictures are also zoomed out (section 3.6).
@@ -138,6 +141,9 @@ class SSD(Detector):
         "sources": None,
         "atrous": True,
         "boundary_boxes": True,
+        "localization_weight": 1.0,
+        "matching_iou": 0.5,
+        "negative_ratio": 3,
         "sampling": True,
         "expand": True,
         "freeze": None,
@@ -162,6 +168,9 @@ class SSD(Detector):
         sources=None,
         atrous=None,
         boundary_boxes=None,
+        localization_weight=None,
+        matching_iou=None,
+        negative_ratio=None,
         sampling=None,
         expand=None,
         freeze=None,
@@ -284,6 +293,10 @@ class SSD(Detector):
         """Names of the layers whose meaning depends on the classes."""
         return tuple(f"{source}_conf" for source in self.sources)
 
+    def class_entries(self, layer):
+        """The first logit of each default box is background's."""
+        return 1, 1
+
     def build(self, input_shape):
         """Build the predictors; the rest is built by the constructor."""
         self.head.build([self.features.output[name].shape for name in self.sources])
@@ -309,7 +322,7 @@ class SSD(Detector):
 
     @property
     def _usable(self):
-        """`[A]` bool: all default boxes, or those inside the image (Table 3, "use boundary boxes?")."""
+        """`[A]` bool: the default boxes that are trained: all, or those inside the image (Table 3)."""
         if self.arguments["boundary_boxes"]:
             return np.ones(len(self.default_boxes), bool)
         return (self.default_boxes[:, :2] >= 0).all(1) & (self.default_boxes[:, 2:] <= 1).all(1)
@@ -333,7 +346,7 @@ class SSD(Detector):
                 ops.pad(x, ((0, 0), (0, 1), (0, 0))[: len(x.shape)]) for x in (boxes, classes, valid)
             )
         overlaps = box_ops.iou(boxes, self.default_boxes[None])
-        matched = box_ops.match(overlaps, valid, threshold=0.5, usable=self._usable)
+        matched = box_ops.match(overlaps, valid, threshold=self.arguments["matching_iou"], usable=self._usable)
         positive, index = matched >= 0, ops.maximum(matched, 0)
         boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
         offsets = box_ops.encode_offsets(boxes, self.default_boxes[None])
@@ -344,7 +357,8 @@ class SSD(Detector):
 
     def compute_losses(self, targets, outputs):
         """Equation 1: both terms divided by N, the matched boxes of the global batch; 0 where N is 0."""
-        terms = multibox_loss(targets, outputs, usable=self._usable)
+        terms = multibox_loss(targets, outputs, self.arguments["negative_ratio"], self._usable)
+        terms["localization"] = self.arguments["localization_weight"] * terms["localization"]
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
@@ -383,7 +397,6 @@ class SSD(Detector):
             `[B, A, 4]` rel_yxyx boxes limited to the picture, and `[B, A, C]` scores in 0 .. 1, without background.
         """
         scores = ops.softmax(outputs["logits"])[..., 1:]
-        scores = scores * ops.cast(self._usable, "float32")[None, :, None]
         return ops.clip(box_ops.decode_offsets(outputs["offsets"], self.default_boxes[None]), 0.0, 1.0), scores
 
     @property
@@ -398,13 +411,16 @@ class SSD(Detector):
 
 
 def _check_limits(arguments):
-    """Refuse numbers that suppression cannot work with."""
-    for name in ("score_threshold", "iou_threshold"):
+    """Refuse numbers that suppression, matching and mining cannot work with."""
+    for name in ("score_threshold", "iou_threshold", "matching_iou"):
         if not 0 <= arguments[name] <= 1:
             raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
     for name in ("max_per_class", "max_detections"):
         if not isinstance(arguments[name], int) or arguments[name] < 1:
             raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+    for name in ("localization_weight", "negative_ratio"):
+        if not 0 <= arguments[name] < float("inf"):
+            raise ValueError(f"`{name}` must be a number of at least 0; got {arguments[name]!r}.")
 
 
 def _extra(x, name, squeeze, filters, shrink, plain):

@@ -109,15 +109,17 @@ def collect(model, source, evaluator, batch_size=16, progress=False, detections=
 
 
 class EvaluateDetections(keras.callbacks.Callback):
-    """Evaluates during `fit` and adds `val_map50`, `val_map50_voc07` and `val_AP` to the epoch's logs.
+    """Evaluates during `fit` and adds its main figures to the epoch's logs.
 
-    Of a class-agnostic detector it adds `val_pr_auc` and `val_detection_rate@10`.
+    They are `val_map50` for the metric `"area"`, `val_map50_voc07` for `"voc2007_11point"`, `val_AP` for `"coco"`; of a
+    class-agnostic detector `val_pr_auc` and `val_detection_rate@10`.
 
     The annotations are read once. `benchmarks/metrics.py` measures what this costs beside the passes themselves.
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures.
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures. `None`
+            evaluates after the last epoch alone.
         batch_size: pictures sent through the network together.
         metrics: as `Evaluator.result` takes them.
     """
@@ -133,7 +135,7 @@ class EvaluateDetections(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
-        if (epoch + 1) % self.every == 0 or epoch + 1 == (self.params or {}).get("epochs"):
+        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
             self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
             self.evaluator.reset()
             collect(self.model, self.source, self.evaluator, self.batch_size)

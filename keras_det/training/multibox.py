@@ -179,7 +179,8 @@ class ClassifyObjects(keras.callbacks.Callback):
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last figure.
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures. `None`
+            evaluates after the last epoch alone.
     """
 
     def __init__(self, source, every=1):
@@ -188,7 +189,7 @@ class ClassifyObjects(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
-        if (epoch + 1) % self.every == 0 or epoch + 1 == (self.params or {}).get("epochs"):
+        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
             labels, ranked = classify_objects(self.model, self.source)
             self.figures = {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}
         if logs is not None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,10 @@ class Recipe:
         steps: steps in all.
         steps_per_epoch: steps of an epoch, after which there is a checkpoint; `None` is once through the data.
         save_every: steps between two checkpoints within an epoch; `None` is none.
-        evaluate_every: epochs between two evaluations.
+        evaluate_every: epochs between two evaluations, the last epoch being one; `None` evaluates at the end alone.
+        metrics: what is computed then, as `keras_det.metrics.Evaluator.result` takes it; the first is watched.
+        keep: which weights become `best.weights.h5`: `"best"`, those of the highest watched figure, or `"last"`, which
+            a split that is reported on does not choose.
         augment: whether training pictures are augmented as the paper does.
         hold_out: share of the training pictures, drawn at random, that is evaluated on instead of trained on.
         precision: Keras's dtype policy, in which the model is built: `"float32"`, `"mixed_bfloat16"` or
@@ -69,7 +73,9 @@ class Recipe:
     steps: int = 2000
     steps_per_epoch: int | None = None
     save_every: int | None = None
-    evaluate_every: int = 1
+    evaluate_every: int | None = 1
+    metrics: tuple[str, ...] = ("area",)
+    keep: str = "best"
     augment: bool = True
     hold_out: float = 0.0
     precision: str = "float32"
@@ -146,7 +152,8 @@ class Recipe:
             config["global_clipnorm"] = self.clip_norm
         if self.ema:
             config |= {"use_ema": True, "ema_momentum": self.ema}
-        return keras.optimizers.get({"class_name": name, "config": config})
+        own = {CaffeSGD.__name__: CaffeSGD}
+        return keras.optimizers.deserialize({"class_name": name, "config": config}, custom_objects=own)
 
     def build_schedule(self, rate):
         """Learning rate against the number of updates: of steps, where no gradients are accumulated; or the rate alone.
@@ -174,6 +181,37 @@ class Recipe:
     def _drops(self):
         """The drops, or where none are given, those of SSD's section 3.1 as shares of the steps."""
         return self.drops or (self.steps * 2 // 3, self.steps * 5 // 6)
+
+
+@keras.saving.register_keras_serializable("keras_det")
+class CaffeSGD(keras.optimizers.SGD):
+    """Stochastic gradient descent as the authors of SSD configured Caffe's: biases have twice the rate and no decay.
+
+    Weight decay is added to the gradient, so that momentum multiplies it; Keras's own subtracts it from the weight.
+
+    Args:
+        learning_rate: a rate or a `LearningRateSchedule`.
+        momentum: in 0 .. 1.
+        decay: factor of the weights that is added to their gradients, but to those of biases.
+        **kwargs: further arguments of `keras.optimizers.SGD`.
+    """
+
+    def __init__(self, learning_rate=1e-3, momentum=0.9, decay=5e-4, name="CaffeSGD", **kwargs):
+        super().__init__(learning_rate, momentum, name=name, **kwargs)
+        self.decay = decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable."""
+        # Keras hands over TensorFlow's own variable: "bias:0", or "bias/replica_1:0" under a strategy.
+        if "bias" in re.split("[/:]", variable.name):
+            learning_rate = 2 * learning_rate
+        else:
+            gradient = gradient + keras.ops.cast(self.decay * variable, gradient.dtype)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {"decay": self.decay}
 
 
 @keras.saving.register_keras_serializable("keras_det")

@@ -24,7 +24,8 @@ from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
 from keras_det.training.watch import Board, ProgressLine, rates
 
-BEST = ("val_map50", "val_pr_auc")  # figures that choose the best weights; the second is of class-agnostic detectors
+WATCHED = {"area": "val_map50", "voc2007_11point": "val_map50_voc07", "coco": "val_AP"}  # by the recipe's first metric
+ELSE_WATCHED = ("val_pr_auc", "val_top1")  # of class-agnostic detectors and of classifiers
 PICTURES = 12  # in the pictures of samples and of detections
 BOARD = 4  # pictures of detections in TensorBoard
 LAST = "last.weights.h5"
@@ -35,8 +36,9 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     """Train a detector by a recipe and keep everything worth keeping in a folder.
 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
-    the network sees it), `detections.png` (found beside true), `best.weights.h5` (highest `val_map50`, or lowest loss
-    without `val_source`; the averages of the weights where the recipe has `ema`), `last.weights.h5` (all that is needed
+    the network sees it), `detections.png` (found beside true), `best.weights.h5` (of the highest figure of the
+    recipe's first metric, or of the lowest loss without `val_source`, or the last ones where the recipe's `keep` says
+    so; the averages of the weights where it has `ema`), `last.weights.h5` (all that is needed
     to go on) and `tensorboard`. After a crash or Ctrl-C, `resume` goes on at the step after the last one saved, with
     the data, the random numbers and the running means that an uninterrupted run would have there.
     Of several machines that train together only the first writes.
@@ -150,8 +152,11 @@ class RunFolder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Prepare the evaluation, whose figures stand in the rows until the next one."""
         if self.val_source is not None:
-            kind = EvaluateDetections if isinstance(self.model, Detector) else ClassifyObjects
-            self.evaluation = kind(self.val_source, self.recipe.evaluate_every)
+            every = self.recipe.evaluate_every
+            if isinstance(self.model, Detector):
+                self.evaluation = EvaluateDetections(self.val_source, every, metrics=self.recipe.metrics)
+            else:
+                self.evaluation = ClassifyObjects(self.val_source, every)
             self.evaluation.set_model(self.model)
             self.evaluation.set_params(self.params)
             if self.rows:
@@ -215,8 +220,11 @@ class RunFolder(keras.callbacks.Callback):
         self.saved = self.progress.step
 
     def _is_best(self, row):
-        """Whether this row beats all before it by the first of `BEST`, or by the loss where nothing is evaluated."""
-        name, sign = next(((name, 1) for name in BEST if name in row), ("loss", -1))
+        """Whether this row beats all before it by what is watched, or by the loss where nothing is evaluated."""
+        if self.recipe.keep == "last":
+            return True
+        watched = (WATCHED[self.recipe.metrics[0]], *ELSE_WATCHED)
+        name, sign = next(((name, 1) for name in watched if name in row), ("loss", -1))
         before = [sign * other[name] for other in self.rows if name in other and np.isfinite(other[name])]
         return not before or sign * row[name] > max(before)
 

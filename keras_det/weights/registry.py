@@ -26,6 +26,27 @@ _COCO_NAMES = """
 """
 # torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as "unused 12"
 # and so on, so that label = id - 1 and every predictor is kept. No object was ever labelled so; none is detected so.
+# What COCO calls differently from VOC.
+_COCO_TO_VOC = {
+    "airplane": "aeroplane",
+    "motorcycle": "motorbike",
+    "couch": "sofa",
+    "dining table": "diningtable",
+    "potted plant": "pottedplant",
+    "tv": "tvmonitor",
+}
+
+
+def same_class(name):
+    """The name under which VOC's and COCO's classes are compared: VOC's, in lower case.
+
+    >>> same_class("potted plant") == same_class("pottedplant"), same_class("Cat")
+    (True, 'cat')
+    """
+    name = name.strip().lower().replace("_", " ")
+    return _COCO_TO_VOC.get(name, name)
+
+
 COCO_CLASSES = tuple(name.strip() or f"unused {number}" for number, name in enumerate(_COCO_NAMES.split(","), start=1))
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from keras_det.backbones import BACKBONES, TRUNKS, alexnet, mobilenet_v2, mobilenet_v3_large, tiny, trunk, vgg16
 from keras_det.backbones.common import subsample
+from keras_det.backbones.mobilenet import v2_from_application, v3_from_application
 from keras_det.backbones.vgg16 import from_application
+from keras_det.models.pretrained import load_backbone
 
 
 def sizes(model):
@@ -107,6 +109,88 @@ def test_the_full_vgg16_keeps_every_parameter():
     assert parameters["fc7/kernel"].shape == (1, 1, 4096, 8)
     layers = {layer.name for layer in vgg16((32, 32)).layers if layer.weights}
     assert {name.split("/")[0] for name in parameters} == layers
+
+
+def filled(network):
+    """A network of Keras's with random weights of the size that training leaves, statistics of batches included."""
+    rng = np.random.default_rng(5)
+    for variable in network.weights:
+        fan = np.prod(variable.shape[:-1]) if len(variable.shape) > 1 else 1
+        value = rng.normal(size=variable.shape) * (2 / fan) ** 0.5 if fan > 1 else rng.uniform(0.5, 1.5, variable.shape)
+        variable.assign(value)
+    return network
+
+
+def published_features(network, preprocess, image):
+    """What Keras's network and its own preprocessing make of an image, layer by layer."""
+    outputs = {layer.name: layer.output for layer in network.layers}
+    return keras.Model(network.input, outputs)(preprocess(image.copy()[None]))
+
+
+def our_features(name, parameters, image, layers):
+    """What the backbone with converted parameters makes of it, preprocessed as the detectors do."""
+    entry = BACKBONES[name]
+    model = entry.build(image.shape[:2])
+    load_backbone(model, parameters)
+    x = (image[None] - np.array(entry.mean, "float32")) * entry.scale
+    return keras.Model(model.input, {layer: model.get_layer(layer).output for layer in layers})(x)
+
+
+def assert_alike(ours, theirs, tolerance):
+    """Equal within a share of the mean magnitude."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert np.abs(ours - theirs).mean() <= tolerance * np.abs(theirs).mean()
+
+
+IMAGE = np.random.default_rng(3).integers(0, 256, (65, 97, 3)).astype("float32")
+IMAGE[..., 0] *= 0.3  # red and blue are to be told apart
+VGG_LAYERS = {f"conv{b}_{i}": f"block{b}_conv{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)}
+
+
+class Top:
+    """The dense layers that `from_application` reads besides, as small as they may be."""
+
+    def __init__(self, convolutions):
+        self.convolutions = convolutions
+
+    def get_layer(self, name):
+        return Classifier().get_layer(name) if name.startswith("fc") else self.convolutions.get_layer(name)
+
+
+def test_vgg16_sees_what_keras_own_vgg16_sees():
+    """The means differ by less than one level: 104, 117, 123 here, 103.939, 116.779, 123.68 there."""
+    image = IMAGE[:64, :96]  # Keras's poolings round down
+    network = filled(keras.applications.VGG16(include_top=False, weights=None, input_shape=image.shape))
+    theirs = published_features(network, keras.applications.vgg16.preprocess_input, image)
+    parameters = {k: v for k, v in from_application(Top(network)).items() if not k.startswith("fc")}
+    ours = our_features("vgg16", parameters, image, VGG_LAYERS)
+    for mine, other in VGG_LAYERS.items():
+        assert_alike(ours[mine], theirs[other], 0.02)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
+def test_mobilenets_see_what_keras_own_see(name):
+    application, preprocess, convert = {
+        "mobilenet_v2": ("MobileNetV2", keras.applications.mobilenet_v2.preprocess_input, v2_from_application),
+        "mobilenet_v3_large": (
+            "MobileNetV3Large",
+            keras.applications.mobilenet_v3.preprocess_input,
+            v3_from_application,
+        ),
+    }[name]
+    build = getattr(keras.applications, application)
+    network = filled(build(include_top=False, weights=None, input_shape=IMAGE.shape))
+    theirs = published_features(network, preprocess, IMAGE)
+    made = [layer.name for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    mine = [
+        layer.name
+        for layer in BACKBONES[name].build(IMAGE.shape[:2]).layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert len(made) == len(mine)
+    ours = our_features(name, convert(network), IMAGE, mine)
+    for a, b in zip(mine, made):
+        assert_alike(ours[a], theirs[b], 1e-4)
 
 
 def test_subsample_takes_every_nth_entry():

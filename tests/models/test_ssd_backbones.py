@@ -122,6 +122,40 @@ def test_boundary_boxes_left_out_are_no_negatives():
         np.testing.assert_allclose(value, losses[name], rtol=1e-6)
 
 
+def test_boundary_boxes_are_detected_with_all_the_same():
+    """As in the authors' code, which leaves them out of matching alone: found, and clipped."""
+    model = models.SSD300(backbone="tiny", classes=["a"], boundary_boxes=False)
+    k = int(np.flatnonzero(model.default_boxes[:, 0] < -0.01)[0])
+    logits = np.tile(np.array([9.0, -9.0], "f4"), (1, len(model.default_boxes), 1))
+    logits[0, k] = -9, 9
+    found = model.decode({"offsets": np.zeros((1, len(logits[0]), 4), "f4"), "logits": logits})
+    assert float(found["scores"][0, 0]) > 0.99
+    np.testing.assert_allclose(found["boxes"][0, 0], np.clip(model.default_boxes[k], 0, 1), atol=1e-6)
+
+
+def test_the_objectives_constants_are_arguments():
+    labels = {"boxes": np.array([[[0.3, 0.3, 0.7, 0.7]]], "f4"), "labels": np.array([[0]], "int32")}
+
+    def losses(**arguments):
+        model = models.SSD300(backbone="tiny", classes=["a"], **arguments)
+        rng = np.random.default_rng(0)
+        outputs = {
+            "offsets": rng.normal(size=(1, 8732, 4)).astype("f4"),
+            "logits": rng.normal(size=(1, 8732, 2)).astype("f4"),
+        }
+        targets = model.encode_targets(labels)
+        return {k: float(v) for k, v in model.compute_losses(targets, outputs).items()}, targets["classes"]
+
+    (plain, classes), (weighted, _) = losses(), losses(localization_weight=2.5)
+    assert weighted["localization"] == pytest.approx(2.5 * plain["localization"])
+    assert weighted["confidence"] == pytest.approx(plain["confidence"])
+    assert losses(negative_ratio=1)[0]["confidence"] < plain["confidence"] < losses(negative_ratio=6)[0]["confidence"]
+    assert np.sum(losses(matching_iou=0.7)[1]) < np.sum(classes) < np.sum(losses(matching_iou=0.3)[1])
+    for wrong in ({"matching_iou": 1.5}, {"negative_ratio": -1}, {"localization_weight": float("nan")}):
+        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+            losses(**wrong)
+
+
 def test_labels_of_any_number_of_objects():
     model = models.SSD300(backbone="tiny", classes=["a", "b"])
     none = {"boxes": np.zeros((2, 0, 4), "f4"), "labels": np.zeros((2, 0), "int32"), "is_crowd": np.zeros((2, 0), bool)}

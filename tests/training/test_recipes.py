@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_det import models
+from keras_det.boxes import iou
 from keras_det.training import RECIPES, Recipe
 from keras_det.training.plan import learning_rates
 
@@ -32,6 +33,55 @@ def test_ssds_tables_are_there():
     assert RECIPES["ssd300-coco"].drops == (280_000, 360_000)
     command = RECIPES["ssd512-voc0712-coco"].command("ssd512-voc0712-coco")
     assert "--weights runs/ssd512-coco/best.weights.h5" in command
+
+
+def table_3_boxes(name):
+    recipe = RECIPES[name]
+    options = {k: v for k, v in recipe.arguments.items() if k != "backbone_weights"}
+    return models.SSD300(classes=["a"], **options | {"backbone": "vgg16"}).default_boxes
+
+
+@pytest.mark.parametrize(
+    ("name", "boxes"),
+    [("5-sources", 8764), ("4-sources", 8942), ("3-sources", 9864), ("2-sources", 8664), ("fc7", 8664)],
+)
+def test_table_3_stacks_the_scales_of_the_sources_left_out(name, boxes):
+    """The paper's numbers of boxes, but for two sources (9025), and a default box for objects of every size."""
+    found = table_3_boxes(f"ssd300-table3-{name}")
+    assert len(found) == boxes
+    smallest = 0.1 if name != "fc7" else 0.12  # cells of 16 pixels are far apart for what is smaller
+    for size in np.arange(smallest, 0.98, 0.02):
+        centered = np.array([[0.5 - size / 2] * 2 + [0.5 + size / 2] * 2], "float32")
+        assert np.max(iou(centered, found)) > 0.5, size
+    assert RECIPES[f"ssd300-table3-{name}-inside"].arguments["boundary_boxes"] is False
+
+
+def test_no_recipe_chooses_weights_on_the_split_that_it_reports_on():
+    for name, recipe in RECIPES.items():
+        reported = recipe.val_split == "2007_test" or recipe.val_split == "val" and recipe.model == "class_generic"
+        assert not reported or (recipe.keep == "last" and recipe.evaluate_every is None), name
+    assert RECIPES["ssd300-voc0712"].metrics[0] == "voc2007_11point"
+    assert RECIPES["ssd512-coco"].metrics == ("coco",) and RECIPES["ssd512-coco"].keep == "best"
+
+
+def test_caffes_biases_have_twice_the_rate_and_no_decay():
+    """Against Caffe's update written out: v = m v + rate (g + decay w), w = w - v."""
+    recipe = RECIPES["ssd300-voc0712"].replace(learning_rate=0.1, schedule="constant")
+    optimizer = recipe.build_optimizer()
+    kernel, bias = (keras.Variable(np.float32([1.0, -2.0]), name=name) for name in ("kernel", "bias"))
+    optimizer.build([kernel, bias])
+    expected = {"kernel": [np.float64([1.0, -2.0]), 0.0, 0.1, 5e-4], "bias": [np.float64([1.0, -2.0]), 0.0, 0.2, 0.0]}
+    for step in range(3):
+        gradient = np.float64([0.5, 1.0 + step])
+        optimizer.apply([keras.ops.cast(gradient, "float32")] * 2, [kernel, bias])
+        for state in expected.values():
+            weight, velocity, rate, decay = state
+            velocity = 0.9 * velocity + rate * (gradient + decay * weight)
+            state[:2] = weight - velocity, velocity
+    np.testing.assert_allclose(kernel, expected["kernel"][0], rtol=1e-6)
+    np.testing.assert_allclose(bias, expected["bias"][0], rtol=1e-6)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert again.get_config() == optimizer.get_config() and again.decay == 5e-4
 
 
 def test_gpu_hours_are_those_of_three_forward_passes():

@@ -1,6 +1,8 @@
 """A run's folder, and going on after a kill."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from keras_det.data import load
 from keras_det.models import pretrained
 from keras_det.training import EvaluateDetections, evaluate, train
 from keras_det.training.recipes import Recipe
-from keras_det.training.run import read_csv, write_csv
+from keras_det.training.run import RunFolder, read_csv, write_csv
 
 RECIPE = Recipe("ssd300", "shapes", "test", batch_size=4, steps=4, steps_per_epoch=2, warmup=0, augment=False)
 
@@ -72,6 +74,33 @@ def test_a_resumed_run_ends_with_the_same_weights(whole_run, scenes, tmp_path):
     assert resumed[1]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-5)
     for mine, theirs in zip(again.weights, whole.weights):
         np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=mine.path)
+
+
+def test_a_split_that_is_reported_on_is_looked_at_once_and_chooses_nothing(scenes, tmp_path):
+    recipe = dataclasses.replace(RECIPE, metrics=("voc2007_11point", "area"), evaluate_every=None, keep="last")
+    model = new_model(scenes)
+    rows = train(model, recipe, scenes, tmp_path, val_source=scenes.take(2), verbose=0)
+    assert not [name for name in rows[0] if name.startswith("val_")]
+    assert {"val_map50_voc07", "val_map50"} <= set(rows[1])
+    kept = models.SSD300(weights=tmp_path / "best.weights.h5")
+    for mine, last in zip(kept.weights, model.weights):
+        np.testing.assert_array_equal(mine, last)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "keep", "expected"),
+    [
+        (("area",), "best", False),
+        (("voc2007_11point", "area"), "best", True),
+        (("coco",), "best", False),
+        (("area",), "last", True),
+    ],
+)
+def test_the_first_metric_of_the_recipe_is_watched(metrics, keep, expected):
+    before = {"val_map50": 0.5, "val_map50_voc07": 0.4, "val_AP": 0.3, "loss": 1.0}
+    row = {"val_map50": 0.4, "val_map50_voc07": 0.5, "val_AP": 0.2, "loss": 0.5}
+    run = SimpleNamespace(recipe=RECIPE.replace(metrics=metrics, keep=keep), rows=[before])
+    assert RunFolder._is_best(run, row) is expected
 
 
 class Killed(Exception):
