@@ -47,6 +47,15 @@ class Architecture:
         return stride
 
     @property
+    def center(self):
+        """Pixels from the picture's edge to the center of what the first cell of that map looks at.
+
+        >>> ARCHITECTURES["accurate"].center, ARCHITECTURES["fast"].center
+        (26.5, 27.5)
+        """
+        return (self.field - self.stride * (self.unpooled(self.field) - 1)) / 2
+
+    @property
     def pool(self):
         """The last pooling's size: coarse outputs have `pool` times the fine stride."""
         return self.convolutions[-1].pool

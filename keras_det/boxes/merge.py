@@ -55,10 +55,12 @@ def _score(a, b):
 def merge_boxes(boxes, scores, threshold):
     """Merge the two boxes that match best until no two match well enough (OverFeat section 4.3, (d) to (g)).
 
-    A merged box is the mean of all the boxes that it holds, and its confidence their sum. Rows are merged each for
-    itself. The outcome is that of the direct search among all pairs for each merge; the work is O(N) for each merge
-    and each search for a lost nearest box, since every box remembers its nearest one: O(N^2) in practice. Call it in a
-    compiled function (`tf.function(merge_boxes, jit_compile=True)`), since a step is far less than what starts it.
+    A merged box is the mean of all the boxes that it holds, and its confidence their sum: two merged boxes count by how
+    many each holds ("box merge compute the average of the bounding boxes coordinates" leaves that open). Rows are
+    merged each for itself. The outcome is that of the direct search among all pairs for each merge; the work is O(N)
+    for each merge and each search for a lost nearest box, since every box remembers its nearest one: O(N^2) in
+    practice. Call it in a compiled function (`tf.function(merge_boxes, jit_compile=True)`), since a step is far less
+    than what starts it.
 
     Args:
         boxes: `[R, N, 4]` rel_yxyx.
@@ -123,18 +125,29 @@ def merge_boxes(boxes, scores, threshold):
     return boxes, ops.where(there, score, 0.0), ops.where(there, count, 0.0)
 
 
-def merge(boxes, scores, score_threshold=0.05, merge_threshold=0.5, max_per_class=300, max_detections=100):
+def merge(
+    boxes,
+    scores,
+    score_threshold=0.05,
+    merge_threshold=0.5,
+    max_per_class=2000,
+    max_detections=100,
+    max_classes=None,
+):
     """Detections by greedy merge, class by class (OverFeat section 4.3); it takes the place of `nms`.
 
-    Of each class the `max_per_class` best boxes over `score_threshold` are merged with `merge_boxes`.
+    Of each class the `max_per_class` best boxes over `score_threshold` are merged with `merge_boxes`. That the least
+    confident boxes are left out, and that only boxes of one class merge, is this package's way: the paper merges one
+    set B of all classes' boxes and names no lowest confidence.
 
     Args:
         boxes: `[B, A, 4]` rel_yxyx boxes shared by the classes, or `[B, A, C, 4]`, the classes' own.
         scores: `[B, A, C]` confidences, without background.
         score_threshold: a box's confidence is higher than this.
         merge_threshold: t, the largest `match_score` that merges; from 1 on boxes that do not overlap merge too.
-        max_per_class: boxes of a class that are merged.
+        max_per_class: boxes of a class that are merged at most. Time grows with its square where there are as many.
         max_detections: detections of an image, D.
+        max_classes: classes of an image that are merged at most, those with the highest confidences; `None` is all.
 
     Returns:
         Detections dict as of `nms`. Scores are sums of confidences, over 1 where several windows agree.
@@ -148,28 +161,33 @@ def merge(boxes, scores, score_threshold=0.05, merge_threshold=0.5, max_per_clas
     boxes, scores = ops.cast(boxes, "float32"), ops.cast(scores, "float32")
     anchors, classes = scores.shape[1:]
     k = min(max_per_class, anchors)
-    scores = ops.where(scores > score_threshold, scores, 0.0)
-    scores, index = ops.top_k(ops.reshape(ops.transpose(scores, (0, 2, 1)), (-1, anchors)), k)
-    rows = ops.shape(scores)[0]
-    image = ops.arange(rows, dtype="int32") // classes
+    scores = ops.transpose(ops.where(scores > score_threshold, scores, 0.0), (0, 2, 1))
+    # Rows of one image and class each, `names` their classes.
+    count = min(max_classes or classes, classes)
+    names = ops.cast(ops.top_k(ops.max(scores, axis=2), count)[1], "int32")
+    scores = ops.take_along_axis(scores, ops.expand_dims(names, 2), axis=1)
+    scores, index = ops.top_k(ops.reshape(scores, (-1, anchors)), k)
+    first = ops.arange(ops.shape(scores)[0], dtype="int32") // count
     if len(boxes.shape) == 4:
-        flat, first = ops.reshape(ops.transpose(boxes, (0, 2, 1, 3)), (-1, 4)), ops.arange(rows, dtype="int32")
-    else:
-        flat, first = ops.reshape(boxes, (-1, 4)), image
-    boxes = ops.take(flat, ops.cast(index, "int32") + ops.expand_dims(first * anchors, 1), axis=0)
+        first = first * classes + ops.reshape(names, (-1,))
+        boxes = ops.transpose(boxes, (0, 2, 1, 3))
+    boxes = ops.take(
+        ops.reshape(boxes, (-1, 4)), ops.cast(index, "int32") + ops.expand_dims(first * anchors, 1), axis=0
+    )
     boxes, scores, _ = merge_boxes(boxes, scores, merge_threshold)
-    return _best(boxes, scores, classes, max_detections)
+    return _best(boxes, scores, names, max_detections)
 
 
-def _best(boxes, scores, classes, max_detections):
-    """The best merged boxes of each image, from rows of one image and class each."""
-    places = classes * scores.shape[1]
+def _best(boxes, scores, names, max_detections):
+    """The best merged boxes of each image, from rows of one image and class each; `[B, R]` are the rows' classes."""
+    places = names.shape[1] * scores.shape[1]
     scores, order = ops.top_k(ops.reshape(scores, (-1, places)), min(max_detections, places))
     order = ops.cast(order, "int32")
     first = ops.expand_dims(ops.arange(ops.shape(scores)[0], dtype="int32") * places, 1)
     boxes = ops.take(ops.reshape(boxes, (-1, 4)), order + first, axis=0)
     found = scores > 0
-    labels = ops.where(found, order // (places // classes), -1)
+    labels = ops.take_along_axis(names, order // (places // names.shape[1]), axis=1)
+    labels = ops.where(found, labels, -1)
     missing = max(max_detections - places, 0)
     return {
         "boxes": ops.pad(ops.where(ops.expand_dims(found, -1), boxes, 0.0), ((0, 0), (0, missing), (0, 0))),

@@ -68,11 +68,10 @@ def localization_error(network, source, batch_size=16, k=5, scales=None, centre=
         In 0 .. 1.
     """
 
-    def run(images):
-        return network.combine(*network.scored_windows(images, scales, centre), how)
-
+    windows = tf.function(lambda images: network.scored_windows(images, scales, centre), reduce_retracing=True)
+    combine = network.compiled_combine(how)
     evaluator = Evaluator(source)
-    _collect(network, source, batch_size, [(evaluator, tf.function(run))])
+    _collect(network, source, batch_size, [(evaluator, lambda images: combine(*windows(images)))])
     truth = evaluator.truth
     return ilsvrc.localization_error(*ilsvrc.best_per_class(evaluator.results(), len(truth.image_ids), k), truth, k=k)
 
@@ -96,12 +95,12 @@ def figures(network, source, batch_size=16):
     for name, k in (("localization_error", 5), ("localization_error_1", 1)):
         found[name] = localization_error(network, single, batch_size, min(k, len(network.classes)))
     truth = Truth.from_source(source)
-    windows, combine = tf.function(network.scored_windows), tf.function(network.combine)
+    windows = tf.function(network.scored_windows, reduce_retracing=True)
     ways = {how: Evaluator(truth) for how in ("merge", "nms")}
     for images, indexes in whole_images(source, batch_size):
         scored = windows(images)
         for how, evaluator in ways.items():
-            _update(network, source, evaluator, indexes, combine(*scored, how))
+            _update(network, source, evaluator, indexes, network.compiled_combine(how)(*scored))
     return found | {f"map50_{how}": evaluator.result(("area",))["map50"] for how, evaluator in ways.items()}
 
 
