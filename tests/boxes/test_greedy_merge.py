@@ -143,3 +143,27 @@ def test_detections_are_merged_by_class_and_sorted(own):
         np.testing.assert_allclose(rows[:n], expected, rtol=1e-4, atol=1e-5)
         assert (found["labels"][b, n:] == -1).all() and not found["scores"][b, n:].any()
     assert found["boxes"].shape == (2, 400, 4) and found["labels"].dtype == "int32"
+
+
+def test_a_thousand_windows_that_agree_are_one_detection():
+    boxes, scores = np.tile([[[0.1, 0.2, 0.5, 0.6]]], (1, 1000, 1)), np.full((1, 1000, 1), 0.5)
+    found = tf.function(merge, jit_compile=True)(boxes, scores)
+    assert found["num_detections"][0] == 1
+    np.testing.assert_allclose(found["scores"][0, 0], 500, rtol=1e-5)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_classes_without_boxes_need_not_be_merged(own):
+    rng = np.random.default_rng(5)
+    low = rng.uniform(0, 0.6, (2, 12, 6, 2) if own else (2, 12, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.1, 0.4, low.shape)], axis=-1)
+    scores = rng.uniform(0.1, 1, (2, 12, 6))
+    scores[0, :, [0, 2, 3, 5]] = 0
+    scores[1, :, [1, 2, 3]] = 0
+    every, few = merge(boxes, scores), merge(boxes, scores, max_classes=3)
+    for name, value in every.items():
+        np.testing.assert_allclose(
+            few[name][:, :20] if value.shape.rank > 1 else few[name], value[:, :20] if value.shape.rank > 1 else value
+        )
+    two = merge(boxes, scores, max_classes=2)
+    assert set(np.asarray(two["labels"][0]).tolist()) == {1, 4, -1}

@@ -117,6 +117,52 @@ def test_context_adds_the_next_lower_scale():
     assert np.abs(last[2] - last[3]).max() > np.abs(last[0] - last[1]).max()
 
 
+def averaging(**arguments):
+    """A network with context whose convolutions are means, so that maps show where they look."""
+    model = build(context=True, **arguments)
+    for layer in model.features_model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            layer.set_weights([np.full_like(kernel, 1 / np.prod(kernel.shape[:3])), bias * 0])
+    return model
+
+
+def test_the_context_is_read_where_the_cells_look():
+    model, size = averaging(), 551
+    ramp = np.broadcast_to(np.arange(size, dtype="float32")[None, None, :, None], (1, size, size, 3)) / 3 + 119
+    maps = np.asarray(model._unpooled(ramp))[0] / networks.SCALE * 3  # in pixels, of a place left of where they look
+    both = maps[8:-8, 8:-8, 0], maps[8:-8, 8:-8, -1]
+    # Pooling takes the larger neighbour, half its distance, 2 + 4 pixels, to the right; at the lower scale 1.4 times.
+    low = size / round(size / 1.4)
+    np.testing.assert_allclose(both[1] - both[0], 6 * (low - 1), atol=0.02)
+    assert both[0].size
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_context_of_cells_at_the_borders_is_read_where_they_look(axis):
+    model, size = averaging(), 407
+    cells = model.form.unpooled(size)
+    for cell in (0, 1, 2, cells - 3, cells - 2, cells - 1):
+        image = np.full((1, size, size, 3), 119, "float32")
+        middle = round(model.form.center + 16 * cell)
+        index = [slice(None)] * 4
+        index[axis] = slice(middle - 14, middle + 14)
+        image[tuple(index)] = 255
+        own, lower = (np.asarray(model._unpooled(image))[0, :, :, k] for k in (0, -1))
+        line = [m.mean(axis=2 - axis) for m in (own, lower)]
+        assert abs(np.argmax(line[0]) - np.argmax(line[1])) <= 1, cell
+        # The lower map sees the bar narrower, so it has its own cell's level or one beside it, never one far inside.
+        assert abs(np.argmax(line[1]) - cell) <= 1
+
+
+def test_only_the_classifier_has_dropout():
+    model, image = build(), pictures(231, 231)
+    unpooled = model._unpooled(image)
+    for head, same in ((model.classifier, False), (model.regressor, True)):
+        found = [np.asarray(networks.run_dense(head, unpooled, "fast", training=True)["output"]) for _ in range(2)]
+        assert np.array_equal(*found) == same
+
+
 def test_folding_batch_normalisation_keeps_the_outputs():
     model = build(batch_norm=True)
     rng = np.random.default_rng(0)
@@ -163,6 +209,48 @@ def test_the_object_of_a_window_is_the_covered_one_that_is_most_like_it(smallest
             np.testing.assert_allclose(found["boxes"][n], frame, atol=1e-5)
     assert seen == {-1, 0, 1}
     assert found["has_object"].any() and not found["has_object"].all()
+
+
+def test_the_images_label_trains_every_crop_of_classification():
+    model = build(task="classification")
+    crops, boxes = model.augmentation(), np.array([[0.02, 0.05, 0.98, 0.97]], "float32")  # a close-up
+    for seed in range(20):
+        window = np.asarray(
+            crops.window(tf.constant(boxes), tf.constant([400.0, 600.0]), tf.constant([seed, 1], tf.int64))
+        )
+        inside = (boxes - np.tile(window[:2], 2)) / np.tile(window[2:] - window[:2], 2)
+        found = model.encode_targets({"boxes": inside[None], "labels": np.array([[2]])})
+        assert np.asarray(found["classes"]).tolist() == [[2]]
+
+
+@pytest.mark.parametrize("box", [[0, 0, 3, 3], [300, 300, 400, 400], [100, 100, 101, 101], [-300, -300, 20, 20]])
+def test_classification_does_not_ask_where_the_object_is(box):
+    model = build(task="classification", image_size=(247, 263))
+    _, labels = labelled(model, [box], [1])
+    found = model.encode_targets(labels)
+    assert np.asarray(found["classes"]).tolist() == [[1] * 6]
+    assert float(model.count_targets(found)["positives"]) == 6
+
+
+def test_an_image_has_the_label_of_its_largest_object():
+    model = build(task="classification")
+    _, labels = labelled(model, [[0, 0, 50, 50], [50, 0, 200, 200], [0, 0, 231, 231], [0, 0, 0, 0]], [0, 2, 1, -1])
+    crowd = labels | {"is_crowd": np.array([[False, False, True, False]])}
+    assert np.asarray(model.encode_targets(labels)["classes"]).tolist() == [[1]]
+    assert np.asarray(model.encode_targets(crowd)["classes"]).tolist() == [[2]]
+    none = {"boxes": np.zeros((1, 0, 4), "float32"), "labels": np.zeros((1, 0), "int32")}
+    assert np.asarray(model.encode_targets(none)["classes"]).tolist() == [[-1]]
+
+
+def test_for_localization_objects_of_every_size_and_place_are_regressed():
+    for box in ([100, 100, 110, 110], [0, 0, 300, 60], [0, 0, 20, 20]):
+        model = build(task="localization")
+        _, labels = labelled(model, [box], [1])
+        area = np.prod(np.subtract(box[2:], box[:2]))
+        windows = model.windows(model.image_size) * 327
+        low, high = np.maximum(windows[:, :2], box[:2]), np.minimum(windows[:, 2:], box[2:])
+        covered = np.prod(np.maximum(high - low, 0), axis=1) / area
+        np.testing.assert_array_equal(model.encode_targets(labels)["has_object"][0], covered >= 0.5)
 
 
 def test_crowds_and_padding_are_no_objects(detector):
@@ -330,6 +418,19 @@ def test_the_centre_window_alone(detector):
     assert boxes.shape == (2, 1, 4)
     every = detector.scored_windows(images, scales=[(263, 263)])[1]
     np.testing.assert_allclose(scores[:, 0], every[:, 4], rtol=1e-5)
+
+
+def test_no_window_of_the_papers_scales_is_cut_before_the_merge():
+    for form in networks.ARCHITECTURES.values():
+        windows = sum(form.cells(height) * form.cells(width) for height, width in form.scales)
+        assert windows <= OverFeat.defaults["max_per_class"]
+
+
+def test_what_is_compiled_is_serve(detector):
+    images = pictures(180, 240).astype("uint8")
+    found, plain = detector.detections(images), detector.serve(images)
+    for name, value in plain.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_only_merged_boxes_have_a_threshold_of_their_own():
