@@ -217,6 +217,21 @@ def fold_batch_norm(trained, plain):
             layer.set_weights([kernel, bias])
 
 
+def unfold_batch_norm(plain, trained):
+    """The way back: the weights of a network without batch normalization in one with it, which then changes nothing.
+
+    Args:
+        plain: what `overfeat` or `dense_layers` gives without `batch_norm`.
+        trained: the same with it; afterwards both give the same outputs at inference.
+    """
+    for layer in trained.layers:
+        if layer.name.endswith("_bn"):
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights([(variance * 0 + 1 + layer.epsilon) ** 0.5, beta * 0, mean * 0, variance * 0 + 1])
+        elif layer.weights:
+            layer.set_weights(plain.get_layer(layer.name).get_weights())
+
+
 def dense_layers(
     channels, hidden, outputs, kernel, first, initializer="he_normal", dropout=0.5, batch_norm=False, name="classifier"
 ):

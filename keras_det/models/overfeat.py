@@ -590,9 +590,8 @@ class OverFeat(Detector):
                 return self.combine(boxes, scores, how)
 
             one = compiled(lambda *found: {k: v[0] for k, v in combine(*(x[None] for x in found)).items()}, xla=True)
-            self._combiners[how] = compiled(
-                combine if how == "nms" else lambda *found: ops.map(lambda each: one(*each), found)
-            )
+            every = combine if how == "nms" else lambda *found: ops.map(lambda each: one(*each), found)
+            self._combiners[how] = compiled(every, any_size=False)  # the number of windows must be known
         return self._combiners[how]
 
     def _compile(self):

@@ -42,7 +42,8 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
     from keras_det.models.overfeat import vote
 
     networks = networks if isinstance(networks, (list, tuple)) else [networks]
-    run = tf.function(lambda images: vote(networks, images, **options))
+    sizes_known = options.get("ten_views", False)
+    run = tf.function(lambda images: vote(networks, images, **options), reduce_retracing=not sizes_known)
     classes, votes, labels = networks[0].classes, [], []
     for images, indexes in whole_images(source, batch_size):
         votes.append(run(images).numpy())
@@ -52,8 +53,8 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
     return [ilsvrc.top_k_error(ranked, labels, min(n, len(classes))) for n in k]
 
 
-def localization_error(network, source, batch_size=16, k=5, scales=None, centre=False, how=None):
-    """ILSVRC's localization error (section 4.4, Figure 9): no guess has the class and an overlap of 0.5.
+def localization_errors(network, source, batch_size=16, k=(5, 1), scales=None, centre=False, how=None):
+    """ILSVRC's localization errors (section 4.4, Figure 9): no guess has the class and an overlap of 0.5.
 
     Args:
         network: an `OverFeat` with a regressor.
@@ -65,15 +66,78 @@ def localization_error(network, source, batch_size=16, k=5, scales=None, centre=
         how: as `OverFeat.combine` takes it.
 
     Returns:
-        In 0 .. 1.
+        List of errors in 0 .. 1.
     """
-
     windows = tf.function(lambda images: network.scored_windows(images, scales, centre), reduce_retracing=True)
     combine = network.compiled_combine(how)
     evaluator = Evaluator(source)
-    _collect(network, source, batch_size, [(evaluator, lambda images: combine(*windows(images)))])
-    truth = evaluator.truth
-    return ilsvrc.localization_error(*ilsvrc.best_per_class(evaluator.results(), len(truth.image_ids), k), truth, k=k)
+    for images, indexes in whole_images(source, batch_size):
+        _update(network, source, evaluator, indexes, combine(*windows(images)))
+    truth, results = evaluator.truth, evaluator.results()
+    count = len(truth.image_ids)
+    return [
+        ilsvrc.localization_error(*ilsvrc.best_per_class(results, count, n), truth, k=n)
+        for n in (min(n, len(network.classes)) for n in k)
+    ]
+
+
+def table_2(networks, source, batch_size=16):
+    """The ways to vote of Table 2, as many as the networks' scales allow.
+
+    Args:
+        networks: a list of `OverFeat` networks of the same classes; the first alone gives all rows but the last, which
+            is the ensemble of several.
+        source: pictures with one object.
+        batch_size: pictures sent through the networks together.
+
+    Returns:
+        Dict from each row's name to `[top-1 error, top-5 error]` in 0 .. 1. Scales are as the networks have them; the
+        paper's four are the first, second, fourth and sixth.
+    """
+    one, scales = networks[0], networks[0].scales
+    four = [scales[i] for i in (0, 1, 3, 5)] if len(scales) == 6 else scales[:4]
+    ways = {
+        "scale 1, coarse stride": {"scales": scales[:1], "fine": False},
+        "scale 1, fine stride": {"scales": scales[:1]},
+        _named(four): {"scales": four},
+        _named(scales): {},
+        f"{_named(scales)}, their highest vote": {"over_scales": "max"},
+        "4 corners + centre + flip": {"ten_views": True},
+    }
+    mean = {"over_scales": "mean"}
+    rows = {
+        f"1 network, {name}": top_errors(one, source, batch_size, **mean | options) for name, options in ways.items()
+    }
+    if len(networks) > 1:
+        name = f"{len(networks)} networks, {_named(four)}"
+        rows[name] = top_errors(networks, source, batch_size, scales=four, **mean)
+    return rows
+
+
+def figure_9(network, source, batch_size=16):
+    """The bars of Figure 9: from the centre window alone to all scales.
+
+    Args:
+        network: an `OverFeat` with a regressor.
+        source: pictures with one object.
+        batch_size: pictures sent through the network together.
+
+    Returns:
+        Dict from each bar's name to `[localization error at 5 guesses, at 1]` in 0 .. 1. SCR is a regressor for all
+        classes, PCR one for each.
+
+    Raises:
+        ValueError: a network without regressor.
+    """
+    if network.regressor is None:
+        raise ValueError("Figure 9 needs a network with a regressor: one for localization or detection.")
+    bars = {"centre window": {"scales": network.scales[:1], "centre": True}}
+    for last in sorted({min(n, len(network.scales)) for n in (2, 4, len(network.scales))}):
+        bars[f"scales 1-{last}" if last > 1 else "scale 1"] = {"scales": network.scales[:last]}
+    kind = "PCR" if network.arguments["per_class"] else "SCR"
+    return {
+        f"{kind}, {name}": localization_errors(network, source, batch_size, **options) for name, options in bars.items()
+    }
 
 
 def figures(network, source, batch_size=16):
@@ -85,15 +149,17 @@ def figures(network, source, batch_size=16):
         batch_size: pictures sent through the network together.
 
     Returns:
-        `top1` (share of right first guesses), and with a regressor `localization_error` at 5 guesses,
-        `localization_error_1` at one, `map50_merge` and `map50_nms`.
+        `top1` and `top5` (fraction of images whose label is among as many guesses; with fewer classes than five, 1),
+        and with a regressor `localization_error` at 5 guesses, `localization_error_1` at one, `map50_merge` and
+        `map50_nms`.
     """
     single = single_objects(source)
-    found = {"top1": 1 - top_errors(network, single, batch_size, (1,))[0]}
+    errors = top_errors(network, single, batch_size)
+    found = {f"top{n}": 1 - error for n, error in zip((1, 5), errors)}
     if network.regressor is None:
         return found
-    for name, k in (("localization_error", 5), ("localization_error_1", 1)):
-        found[name] = localization_error(network, single, batch_size, min(k, len(network.classes)))
+    errors = localization_errors(network, single, batch_size)
+    found |= dict(zip(("localization_error", "localization_error_1"), errors))
     truth = Truth.from_source(source)
     windows = tf.function(network.scored_windows, reduce_retracing=True)
     ways = {how: Evaluator(truth) for how in ("merge", "nms")}
@@ -104,11 +170,9 @@ def figures(network, source, batch_size=16):
     return found | {f"map50_{how}": evaluator.result(("area",))["map50"] for how, evaluator in ways.items()}
 
 
-def _collect(network, source, batch_size, runs):
-    """Put what each function finds in a source's pictures into its evaluator."""
-    for images, indexes in whole_images(source, batch_size):
-        for evaluator, run in runs:
-            _update(network, source, evaluator, indexes, run(images))
+def _named(scales):
+    """The number of scales, as Table 2 has it."""
+    return f"{len(scales)} scale{'s' if len(scales) > 1 else ''}, fine stride"
 
 
 def _update(network, source, evaluator, indexes, found):

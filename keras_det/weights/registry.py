@@ -253,7 +253,6 @@ ENTRIES = (
             "around": 0.5,
             "over_scales": "max",
             "dropout": 0.0,
-            "max_per_class": 1000,
             "detect_threshold": 53.0,
         },
         preprocessing=Preprocessing((118.38, 118.38, 118.38), 1 / 61.896),

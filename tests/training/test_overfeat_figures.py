@@ -68,16 +68,31 @@ def test_localization_error(network, k):
             guesses.setdefault(label, box)
         guesses = list(guesses.items())[:k]
         wrong.append(not any(c == i % 3 and plain_iou(b, source.annotation(i).boxes[0]) >= 0.5 for c, b in guesses))
-    found = overfeat.localization_error(network, source, batch_size=4, k=k)
+    (found,) = overfeat.localization_errors(network, source, batch_size=4, k=(k,))
     assert found == pytest.approx(np.mean(wrong))
     assert k == 1 or found == 0.5  # every class is guessed, and the large objects are right
 
 
 def test_evaluate_reports_them(network):
     figures, _ = evaluate(network, Pictures(6), batch_size=6, metrics=("area",))
-    assert {"map50", "top1", "localization_error", "localization_error_1", "map50_merge", "map50_nms"} <= set(figures)
+    assert {"map50", "top1", "top5", "localization_error", "localization_error_1", "map50_merge", "map50_nms"} <= set(
+        figures
+    )
     assert figures["map50"] == pytest.approx(figures["map50_merge"])
-    assert figures["top1"] == pytest.approx(1 - overfeat.top_errors(network, Pictures(6), k=(1,))[0])
+    top1, top5 = overfeat.top_errors(network, Pictures(6))
+    assert (figures["top1"], figures["top5"]) == pytest.approx((1 - top1, 1 - top5))
+    assert figures["top5"] == 1  # three classes
+
+
+def test_table_2_and_figure_9_are_their_rows(network):
+    source = Pictures(3)
+    rows = overfeat.table_2([network, network], source)
+    assert list(rows)[2] == "1 network, 1 scale, fine stride" and "2 networks, 1 scale, fine stride" in rows
+    assert rows["1 network, 4 corners + centre + flip"] == overfeat.top_errors(network, source, ten_views=True)
+    assert rows["1 network, scale 1, coarse stride"] == overfeat.top_errors(network, source, fine=False)
+    bars = overfeat.figure_9(network, source)
+    assert list(bars) == ["SCR, centre window", "SCR, scale 1"]
+    assert bars["SCR, scale 1"] == overfeat.localization_errors(network, source)
 
 
 def test_scenes_are_rendered_with_one_object_each_and_other_sources_give_their_pictures_of_one():
