@@ -9,29 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.source import Annotation, Problem, ReadSource, clean_boxes, true_size
+from keras_det.data.numbers import real, reals, whole
+from keras_det.data.source import Annotation, Problem, ReadSource, find_frame
 
 MAX_JSON_BYTES = 2**30
 """The largest JSON file that is read, in bytes: twice COCO's own training file."""
-
-# Beyond it, numbers in JSON are not exact.
-_MAX_INTEGER = 2**53
 
 
 class Coco(ReadSource):
     """COCO as it is distributed: `annotations/instances_<split>.json`, and the images in `<split>` or `images/<split>`.
 
-    Categories become the labels 0 .. C-1 in the order of their ids, which may have gaps. Boxes are x, y, width,
-    height in pixels from 0, relative to the picture as it is stored: its own size counts, and EXIF does not rotate
-    it. Where the JSON gives another size, or none, that is reported as `"corrected"`; a picture that cannot be read
-    is reported as `"skipped"`, and its annotation then relies on the JSON's size and is empty when there is none.
-    Annotations of unknown images or categories are reported and dropped. See `clean_boxes` for the rule on boxes;
-    the number of an object is its place in the JSON's list of annotations. `image_id` is the JSON's id.
+    Categories become the labels 0 .. C-1 in the order of their ids, which may have gaps. Ids of one name are one
+    class, and a category that only groups others, being their supercategory and having no annotation, is none; both
+    are reported. Boxes are x, y, width, height in pixels from 0; see `keras_det.data.source.find_frame` for the rule
+    on sizes and orientations and `clean_boxes` for that on boxes. An image that cannot be read is reported as
+    `"skipped"`, and its annotation then relies on the JSON's size and is empty when there is none. Numbers may be
+    written as `1.0` or `"1"`. Annotations of unknown images or categories, or without four numbers as box, are reported
+    and dropped; the number of an object is its place in the JSON's list of annotations. `image_id` is the JSON's id,
+    exactly.
 
     Args:
         root: The folder.
         split: Such as `"val2017"`; None where there is only one.
         missing: What to do about images without a file: `"error"`, or `"skip"` to leave them out with a `Problem` each.
+        rescale_boxes: Scale boxes where the JSON gives another size than the image has, instead of keeping pixels.
 
     Attributes:
         category_ids: The JSON's id of each label, for results files.
@@ -39,53 +40,76 @@ class Coco(ReadSource):
 
     Raises:
         FileNotFoundError: no such folder or JSON, or images are missing (with their number and the first one).
-        ValueError: the JSON exceeds `MAX_JSON_BYTES`, cannot be parsed, is no set of instances, or names an image
-            outside of its folder; names file and entry.
+        ValueError: the JSON exceeds `MAX_JSON_BYTES`, cannot be parsed, is no set of instances, has images or
+            categories without an id, or names an image outside of its folder; names file and entry.
     """
 
     category_ids: tuple[int, ...]
     annotation_file: str
 
-    def __init__(self, root: str | os.PathLike, split: str | None = None, missing: str = "error"):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | None = None,
+        missing: str = "error",
+        rescale_boxes: bool = False,
+    ):
         if missing not in ("error", "skip"):
             raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
         root = os.path.expanduser(os.fspath(root))
         split = _check_split(root, split)
-        self.annotation_file = _annotation_file(root, split)
-        content = _load(self.annotation_file)
-        self.category_ids, names = _read_categories(self.annotation_file, content["categories"])
+        self.annotation_file = file = _annotation_file(root, split)
+        content = _load(file)
         folder = os.path.join(root, split)
         if not os.path.isdir(folder):
             folder = os.path.join(root, "images", split)
-        ids, self._files, self._sizes = _read_images(self.annotation_file, folder, content["images"])
-        there = _existing(self._files)
-        problems = _report_missing(f"coco {split}", self._files, there, missing)
-        self._ids, self._sizes = ids[there], self._sizes[there]
-        self._files = [file for file, exists in zip(self._files, there) if exists]
-        problems += self._group(content["annotations"], ids[~there])
+        images, problems = _read_images(file, folder, content["images"])
+        there = _existing([path for path, _ in images.values()])
+        problems += _report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
+        left_out = {number for number, exists in zip(images, there) if not exists}
+        self._ids = [number for number in images if number not in left_out]
+        self._files, self._sizes = zip(*(images[number] for number in self._ids))
+        entries = content["annotations"]
+        used = {whole(entry.get("category_id")) for entry in entries}
+        labels, self.category_ids, names, faults = _read_categories(file, content["categories"], used)
+        problems += faults + self._group(entries, labels, left_out)
+        self._rescale = rescale_boxes
         super().__init__(f"coco {split}", names, problems)
 
-    def _group(self, entries: list, left_out: np.ndarray) -> list[Problem]:
-        """Keeps the annotations ordered by image, and reports those of unknown images and categories."""
+    def _group(self, entries: list[dict], labels: dict[int, int], left_out: set[int]) -> list[Problem]:
+        """Keeps the sound annotations ordered by image, and reports the others."""
         file = self.annotation_file
-        image_ids = _column(file, entries, "image_id", integer=True)
-        category_ids = _column(file, entries, "category_id", integer=True)
-        image, label = _positions(self._ids, image_ids), _positions(np.array(self.category_ids), category_ids)
-        number = np.flatnonzero((image >= 0) & (label >= 0))
+        places = {number: place for place, number in enumerate(self._ids)}
+        ids = [whole(entry.get("image_id")) for entry in entries]
+        image = np.array([places.get(number, -1) for number in ids], np.int64)
+        label = np.array([labels.get(whole(entry.get("category_id")), -1) for entry in entries], np.int64)
+        xywh, boxed = reals([entry.get("bbox") for entry in entries], 4)
+        crowd = [_flag(entry.get("iscrowd")) for entry in entries]
+        known = (image >= 0) & (label >= 0)
+        number = np.flatnonzero(known & boxed)
         number = number[np.argsort(image[number], kind="stable")]
-        xywh = _column(file, entries, "bbox", shape=(4,))[number]
+        xywh = xywh[number]
         with np.errstate(invalid="ignore", over="ignore"):
             self._corners = np.concatenate([xywh[:, 1::-1], xywh[:, 1::-1] + xywh[:, :1:-1]], axis=1)
-        self._area = _column(file, entries, "area", default=np.nan)[number]
-        self._crowd = _column(file, entries, "iscrowd", integer=True, default=0)[number] != 0
+        self._area = np.array([real(entries[n].get("area")) for n in number], np.float64)
+        self._crowd = np.array([bool(crowd[n]) for n in number], bool)
         self._number, self._labels = number, label[number]
         self._starts = np.searchsorted(image[number], np.arange(len(self._ids) + 1))
-        no_image = (image < 0) & ~np.isin(image_ids, left_out)
-        return [
-            Problem(file, int(n), f"its image {image_ids[n]} is not among the images", "dropped")
-            if no_image[n]
-            else Problem(file, int(n), f"its category {category_ids[n]} is not among the categories", "dropped")
-            for n in np.flatnonzero(no_image | ((image >= 0) & (label < 0)))
+        absent = np.array([number in left_out for number in ids], bool)  # reported as the image's own fault
+        problems = []
+        for n in np.flatnonzero(~(known & boxed) & ~absent):
+            entry = entries[n]
+            if image[n] < 0:
+                fault = f"its image {_shown(entry.get('image_id'))} is not among the images"
+            elif label[n] < 0:
+                fault = f"its category {_shown(entry.get('category_id'))} is not among the categories"
+            else:
+                fault = f"expected four numbers under 'bbox', got {_shown(entry.get('bbox'))}"
+            problems.append(Problem(file, int(n), fault, "dropped"))
+        return problems + [
+            Problem(file, int(n), f"'iscrowd' is {_shown(entries[n]['iscrowd'])}, which is taken as 0", "corrected")
+            for n in number
+            if crowd[n] is None
         ]
 
     def __len__(self) -> int:
@@ -97,14 +121,14 @@ class Coco(ReadSource):
 
     def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
         rows = slice(self._starts[i], self._starts[i + 1])
-        image_id = str(self._ids[i])
-        said = tuple(self._sizes[i].tolist()) if self._sizes[i].all() else None
-        (height, width), problems = true_size(self._files[i], said, self.annotation_file, f"image {image_id} ")
+        image_id, said, file = str(self._ids[i]), self._sizes[i], self.annotation_file
+        frame, problems = find_frame(self._files[i], said, file, f"image {image_id} ", self._rescale)
+        height, width = frame.size
         if not height:
             return Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], []), problems
-        boxes, kept, faults = clean_boxes(self._corners[rows], height, width, self.annotation_file, self._number[rows])
+        boxes, kept, faults = frame.clean_boxes(self._corners[rows], file, self._number[rows])
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
-        given = self._area[rows][kept]
+        given = self._area[rows][kept] * (height * width / (frame.said[0] * frame.said[1]))
         area = np.where(np.isfinite(given) & (given >= 0), given, area)
         labels, crowd = self._labels[rows][kept], self._crowd[rows][kept]
         annotation = Annotation(image_id, height, width, boxes, labels, np.zeros(len(kept), bool), crowd, area)
@@ -165,34 +189,79 @@ def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _read_categories(file: str, entries: list[dict]) -> tuple[tuple[int, ...], list[str]]:
-    """Ids and names of the categories, in the order of the ids."""
-    ids = _column(file, entries, "id", integer=True, where="categories")
+def _read_categories(
+    file: str, entries: list[dict], used: set[int | None]
+) -> tuple[dict[int, int], tuple[int, ...], list[str], list[Problem]]:
+    """Label of each category id, the id of each label, the names in the order of the ids, and the problems.
+
+    Args:
+        file: To name in messages.
+        entries: The JSON's categories.
+        used: The ids that annotations have.
+    """
+    names: dict[int, str] = {}
+    problems = []
     for number, entry in enumerate(entries):
-        if not isinstance(entry.get("name"), str):
-            raise ValueError(f"{file}, categories[{number}]: expected a 'name', got {_shown(entry.get('name'))}")
-    names = [entry["name"] for entry in entries]
-    if not names or len(set(names)) < len(names) or len(set(ids.tolist())) < len(names):
-        raise ValueError(f"{file}: expected categories of different ids and names, got {len(names)} with repetitions")
-    order = np.argsort(ids)
-    return tuple(ids[order].tolist()), [names[k] for k in order]
+        place, key, name = f"{file}, categories[{number}]", _id(file, "categories", number, entry), entry.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{place}: expected a 'name', got {_shown(name)}")
+        if names.setdefault(key, name.strip()) != name.strip():
+            raise ValueError(f"{place}: the id {key} is already that of {_shown(names[key])}")
+    groups = [(whole(entry.get("id")), entry.get("supercategory")) for entry in entries]
+    for key in sorted(names):
+        if key not in used and any(group == names[key] and other != key for other, group in groups):
+            message = f"the category {names.pop(key)!r} (id {key}) groups others and has no annotation"
+            problems.append(Problem(file, None, message, "corrected"))
+    if not names:
+        raise ValueError(f"{file}: expected categories, got none")
+    classes = list(dict.fromkeys(names[key] for key in sorted(names)))
+    labels = {key: classes.index(names[key]) for key in sorted(names)}
+    for label, name in enumerate(classes):
+        same = [key for key in labels if labels[key] == label]
+        if len(same) > 1:
+            message = f"the category {name!r} has the ids {', '.join(map(str, same))}, which are taken as one"
+            problems.append(Problem(file, None, message, "corrected"))
+    ids = [
+        min((key for key in labels if labels[key] == label), key=lambda key: (key not in used, key))
+        for label in range(len(classes))
+    ]
+    return labels, tuple(ids), classes, problems
 
 
-def _read_images(file: str, folder: str, entries: list[dict]) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Ids, paths, and heights and widths (0 where absent or no size) of the images."""
-    ids = _column(file, entries, "id", integer=True, where="images")
-    _, first = np.unique(ids, return_index=True)
-    if len(first) < len(ids):
-        number = int(np.setdiff1d(np.arange(len(ids)), first)[0])
-        raise ValueError(f"{file}, images[{number}]: the id {ids[number]} occurs twice")
-    files = [_inside(file, number, folder, entry.get("file_name")) for number, entry in enumerate(entries)]
-    sizes = [[_size(entry.get("height")), _size(entry.get("width"))] for entry in entries]
-    return ids, files, np.array(sizes, np.int64).reshape(-1, 2)
+def _read_images(
+    file: str, folder: str, entries: list[dict]
+) -> tuple[dict[int, tuple[str, tuple[int, int] | None]], list[Problem]]:
+    """Path, and height and width (None where absent or no size), of each image by its id; and the problems."""
+    images: dict[int, tuple[str, tuple[int, int] | None]] = {}
+    problems = []
+    for number, entry in enumerate(entries):
+        key = _id(file, "images", number, entry)
+        path = _inside(file, number, folder, entry.get("file_name"))
+        if key not in images:
+            size = tuple(whole(entry.get(side)) or 0 for side in ("height", "width"))
+            images[key] = path, size if all(0 < side < 2**31 for side in size) else None
+        elif images[key][0] == path:
+            problems.append(
+                Problem(file, None, f"images[{number}] is listed before, with the same id {key}", "skipped")
+            )
+        else:
+            raise ValueError(f"{file}, images[{number}]: the id {key} occurs twice")
+    return images, problems
 
 
-def _size(value: Any) -> int:
-    """A side in pixels, 0 for anything that is none."""
-    return value if isinstance(value, int) and 0 < value < 2**31 else 0
+def _id(file: str, where: str, number: int, entry: dict) -> int:
+    """The entry's id."""
+    key = whole(entry.get("id"))
+    if key is None:
+        raise ValueError(
+            f"{file}, {where}[{number}]: expected a whole number under 'id', got {_shown(entry.get('id'))}"
+        )
+    return key
+
+
+def _flag(value: Any) -> int | None:
+    """What `iscrowd` says; None for what has no known meaning. Nothing at all is no."""
+    return int(value) if isinstance(value, bool) else whole(value or 0)
 
 
 def _inside(file: str, number: int, folder: str, name: Any) -> str:
@@ -219,56 +288,11 @@ def _report_missing(name: str, files: list[str], there: np.ndarray, missing: str
     if absent and missing == "error":
         raise FileNotFoundError(
             f"{name}: {len(absent)} of {len(files)} images have no file, the first is {absent[0]}; "
-            "missing='skip' leaves them out"
+            "--missing skip, or missing='skip', leaves them out"
         )
     if not there.any():
         raise ValueError(f"{name}: none of the {len(files)} images is there")
     return [Problem(file, None, f"listed in {name}, but there is no such file", "skipped") for file in absent]
-
-
-def _positions(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each of `wanted` stands in `ids`, -1 where it does not."""
-    order = np.argsort(ids)
-    place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
-    return np.where(ids[order[place]] == wanted, order[place], -1)
-
-
-def _column(
-    file: str,
-    entries: list[dict],
-    key: str,
-    shape: tuple[int, ...] = (),
-    integer: bool = False,
-    default: float | None = None,
-    where: str = "annotations",
-) -> np.ndarray:
-    """One number, or a list of numbers, of each entry: int64 or float64; `default` where the key is absent."""
-    try:
-        array = np.array([entry.get(key, default) for entry in entries])
-    except ValueError:  # lists of different lengths
-        array = np.array(None)
-    if not entries:
-        array = np.zeros((0, *shape), np.int64)
-    whole = array.dtype.kind in "biu"
-    if array.shape != (len(entries), *shape) or not (whole or (array.dtype.kind == "f" and not integer)):
-        _blame(file, entries, key, shape, integer, default, where)
-    if integer and (np.abs(array) > _MAX_INTEGER).any():
-        _blame(file, entries, key, shape, integer, default, where)
-    return array.astype(np.int64 if integer else np.float64)
-
-
-def _blame(file, entries, key, shape, integer, default, where):
-    """Raises the ValueError that names the first entry whose value is none of the kind expected."""
-    kind = int if integer else (int, float)
-    expected = ("a whole number" if integer else "a number") if not shape else f"a list of {shape[0]} numbers"
-    for number, entry in enumerate(entries):
-        value = entry.get(key, default)
-        parts = value if shape and isinstance(value, list) and len(value) == shape[0] else [value]
-        if len(parts) != (shape[0] if shape else 1) or not all(
-            isinstance(p, kind) and not (isinstance(p, int) and abs(p) > _MAX_INTEGER) for p in parts
-        ):
-            raise ValueError(f"{file}, {where}[{number}]: expected {expected} under {key!r}, got {_shown(value)}")
-    raise ValueError(f"{file}: expected {expected} under {key!r} of all {where}")
 
 
 def _shown(value: Any) -> str:

@@ -25,6 +25,7 @@ class Folder(VocFiles):
             annotations of the folder, whatever the split, sorted.
         missing: What to do about pictures without annotation, annotations without picture and listed names without
             either: `"error"`, or `"skip"` to leave them out with a `Problem` each.
+        rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
 
     Raises:
         FileNotFoundError: no such folder or list, or files are missing (with their number and the first one).
@@ -38,6 +39,7 @@ class Folder(VocFiles):
         split: str | None = None,
         classes: Sequence[str] | None = None,
         missing: str = "error",
+        rescale_boxes: bool = False,
     ):
         root = os.path.expanduser(os.fspath(root))
         if not os.path.isdir(root):
@@ -65,7 +67,7 @@ class Folder(VocFiles):
             classes = sorted({c for file in files for c in read_xml(file).names})
         elif isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
             raise ValueError(f"classes must be a sequence of different names, got {classes!r}")
-        super().__init__(name, classes, items, problems)
+        super().__init__(name, classes, items, problems, rescale_boxes)
 
 
 def _listed(root: str, split: str) -> list[str]:

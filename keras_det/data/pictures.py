@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import stat
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -17,11 +18,28 @@ MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 2**27
 """The largest picture that is decoded: 134 million pixels, 400 MB as RGB."""
 
-# Only plain raster formats: Pillow also has readers that start other programs (EPS) or open further files.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+# Raster formats that a file's first bytes tell apart. Pillow also has readers that start other programs (EPS), open
+# further files, or take nearly any bytes for an image (TGA).
+SUFFIXES_OF = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".mpo",),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "DDS": (".dds",),
+    "ICO": (".ico",),
+    "QOI": (".qoi",),
+    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
+}
+"""The formats that are read, by Pillow's names, and the endings of their files in lower case."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-"""The endings, in lower case, of the files that are taken for pictures in a folder."""
+SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+"""The endings, in lower case, of the files that are taken for images in a folder."""
 
 # EXIF's orientation (tag 274) to what turns the stored pixels upright.
 _ORIENTATION = 274
@@ -34,45 +52,46 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
+"""The EXIF orientations whose upright image has height and width exchanged."""
+
+_UPRIGHT_ALREADY = ("TIFF",)  # Pillow turns these itself when it loads them
+_TWELVE_BITS = 4096
 
 
-def read_image(file: str | os.PathLike | bytes | Image.Image, rotate: bool = False) -> np.ndarray:
-    """A picture as RGB pixels, whatever its mode: grey, palette, CMYK, 16 bits, with alpha, animated.
+def read_image(file: str | os.PathLike | bytes | Image.Image) -> np.ndarray:
+    """An image as RGB pixels, upright by its EXIF orientation, whatever its mode: gray, palette, CMYK, 16 bits, alpha.
 
-    Grey is repeated in the three channels, alpha is left out (as TensorFlow's decoders do), 16 bits keep the upper 8,
-    and an animation gives its first frame.
-
-    VOC and COCO annotate the pixels as they are stored, so the readers of data sets do not rotate; a user's own
-    pictures are rotated to what the user sees (`rotate=True`).
+    Gray is repeated in the three channels, alpha is left out (as TensorFlow's decoders do), an animation gives its
+    first frame, and other ranges than 0 .. 255 are scaled as `to_bytes` says.
 
     Args:
         file: A path, the bytes of a file, or an open Pillow image.
-        rotate: Turn the picture upright by its EXIF orientation.
 
     Returns:
         uint8 `[H, W, 3]`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no picture in a known format, is truncated or corrupt, or exceeds `MAX_BYTES` or
-            `MAX_PIXELS`.
+        ValueError: the file is no image in a known format, is truncated or corrupt, exceeds `MAX_BYTES` or
+            `MAX_PIXELS`, or has numbers of no known range.
 
     >>> from PIL import Image
     >>> read_image(Image.new("L", (3, 2), 7)).tolist()
     [[[7, 7, 7], [7, 7, 7], [7, 7, 7]], [[7, 7, 7], [7, 7, 7], [7, 7, 7]]]
     """
-    with _opened(file) as image:
-        rgb = _to_rgb(image)
-        turn = _UPRIGHT.get(_orientation(image)) if rotate else None
+    with _opened(file) as (image, name):
+        turn = None if image.format in _UPRIGHT_ALREADY else _UPRIGHT.get(_orientation(image))
+        rgb = _to_rgb(image, name)
         return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def picture_size(file: str | os.PathLike | bytes) -> tuple[int, int]:
-    """Height and width of the stored picture in pixels, from the file's header; no pixels are decoded.
+    """Height and width in pixels of the upright image, from the file's header; no pixels are decoded.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no picture in a known format, or exceeds `MAX_BYTES` or `MAX_PIXELS`.
+        ValueError: the file is no image in a known format, or exceeds `MAX_BYTES` or `MAX_PIXELS`.
 
     >>> import io
     >>> from PIL import Image
@@ -81,13 +100,82 @@ def picture_size(file: str | os.PathLike | bytes) -> tuple[int, int]:
     >>> picture_size(file.getvalue())
     (2, 3)
     """
-    with _opened(file) as image:
-        return image.height, image.width
+    (height, width), orientation = stored_size(file)
+    return (width, height) if orientation in SIDEWAYS else (height, width)
+
+
+def stored_size(file: str | os.PathLike | bytes) -> tuple[tuple[int, int], int]:
+    """Height and width in pixels as the image is stored, and its EXIF orientation, 1 to 8; as `picture_size`."""
+    with _opened(file) as (image, _):
+        orientation = _orientation(image)
+        size = image.height, image.width
+        swapped = image.format in _UPRIGHT_ALREADY and orientation in SIDEWAYS
+        return size[::-1] if swapped else size, orientation
+
+
+def turn_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
+    """Boxes of an image as it is stored to boxes of the upright image.
+
+    Args:
+        boxes: `[n, 4]` `rel_yxyx`.
+        orientation: EXIF's, 1 to 8.
+
+    >>> turn_boxes(np.array([[0.0, 0.0, 0.25, 0.5]]), 6).tolist()
+    [[0.0, 0.75, 0.5, 1.0]]
+    """
+    ymin, xmin, ymax, xmax = np.moveaxis(np.asarray(boxes), -1, 0)
+    if orientation in (2, 3, 7, 8):
+        xmin, xmax = 1 - xmax, 1 - xmin
+    if orientation in (3, 4, 6, 7):
+        ymin, ymax = 1 - ymax, 1 - ymin
+    turned = (xmin, ymin, xmax, ymax) if orientation in SIDEWAYS else (ymin, xmin, ymax, xmax)
+    return np.stack(turned, axis=-1)
+
+
+def to_bytes(values: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
+    """Pixels of any range as uint8, scaled where the range is certain.
+
+    Floating point within 0 .. 1 is multiplied by 255. Of 16 bits the upper 8 are kept, but where no value is over 255
+    the image holds 8 bits and stays as it is.
+
+    Args:
+        values: Numbers or bools of any shape.
+        name: What the image is called in messages.
+        deep: Whether whole numbers over 255 are of 16 bits.
+
+    Raises:
+        ValueError: the numbers have no known range.
+
+    Warns:
+        UserWarning: an image of 16 bits that uses the lowest 12 alone is nearly black.
+
+    >>> to_bytes(np.float32([0, 0.5, 1]), "a").tolist(), to_bytes(np.uint16([0, 65535]), "a", deep=True).tolist()
+    ([0, 128, 255], [0, 255])
+    """
+    if values.dtype == bool:
+        return values.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
+        raise ValueError(f"{name} must hold numbers, got {values.dtype}")
+    if values.dtype == np.uint8:
+        return values
+    low, high = float(np.min(values, initial=0)), float(np.max(values, initial=0))
+    if np.issubdtype(values.dtype, np.floating):
+        scale = 255.0 if high <= 1 else 1.0
+        if 0 <= low and high <= 255:
+            return np.rint(values * scale).astype(np.uint8)
+        raise ValueError(f"{name} must hold numbers in 0 .. 1 or 0 .. 255, got {low:g} to {high:g}")
+    if low < 0 or high > (65535 if deep else 255):
+        raise ValueError(f"{name} must hold numbers in 0 .. {65535 if deep else 255}, got {low:g} to {high:g}")
+    if high <= 255:
+        return values.astype(np.uint8)
+    if high < _TWELVE_BITS:
+        warnings.warn(f"{name} has 16 bits but no value over {high:g}: it is seen nearly black", stacklevel=2)
+    return (values >> 8).astype(np.uint8)
 
 
 @contextlib.contextmanager
 def _opened(file):
-    """The open picture; whatever goes wrong with its content is a ValueError that names it."""
+    """The open image and its name; whatever goes wrong with its content is a ValueError that names it."""
     if isinstance(file, Image.Image):
         name = "the image given"
         opened = contextlib.nullcontext(file)
@@ -104,7 +192,7 @@ def _opened(file):
             image = content if isinstance(file, Image.Image) else Image.open(content, formats=_formats())
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read")
-            yield image
+            yield image, name
         except Image.UnidentifiedImageError:
             raise ValueError(f"{name}: not a picture in a known format ({', '.join(_formats())})") from None
         except Exception as error:  # Pillow's decoders raise nearly anything on a corrupt file
@@ -133,25 +221,26 @@ def open_file(path: str):
 def _formats() -> tuple[str, ...]:
     """Those of our formats that this build of Pillow reads."""
     Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    return tuple(name for name in SUFFIXES_OF if name in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where there is none that can be read."""
+    """EXIF's orientation before the pixels are loaded, 1 to 8; 1 where there is none that can be read."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a broken EXIF block leaves the picture itself in order
+        # Not the PNG reader's own getexif, which decodes the pixels to look behind them.
+        orientation = int(Image.Image.getexif(image).get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block leaves the image itself in order
         return 1
+    return orientation if orientation in _UPRIGHT else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """The first frame in mode RGB, without alpha."""
-    if image.mode == "F":
-        raise ValueError("pixels in floating point have no known range")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.int64)
-        return Image.fromarray(np.clip(deep >> 8, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("P", "PA"):
-        # Through RGBA, since a transparent colour is a warning on the direct way.
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        return Image.fromarray(to_bytes(np.asarray(image), name, deep=True)).convert("RGB")
+    sixteen = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))  # Pillow keeps the upper 8 itself
+    # A palette goes through RGBA, since a transparent color is a warning on the direct way.
+    rgb = (image.convert("RGBA") if image.mode in ("P", "PA") else image).convert("RGB")
+    if sixteen and 0 < max(high for _, high in rgb.getextrema()) < _TWELVE_BITS >> 8:
+        warnings.warn(f"{name} has 16 bits but no value over {_TWELVE_BITS - 1}: it is seen nearly black", stacklevel=2)
+    return rgb

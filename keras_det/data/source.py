@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from keras_det.data.pictures import picture_size, read_image
+from keras_det.data.pictures import SIDEWAYS, read_image, stored_size, turn_boxes
+
+MAX_FAULTY = 0.1
+"""The fraction of objects, of those in the annotations, that may be dropped as faulty before a source is refused."""
 
 # COCO rounds coordinates to a hundredth of a pixel: leaving the picture by less than this part of its side is no fault.
 _ROUNDING = 1e-4
@@ -23,8 +26,9 @@ class Problem:
         object: Number of the object within the file, from 0 and counting the dropped ones; None when the fault is the
             file's or the picture's.
         message: What is wrong, in words.
-        action: `"clipped"` (the box was cut at the picture's border), `"dropped"` (the object is left out),
-            `"skipped"` (the picture is left out) or `"corrected"` (the picture's own size was taken).
+        action: `"clipped"` (the box was cut at the image's border), `"dropped"` (the object is left out), `"skipped"`
+            (the image is left out), `"corrected"` (the sensible value was taken), `"kept"` (boxes stay as they are),
+            `"rescaled"` (boxes were scaled to the image's size) or `"turned"` (boxes were turned upright with it).
 
     >>> print(Problem("a.xml", 2, "the box is inverted", "dropped"))
     a.xml, object 2: the box is inverted (dropped)
@@ -46,8 +50,8 @@ class Annotation:
 
     Attributes:
         image_id: VOC and folder: the file's stem; COCO: the decimal id; shapes: `shapes-<seed>-<index>`.
-        height: Of the picture as it is stored, in pixels.
-        width: Of the picture as it is stored, in pixels.
+        height: Of the image, upright by its EXIF orientation, in pixels; 0 where it is not known.
+        width: The same.
         boxes: `[n, 4]` float32, `rel_yxyx`, inside 0..1, each of positive area.
         labels: `[n]` int32, 0 .. C-1.
         difficult: `[n]` bool, VOC's flag; False where the format has none.
@@ -114,7 +118,7 @@ class Source:
         raise NotImplementedError
 
     def image(self, i: int) -> np.ndarray:
-        """Picture `i`: uint8 RGB `[H, W, 3]`, not rotated by EXIF. Raises ValueError for a corrupt file."""
+        """Image `i`: uint8 RGB `[H, W, 3]`, upright by its EXIF orientation. Raises ValueError for a corrupt file."""
         raise NotImplementedError
 
     def path(self, i: int) -> str | None:
@@ -126,6 +130,18 @@ class Source:
         """The faults found in the annotations, in the pictures' order. The first use reads every annotation."""
         found = (self._problems_of(i) for i in range(len(self)))
         return [*self._general_problems(), *itertools.chain.from_iterable(found)]
+
+    def check(self) -> None:
+        """Raises ValueError where more than one object, and over `MAX_FAULTY` of them, had to be dropped."""
+        dropped = [problem for problem in self.problems if problem.action == "dropped"]
+        if len(dropped) <= 1:
+            return
+        count = len(dropped) + sum(len(self.annotation(i)) for i in range(len(self)))
+        if len(dropped) > MAX_FAULTY * count:
+            raise ValueError(
+                f"{self.name}: {len(dropped)} of {count} objects are faulty, more than {MAX_FAULTY:.0%}; "
+                f"the first: {dropped[0]}"
+            )
 
     def _problems_of(self, i: int) -> Sequence[Problem]:
         """The faults of picture `i`."""
@@ -201,7 +217,7 @@ class ReadSource(Source):
         self._kept: dict[int, tuple[Annotation, tuple[Problem, ...]]] = {}
 
     def image(self, i: int) -> np.ndarray:
-        """Picture `i`: uint8 RGB `[H, W, 3]`, not rotated by EXIF. Raises ValueError for a corrupt file."""
+        """Image `i`: uint8 RGB `[H, W, 3]`, upright by its EXIF orientation. Raises ValueError for a corrupt file."""
         return read_image(self.path(i))
 
     def _read(self, i: int) -> tuple[Annotation, Sequence[Problem]]:
@@ -230,29 +246,80 @@ def unreadable(file: str, error: Exception) -> Problem:
     return Problem(file, None, str(error).removeprefix(f"{file}: "), "skipped")
 
 
-def true_size(
-    image: str, said: tuple[int, int] | None, file: str, entry: str = ""
-) -> tuple[tuple[int, int], list[Problem]]:
-    """Height and width of a picture as it is stored, which count, and what is wrong with what its annotation says.
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What an annotation's boxes are relative to, and what the image has.
+
+    Attributes:
+        size: Height and width of the upright image; of an unreadable one those of its annotation, or `(0, 0)`.
+        said: Height and width that the boxes' pixels are divided by.
+        orientation: EXIF's, by which the boxes are turned to those of the upright image; 1 for not at all.
+    """
+
+    size: tuple[int, int]
+    said: tuple[int, int]
+    orientation: int = 1
+
+    def clean_boxes(self, corners, file, numbers=None, first_pixel=0):
+        """`clean_boxes` of this module, and the boxes turned upright."""
+        boxes, kept, problems = clean_boxes(corners, *self.said, file, numbers, first_pixel)
+        if self.orientation == 1:
+            return boxes, kept, problems
+        boxes = turn_boxes(boxes, self.orientation)
+        flat = (boxes[:, 2:] <= boxes[:, :2]).any(-1)  # 1 - x of a sliver's two sides may be one number
+        numbers = kept[flat] if numbers is None else np.asarray(numbers)[kept[flat]]
+        problems += [Problem(file, int(number), "the turned box has no area", "dropped") for number in numbers]
+        return boxes[~flat], kept[~flat], problems
+
+
+def upright_frame(stored: tuple[int, int], orientation: int) -> Frame:
+    """The frame of boxes of an image as it is stored."""
+    return Frame(stored[::-1] if orientation in SIDEWAYS else stored, stored, orientation)
+
+
+def find_frame(
+    image: str, said: tuple[int, int] | None, file: str, entry: str = "", rescale: bool = False
+) -> tuple[Frame, list[Problem]]:
+    """The frame of an image's boxes: one rule for sizes and orientations.
+
+    The image is upright. Boxes are taken as pixels of the upright image where the annotated size is its size, and
+    turned upright where that size fits only the image as it is stored. Where it fits neither, they are taken as pixels
+    of the upright image all the same, or scaled with `rescale`. All but the first is reported; so is an orientation
+    that changes no size and of which the annotation therefore tells nothing.
 
     Args:
-        image: The picture's file.
+        image: The image's file.
         said: Height and width in the annotation, None where it gives none.
         file: The annotation's file, to name in the report.
-        entry: The words for the picture's place in that file, where it holds several.
+        entry: The words for the image's place in that file, where it holds several.
+        rescale: Scale boxes from the annotated size to the image's.
 
     Returns:
-        `(height, width)` of the picture; where it cannot be read the annotation's, or `(0, 0)`; and the problems.
+        The frame and the problems.
     """
     try:
-        size = picture_size(image)
+        stored, orientation = stored_size(image)
     except ValueError as error:
-        return said or (0, 0), [unreadable(image, error)]
+        return Frame(said or (0, 0), said or (0, 0)), [unreadable(image, error)]
+    turned = upright_frame(stored, orientation)
+    size = turned.size
+    numbers = f"{size[0]} x {size[1]}"
     if said == size:
-        return size, []
-    words = "no size" if said is None else f"a size of {said[0]} x {said[1]}"
-    message = f"{entry}gives {words}, but the picture has {size[0]} x {size[1]} (height x width)"
-    return size, [Problem(file, None, message, "corrected")]
+        if orientation == 1 or said != stored:
+            return Frame(size, size), []
+        message = f"{entry}the image has EXIF orientation {orientation}, of which the size tells nothing"
+        return Frame(size, size), [Problem(file, None, f"{message}: boxes are taken as of the upright image", "kept")]
+    if said is None:
+        message = f"{entry}gives no size, but the image has {numbers} (height x width)"
+        return Frame(size, size), [Problem(file, None, message, "corrected")]
+    words = f"{entry}gives a size of {said[0]} x {said[1]}, but the image has {numbers} (height x width)"
+    if said == stored:
+        message = f"{words} when it is turned upright by its EXIF orientation {orientation}"
+        return turned, [Problem(file, None, message, "turned")]
+    if rescale:
+        return Frame(size, said), [Problem(file, None, words, "rescaled")]
+    advice = "boxes are taken as pixels of the image as it is; --rescale-boxes, or rescale_boxes=True, scales them"
+    return Frame(size, size), [Problem(file, None, f"{words}: {advice}", "kept")]
 
 
 def clean_boxes(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.pictures import picture_size, read_image
-from keras_det.data.source import Annotation, Problem, ReadSource, clean_boxes, unreadable
+from keras_det.data.pictures import read_image, stored_size
+from keras_det.data.source import Annotation, Problem, ReadSource, unreadable, upright_frame
 
 _OBJECT_FIELDS = ("bbox", "label")
 
@@ -30,7 +30,8 @@ class Tfds(ReadSource):
     `tfrecord` files, the usual ones, are found by their offsets, others by the format's own access.
 
     TFDS divides VOC's 1-based corners by the picture's size as they are; here they are turned back into pixels, so
-    that the boxes are those of `Voc`. See `clean_boxes` for the rule on boxes.
+    that the boxes are those of `Voc`. TFDS does not heed EXIF orientations: its boxes are of the image as it is stored,
+    and are turned upright with it. See `clean_boxes` for the rule on boxes.
 
     Args:
         name: Of the data set, with its configuration: `"voc/2007"`.
@@ -72,7 +73,7 @@ class Tfds(ReadSource):
         return len(self._records)
 
     def image(self, i: int) -> np.ndarray:
-        """Picture `i`: uint8 RGB `[H, W, 3]`, not rotated by EXIF. Raises ValueError for a corrupt record."""
+        """Image `i`: uint8 RGB `[H, W, 3]`, upright by its EXIF orientation. Raises ValueError for a corrupt record."""
         record = self._records[self._check_index(i)]
         try:
             return read_image(_bytes(record["image"]))
@@ -89,14 +90,15 @@ class Tfds(ReadSource):
         name = _text(record.get("image/filename", str(i)))
         image_id = str(int(record["image/id"])) if "image/id" in record else os.path.splitext(name)[0]
         try:
-            height, width = picture_size(_bytes(record["image"]))
+            frame = upright_frame(*stored_size(_bytes(record["image"])))
         except ValueError as error:
             empty = Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], [])
             return empty, [unreadable(file, error)]
-        corners = np.asarray(objects["bbox"], np.float64).reshape(-1, 4) * [height, width, height, width]
+        height, width = frame.size
+        corners = np.asarray(objects["bbox"], np.float64).reshape(-1, 4) * [*frame.said, *frame.said]
         if self._first_pixel:
             corners = np.round(corners, _DECIMALS)
-        boxes, kept, problems = clean_boxes(corners, height, width, file, first_pixel=self._first_pixel)
+        boxes, kept, problems = frame.clean_boxes(corners, file, first_pixel=self._first_pixel)
         none = np.zeros(len(corners), bool)
         box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         annotation = Annotation(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +14,8 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import ElementTree
 
-from keras_det.data.source import Annotation, Problem, ReadSource, clean_boxes, true_size
+from keras_det.data.numbers import real
+from keras_det.data.source import Annotation, Problem, ReadSource, find_frame
 
 CLASSES = (
     "aeroplane",
@@ -45,7 +49,12 @@ MAX_OBJECTS = 10_000
 
 _MAX_LIST_BYTES = 64 * 2**20
 _SPLIT = re.compile(r"(\d{4})_([A-Za-z0-9][\w.-]*)")
-_FLAGS = {"0": False, "1": True, "false": False, "true": True}
+_OF_CLASS = re.compile(r"\s(-1|\s[01])$")  # the lists of single classes have this behind each name
+_WORDS = {"false": False, "no": False, "true": True, "yes": True}
+_DECLARED = re.compile(rb"""<\?xml[^>]{0,100}encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+# Pairs of GBK, both bytes over ASCII: all of GB2312, but not Latin-1's accent with the letter behind it.
+_PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\x81-\xfe][\x80-\xfe])*")
+_WIDE = ("gbk", "gb2312", "gb18030", "big5", "euc-jp", "shift_jis", "euc-kr", "cp949")  # that expat does not know
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,45 +63,60 @@ class VocXml:
 
     Attributes:
         size: Height and width in pixels, None where absent or no positive whole numbers.
-        names: The class of each object.
+        names: The class of each sound object.
         corners: `[n, 4]` float64 ymin, xmin, ymax, xmax: pixels counted from 1, the last ones inclusive.
         difficult: `[n]` bool.
+        numbers: `[n]` int64, the objects' places in the file, from 0.
+        problems: What is wrong with the text and with other objects.
     """
 
     size: tuple[int, int] | None
     names: tuple[str, ...]
     corners: np.ndarray
     difficult: np.ndarray
+    numbers: np.ndarray
+    problems: tuple[Problem, ...]
 
 
 def read_xml(file: str | os.PathLike) -> VocXml:
     """Reads a VOC XML file. Only `name`, `bndbox` and `difficult` of each object and the `size` are looked at.
 
-    `difficult`, `size` and all other fields may be absent. File names in the file are not used at all.
+    `difficult`, `size` and all other fields may be absent. File names in the file are not used at all. An object
+    without a name or without four numbers as its box is left out, and a `difficult` of no known meaning counts as not
+    difficult, with a `Problem` each. Text that is not in the encoding that the file declares is read as UTF-8, GBK or
+    Latin-1, the first that fits.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no XML, declares entities, exceeds `MAX_XML_BYTES` or `MAX_OBJECTS`, is no VOC
-            annotation, or an object lacks its name or a number of its box; names file and object.
+        ValueError: the file is no XML, declares entities, exceeds `MAX_XML_BYTES` or `MAX_OBJECTS`, or is no VOC
+            annotation; names the file.
     """
     file = os.fspath(file)
-    root = _parse(file)
+    root, problems = _parse(file)
     if root.tag != "annotation":
         raise ValueError(f"{file}: expected the element <annotation>, got <{root.tag}>")
     objects = root.findall("object")
     if len(objects) > MAX_OBJECTS:
         raise ValueError(f"{file}: {len(objects)} objects, at most {MAX_OBJECTS} are read")
-    rows = [_read_object(file, number, element) for number, element in enumerate(objects)]
+    rows = [(number, *_read_object(element)) for number, element in enumerate(objects)]
+    problems += [Problem(file, number, fault, "dropped") for number, *_, fault in rows if fault]
+    rows = [row for row in rows if not row[-1]]
+    unclear = "<difficult> is {!r}, which is taken as not difficult"
+    problems += [
+        Problem(file, n, unclear.format(flag[:40]), "corrected") for n, _, _, flag, _ in rows if _flag(flag) is None
+    ]
     return VocXml(
         size=_read_size(root),
-        names=tuple(row[0] for row in rows),
-        corners=np.array([row[1] for row in rows], np.float64).reshape(-1, 4),
-        difficult=np.array([row[2] for row in rows], bool),
+        names=tuple(row[1] for row in rows),
+        corners=np.array([row[2] for row in rows], np.float64).reshape(-1, 4),
+        difficult=np.array([bool(_flag(row[3])) for row in rows], bool),
+        numbers=np.array([row[0] for row in rows], np.int64),
+        problems=tuple(problems),
     )
 
 
-def _parse(file: str) -> Element:
-    """The root of the XML file, within the bounds."""
+def _parse(file: str) -> tuple[Element, list[Problem]]:
+    """The root of the XML file, within the bounds, and what is wrong with its encoding."""
     if not os.path.isfile(file):
         raise FileNotFoundError(f"there is no annotation {file}")
     if os.path.getsize(file) > MAX_XML_BYTES:
@@ -100,9 +124,30 @@ def _parse(file: str) -> Element:
     with open(file, "rb") as stream:
         content = stream.read()
     try:
-        return ElementTree.fromstring(content)
+        return ElementTree.fromstring(content), []
+    except (ParseError, ValueError, LookupError) as error:
+        said = _DECLARED.match(content)
+        said = said[1].decode().lower() if said else "utf-8"
+        text, encoding = decode(content, said if said in _WIDE else "utf-8")
+        if encoding == said == "utf-8":
+            raise ValueError(f"{file}: cannot be read as XML: {error}") from error
+    try:
+        root = ElementTree.fromstring(text)
     except (ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{file}: cannot be read as XML: {error}") from error
+    if encoding == said:
+        return root, []
+    return root, [Problem(file, None, f"the text is not {said}, and was read as {encoding}", "corrected")]
+
+
+def decode(content: bytes, said: str = "utf-8") -> tuple[str, str]:
+    """Text of an uncertain encoding, and the encoding: what is said if it fits, else GBK if it does, else Latin-1."""
+    utf16 = ["utf-16"] if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else []
+    gbk = ["gbk"] if _PAIRS.fullmatch(content) else []
+    for encoding in (*utf16, said, *gbk):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding).removeprefix("\ufeff"), encoding
+    return content.decode("latin-1"), "latin-1"
 
 
 def _read_size(root: Element) -> tuple[int, int] | None:
@@ -115,23 +160,35 @@ def _read_size(root: Element) -> tuple[int, int] | None:
     return (int(height), int(width)) if whole else None
 
 
-def _read_object(file: str, number: int, element: Element) -> tuple[str, list[float], bool]:
-    """Name, corners and difficult flag of one object."""
-    name = element.findtext("name", "").strip()
-    if not name:
-        raise ValueError(f"{file}, object {number}: expected a <name>, got none")
-    corners = []
-    for side in ("ymin", "xmin", "ymax", "xmax"):
-        # Only the object's own box: VOC's persons have parts (head, hand, foot) with boxes of theirs.
-        text = element.findtext(f"bndbox/{side}")
-        try:
-            corners.append(float(text))
-        except (TypeError, ValueError):
-            raise ValueError(f"{file}, object {number}: expected a number in <bndbox><{side}>, got {text!r}") from None
-    flag = element.findtext("difficult", "0").strip().lower()
-    if flag not in _FLAGS:
-        raise ValueError(f"{file}, object {number}: expected 0 or 1 in <difficult>, got {flag!r}")
-    return name, corners, _FLAGS[flag]
+def _read_object(element: Element) -> tuple[str, list[float], str, str]:
+    """Name, corners and difficult flag of one object, and what is wrong with it, empty for nothing."""
+    name = (element.findtext("name") or "").strip()
+    # Only the object's own box: VOC's persons have parts (head, hand, foot) with boxes of theirs.
+    texts = {side: element.findtext(f"bndbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax")}
+    corners = [_number(text) for text in texts.values()]
+    faults = [] if name else ["expected a <name>, got none"]
+    faults += [
+        f"expected a number in <bndbox><{side}>, got {text and text[:40]!r}"
+        for (side, text), corner in zip(texts.items(), corners)
+        if corner is None
+    ]
+    return name, corners, (element.findtext("difficult") or "").strip(), next(iter(faults), "")
+
+
+def _number(text: str | None) -> float | None:
+    """The number of an element's text, which may be infinite or NaN, as a word too; None for no number."""
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _flag(text: str) -> bool | None:
+    """What `<difficult>` says: a number or a word; nothing at all is no, and None is for what has no known meaning."""
+    if not text:
+        return False
+    number = real(text)
+    return _WORDS.get(text.lower()) if math.isnan(number) else number != 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,15 +203,22 @@ class VocItem:
 class VocFiles(ReadSource):
     """Pictures with a VOC XML file each: the common part of `Voc` and `Folder`.
 
-    The boxes refer to the picture as it is stored: its own size counts, and EXIF does not rotate it. Where the XML
-    gives another size, or none, that is reported as `"corrected"`. A picture that cannot be read is reported as
-    `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none.
+    See `keras_det.data.source.find_frame` for the rule on sizes and orientations. An image that cannot be read is
+    reported as `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none.
     """
 
-    def __init__(self, name: str, classes: Sequence[str], items: Sequence[VocItem], problems: Sequence[Problem] = ()):
+    def __init__(
+        self,
+        name: str,
+        classes: Sequence[str],
+        items: Sequence[VocItem],
+        problems: Sequence[Problem] = (),
+        rescale_boxes: bool = False,
+    ):
         super().__init__(name, classes, problems)
         self._items = tuple(items)
         self._label = {name: label for label, name in enumerate(self.classes)}
+        self._rescale = rescale_boxes
 
     def __len__(self) -> int:
         return len(self._items)
@@ -166,23 +230,24 @@ class VocFiles(ReadSource):
     def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
         item = self._items[i]
         xml = read_xml(item.xml)
-        labels = self._labels(item.xml, xml.names)
-        (height, width), problems = true_size(item.image, xml.size, item.xml)
+        labels = self._labels(item.xml, xml)
+        frame, problems = find_frame(item.image, xml.size, item.xml, rescale=self._rescale)
+        height, width = frame.size
         if not height:
             return Annotation(item.stem, 0, 0, np.zeros((0, 4)), [], [], [], []), problems
-        boxes, kept, faults = clean_boxes(xml.corners, height, width, item.xml, first_pixel=1)
+        boxes, kept, faults = frame.clean_boxes(xml.corners, item.xml, xml.numbers, first_pixel=1)
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         crowd = np.zeros(len(kept), bool)
         annotation = Annotation(item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area)
-        return annotation, problems + faults
+        return annotation, [*problems, *xml.problems, *faults]
 
-    def _labels(self, file: str, names: Sequence[str]) -> np.ndarray:
-        """The labels of the classes named."""
-        for number, name in enumerate(names):
+    def _labels(self, file: str, xml: VocXml) -> np.ndarray:
+        """The labels of the objects' classes."""
+        for number, name in zip(xml.numbers, xml.names):
             if name not in self._label:
                 expected = ", ".join(self.classes)
                 raise ValueError(f"{file}, object {number}: expected a class among {expected}, got {name!r}")
-        return np.array([self._label[name] for name in names], np.int32)
+        return np.array([self._label[name] for name in xml.names], np.int32)
 
 
 class Voc(VocFiles):
@@ -197,13 +262,20 @@ class Voc(VocFiles):
             taken once. None is for the message that says which there are.
         missing: What to do about listed pictures without a file or annotation: `"error"`, or `"skip"` to leave them
             out with a `Problem` each.
+        rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
 
     Raises:
         FileNotFoundError: no such folder or list, or pictures are missing (with their number and the first one).
         ValueError: a bad split or list.
     """
 
-    def __init__(self, root: str | os.PathLike, split: str | None = None, missing: str = "error"):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | None = None,
+        missing: str = "error",
+        rescale_boxes: bool = False,
+    ):
         root = os.path.expanduser(os.fspath(root))
         items: list[VocItem] = []
         for year, name in _parse_split(root, split):
@@ -214,7 +286,7 @@ class Voc(VocFiles):
             xml, images = (os.path.join(folder, part) for part in ("Annotations", "JPEGImages"))
             items += [VocItem(s, os.path.join(xml, f"{s}.xml"), os.path.join(images, f"{s}.jpg")) for s in stems]
         items, problems = present(list(dict.fromkeys(items)), f"voc {split}", missing)
-        super().__init__(f"voc {split}", CLASSES, items, problems)
+        super().__init__(f"voc {split}", CLASSES, items, problems, rescale_boxes)
 
 
 def _parse_split(root: str, split: str | None) -> list[tuple[str, str]]:
@@ -242,11 +314,13 @@ def _splits_there(root: str) -> str:
 
 
 def read_list(file: str | os.PathLike) -> list[str]:
-    """The names in an `ImageSets` list, one per line, in order and each once.
+    """The names in an `ImageSets` list, one per line, in order and each once; UTF-8, GBK or Latin-1.
+
+    A name may hold blanks. The lists of single classes, which have ` -1`, `  0` or `  1` behind each name, are refused.
 
     Raises:
         FileNotFoundError: there is no such list; names the lists beside it.
-        ValueError: a line is not one plain file name (it has blanks, or could lead out of the folder).
+        ValueError: a line is not one plain file name (it could lead out of the folder).
     """
     file = os.fspath(file)
     if not os.path.isfile(file):
@@ -255,13 +329,13 @@ def read_list(file: str | os.PathLike) -> list[str]:
         raise FileNotFoundError(f"there is no list {file}, found {', '.join(others) or 'none'}")
     if os.path.getsize(file) > _MAX_LIST_BYTES:
         raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {_MAX_LIST_BYTES} are read")
-    with open(file, encoding="utf-8", errors="replace") as stream:
-        lines = stream.read().splitlines()
+    with open(file, "rb") as stream:
+        lines = decode(stream.read())[0].splitlines()
     names = {}
     for number, line in enumerate(lines, 1):
         name = line.strip()
-        if re.search(r"[\s/\\\0]", name) or name in (".", ".."):
-            raise ValueError(f"{file}, line {number}: expected the name of one picture, got {name!r}")
+        if re.search(r"[/\\\0]", name) or name in (".", "..") or _OF_CLASS.search(name):
+            raise ValueError(f"{file}, line {number}: expected the name of one image, got {name!r}")
         if name:
             names[name] = None
     return list(names)
@@ -292,7 +366,7 @@ def present(items: Sequence[VocItem], name: str, missing: str) -> tuple[list[Voc
     if problems and missing == "error":
         raise FileNotFoundError(
             f"{name}: {len(problems)} of {len(items)} pictures have no file or annotation, the first is "
-            f"{problems[0].file}; missing='skip' leaves them out"
+            f"{problems[0].file}; --missing skip, or missing='skip', leaves them out"
         )
     if not kept:
         raise ValueError(f"{name}: none of the {len(items)} pictures is there")

@@ -10,16 +10,19 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_det.data.numbers import real, whole
 from keras_det.metrics.columns import Results, Truth
 from keras_det.metrics.files import read_text, write_text
 
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 ENGINES = ("faster-coco-eval", "pycocotools")
+_NUMBER = re.compile("-?[0-9]{1,4000}")
 
 
 def coco_metrics(truth: Truth, results: Results, engine: str | None = None) -> dict[str, float]:
@@ -94,7 +97,7 @@ def read_results(path: str | os.PathLike, truth: Truth) -> Results:
     table = np.array([row[2:] for row in rows], np.float64).reshape(-1, 5)
     bad = np.flatnonzero(~np.isfinite(table).all(-1))
     if bad.size:
-        raise _entry_error(path, bad[0], "has a score or coordinate that is not finite", entries[bad[0]])
+        raise _entry_error(path, bad[0], "needs a finite number as score and four as bbox", entries[bad[0]])
     bad = np.flatnonzero((table[:, 3:] < 0).any(-1))
     if bad.size:
         raise _entry_error(path, bad[0], "has a box of negative width or height", entries[bad[0]])
@@ -111,9 +114,13 @@ def write_results(path: str | os.PathLike, truth: Truth, results: Results) -> No
         results: The detections.
     """
     results.check_against(truth)
-    keys = ("image_id", "category_id", "bbox", "score")
-    entries = _annotations(truth, results, score=results.scores)
-    write_text(path, json.dumps([{key: entry[key] for key in keys} for entry in entries]))
+    images, boxes = image_numbers(truth), to_xywh(results.boxes).tolist()
+    rows = zip(results.image.tolist(), results.labels.tolist(), boxes, results.scores.tolist())
+    entries = [
+        {"image_id": images[i], "category_id": truth.category_ids[label], "bbox": box, "score": score}
+        for i, label, box, score in rows
+    ]
+    write_text(path, json.dumps(entries))
 
 
 def _load(path: str | os.PathLike) -> list:
@@ -125,6 +132,8 @@ def _load(path: str | os.PathLike) -> list:
         raise ValueError(f"{path}, {where}: not whole JSON ({error.msg}); the file may be truncated.") from error
     except RecursionError as error:
         raise ValueError(f"{path}: JSON nested too deeply for a results file.") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     if not isinstance(content, list):
         raise ValueError(f"{path}: expected a JSON list of detections, got {type(content).__name__}.")
     return content
@@ -137,19 +146,14 @@ def _row(path, place: int, entry: Any, images: dict[int, int], categories: dict[
     missing = [key for key in ("image_id", "category_id", "bbox", "score") if key not in entry]
     if missing:
         raise _entry_error(path, place, f"has no {missing[0]!r}", entry)
-    image, label = _known(entry["image_id"], images), _known(entry["category_id"], categories)
+    image, label = images.get(whole(entry["image_id"])), categories.get(whole(entry["category_id"]))
     for key, value in (("image_id", image), ("category_id", label)):
         if value is None:
             raise _entry_error(path, place, f"has {key} {entry[key]!r}, which the truth lacks", entry)
     box = entry["bbox"]
-    numbers = [entry["score"], *box] if isinstance(box, list) else []
-    if len(numbers) != 5 or not all(type(number) in (int, float) for number in numbers):
-        raise _entry_error(path, place, "needs a number as score and four as bbox", entry)
-    return (image, label, *numbers)
-
-
-def _known(number: Any, table: dict[int, int]) -> int | None:
-    return table.get(number) if type(number) is int else None
+    if not isinstance(box, list) or len(box) != 4:
+        raise _entry_error(path, place, "needs a finite number as score and four as bbox", entry)
+    return (image, label, real(entry["score"]), *map(real, box))
 
 
 def _entry_error(path, place: int, fault: str, entry: Any) -> ValueError:
@@ -177,21 +181,29 @@ def _engine(name: str) -> tuple[Any, Any]:
 
 
 def image_numbers(truth: Truth) -> list[int]:
-    """COCO's integer ids of the images: their own where all ids are numbers, else 1, 2, ...
-
-    Ties between images are ranked by id, so the figures agree with COCO's tools to the last digit only with its ids.
-    """
-    numbers = [int(i) for i in truth.image_ids if i.isdecimal()]
+    """The integer ids of the images in COCO's files: their own where all ids are numbers, else 1, 2, ..."""
+    numbers = [int(i) for i in truth.image_ids if _NUMBER.fullmatch(i)]
     own = len(numbers) == len(truth.image_ids) == len(set(numbers))
     return numbers if own else list(range(1, len(truth.image_ids) + 1))
 
 
+def _ranks(ids: Sequence[int]) -> np.ndarray:
+    """`[n]` int64: 1 .. n in the order of the ids.
+
+    The engines get these in their place, since one of them keeps ids as doubles. Ties between images are ranked by id,
+    so that the order must be that of the files' ids for the metrics to agree with COCO's tools to the last digit.
+    """
+    ranks = np.empty(len(ids), np.int64)
+    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(1, len(ids) + 1)
+    return ranks
+
+
 def _frame(truth: Truth) -> dict[str, list]:
-    numbers = image_numbers(truth)
     sizes = truth.sizes.tolist()
+    images, categories = _ranks(image_numbers(truth)).tolist(), _ranks(truth.category_ids).tolist()
     return {
-        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(numbers, sizes)],
-        "categories": [{"id": i, "name": name} for i, name in zip(truth.category_ids, truth.classes)],
+        "images": [{"id": i, "height": h, "width": w} for i, (h, w) in zip(images, sizes)],
+        "categories": [{"id": i, "name": name} for i, name in zip(categories, truth.classes)],
     }
 
 
@@ -207,8 +219,8 @@ def _annotations(truth: Truth, rows: Truth | Results, **columns: np.ndarray) -> 
     boxes = to_xywh(rows.boxes)
     columns = {
         "id": np.arange(1, len(boxes) + 1),
-        "image_id": np.array(image_numbers(truth), np.int64)[rows.image],
-        "category_id": np.array(truth.category_ids, np.int64)[rows.labels],
+        "image_id": _ranks(image_numbers(truth))[rows.image],
+        "category_id": _ranks(truth.category_ids)[rows.labels],
         "area": boxes[:, 2] * boxes[:, 3],
         "iscrowd": np.zeros(len(boxes), np.int64),
         **columns,
@@ -225,8 +237,7 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
 
 def _per_class(truth: Truth, precision: np.ndarray) -> dict[str, float]:
     """AP and AP50 of each class from `[T, R, K, A, M]`, K in order of category id, all areas, 100 detections."""
-    order = np.argsort(np.argsort(truth.category_ids))
-    curves = np.asarray(precision)[:, :, order, 0, -1]
+    curves = np.asarray(precision)[:, :, _ranks(truth.category_ids) - 1, 0, -1]
     mean = [float(p[p > -1].mean()) if (p > -1).any() else -1.0 for p in np.moveaxis(curves, 2, 0)]
     half = [float(p[p > -1].mean()) if (p > -1).any() else -1.0 for p in np.moveaxis(curves[:1], 2, 0)]
     figures = {f"AP/{name}": value for name, value in zip(truth.classes, mean)}

@@ -211,6 +211,9 @@ def read_truth(folder: str | os.PathLike, image_ids: Sequence[str], synsets: Map
         if xml.size is None:
             raise ValueError(f"{file}: expected the picture's <size>, got none")
         sizes.append(xml.size)
+        for problem in xml.problems:
+            if problem.action == "dropped":
+                raise ValueError(str(problem))
         for number, (name, (ymin, xmin, ymax, xmax)) in enumerate(zip(xml.names, xml.corners.tolist())):
             if name not in label_of:
                 raise ValueError(f"{file}, object {number}: {name!r} is none of the {len(synsets)} synsets")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_det.data import pictures
-from keras_det.data.pictures import picture_size, read_image
+from keras_det.data.pictures import picture_size, read_image, stored_size, turn_boxes
 
 HEIGHT, WIDTH = 16, 24
 
@@ -93,9 +93,50 @@ def test_sixteen_bits_colour():
     np.testing.assert_array_equal(got, deep >> 8)
 
 
-def test_floating_point_has_no_known_range():
-    with pytest.raises(ValueError, match="floating point"):
-        read_image(encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"))
+def test_certain_ranges_are_scaled():
+    ramp = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    for pixels in (ramp, ramp * 255):
+        got = read_image(encode(Image.fromarray(pixels), "TIFF"))
+        np.testing.assert_array_equal(got[..., 0], np.rint(ramp * 255))
+    small = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 256
+    for kind in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(read_image(encode(Image.fromarray(small), kind))[..., 0], small)  # 8 bits in 16
+    whole = Image.fromarray(small.astype(np.int32) * 257)
+    assert whole.mode == "I"
+    np.testing.assert_array_equal(read_image(encode(whole, "TIFF"))[..., 0], small)
+
+
+@pytest.mark.parametrize("value", [-1.0, 256.0, np.nan, np.inf])
+def test_floating_point_of_no_known_range_is_refused(value):
+    with pytest.raises(ValueError, match="numbers in 0 .. 1 or 0 .. 255"):
+        read_image(encode(Image.fromarray(np.full((4, 4), value, np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_whole_numbers_of_no_known_range_are_refused(value):
+    with pytest.raises(ValueError, match="numbers in 0 .. 65535"):
+        read_image(encode(Image.fromarray(np.full((4, 4), value, np.int32)), "TIFF"))
+
+
+def test_twelve_bits_in_sixteen_are_nearly_black_and_said_to_be(tmp_path):
+    Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(tmp_path / "xray.png")
+    with pytest.warns(UserWarning, match="xray.png has 16 bits but no value over 3000"):
+        assert read_image(tmp_path / "xray.png").max() == 11
+
+
+def test_suffixes_are_those_that_pillow_knows():
+    Image.init()
+    ours = {s: kind for kind, suffixes in pictures.SUFFIXES_OF.items() for s in suffixes}
+    theirs = {s: kind for s, kind in Image.registered_extensions().items() if kind in pictures.SUFFIXES_OF}
+    assert {k: ours.get(k) for k in theirs} == theirs
+
+
+def test_a_multi_picture_file_gives_its_first_image(pixels, tmp_path):
+    Image.fromarray(pixels).save(
+        tmp_path / "a.mpo", save_all=True, append_images=[Image.fromarray(255 - pixels)], quality=100, subsampling=0
+    )
+    assert Image.open(tmp_path / "a.mpo").format == "MPO"
+    assert np.abs(read_image(tmp_path / "a.mpo").astype(int) - pixels).mean() < 4
 
 
 def test_an_animation_gives_its_first_frame(pixels, tmp_path):
@@ -108,21 +149,26 @@ def test_an_animation_gives_its_first_frame(pixels, tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_exif_rotates_only_when_asked(pixels, orientation, kind):
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_turns_upright(pixels, orientation, kind):
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"quality": 100, **({"subsampling": 0} if kind == "JPEG" else {})} if kind != "PNG" else {}
+    options = {"quality": 100, **({"subsampling": 0} if kind == "JPEG" else {})} if kind in ("JPEG", "WEBP") else {}
     content = encode(Image.fromarray(pixels), kind, exif=exif, **options)
     upright = {  # what the standard says the stored rows and columns are
         1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1],
         5: pixels.swapaxes(0, 1), 6: pixels[::-1].swapaxes(0, 1),
         7: pixels[::-1, ::-1].swapaxes(0, 1), 8: pixels[:, ::-1].swapaxes(0, 1),
     }[orientation]  # fmt: skip
-    assert picture_size(content) == (HEIGHT, WIDTH)
-    assert np.abs(read_image(content).astype(int) - pixels).mean() < 4
-    assert read_image(content, rotate=True).shape == upright.shape
-    assert np.abs(read_image(content, rotate=True).astype(int) - upright).mean() < 4
+    assert stored_size(content) == ((HEIGHT, WIDTH), orientation)
+    assert picture_size(content) == read_image(content).shape[:2] == upright.shape[:2]
+    assert np.abs(read_image(content).astype(int) - upright).mean() < 4
+    corner = np.array([[0, 0, 0.5, 0.25]])  # boxes turn as their pixels do
+    mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    mask[: HEIGHT // 2, : WIDTH // 4] = 255
+    turned = read_image(encode(Image.fromarray(mask), "PNG", exif=exif))[..., 0]
+    ymin, xmin, ymax, xmax = np.rint(turn_boxes(corner, orientation)[0] * (turned.shape * 2)).astype(int)
+    assert turned[ymin:ymax, xmin:xmax].all() and (turned > 0).sum() == (ymax - ymin) * (xmax - xmin)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -130,7 +176,7 @@ def test_exif_rotates_only_when_asked(pixels, orientation, kind):
 @pytest.mark.parametrize("block", [b"MM\0*\0\0\0\x08\xff\xff\xff\xff", b"garbage that is no TIFF", b"MM\0*"])
 def test_broken_exif_leaves_the_picture_as_it_is(pixels, kind, block):
     content = encode(Image.fromarray(pixels), kind, exif=b"Exif\0\0" + block)
-    assert read_image(content, rotate=True).shape == pixels.shape
+    assert read_image(content).shape == pixels.shape
 
 
 def test_faults_name_the_file(pixels, tmp_path):
@@ -190,7 +236,7 @@ def test_damaged_files_give_pixels_or_a_value_error(data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
-        got = read_image(content, rotate=True)
+        got = read_image(content)
     except ValueError:
         return
     assert got.dtype == np.uint8 and got.ndim == 3 and got.shape[-1] == 3

@@ -125,13 +125,13 @@ def test_a_list_holds_plain_names_only(devkit, line):
     devkit(line if line == "000012  1" else "a", ("dog", 1, 1, 9, 9))
     file = devkit.root / "VOC2007" / "ImageSets" / "Main" / "train.txt"
     file.write_text(f"a\n{line}\n")
-    with pytest.raises(ValueError, match="train.txt, line 2: expected the name of one picture"):
+    with pytest.raises(ValueError, match="train.txt, line 2: expected the name of one image"):
         Voc(devkit.root, "2007_train")
 
 
 def test_a_list_may_be_hostile(tmp_path):
-    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\n")
-    assert read_list(tmp_path / "bytes.txt") == ["\ufffd\ufffd"]
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xff\n")
+    assert read_list(tmp_path / "bytes.txt") == ["\xff\xff"]
     with open(tmp_path / "huge.txt", "wb") as file:
         file.truncate(2**27)
     with pytest.raises(ValueError, match="huge.txt.*at most"):
@@ -139,18 +139,32 @@ def test_a_list_may_be_hostile(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size",
-    [None, (0, 0), (HEIGHT, 0), ("x", "y"), (WIDTH, HEIGHT), (400, 600), (-1, 5), ("nan", WIDTH), ("inf", WIDTH)],
+    ("size", "action"),
+    [
+        *((size, "corrected") for size in (None, (0, 0), (HEIGHT, 0), ("x", "y"), (-1, 5), ("nan", WIDTH))),
+        *((size, "kept") for size in ((WIDTH, HEIGHT), (400, 600))),
+    ],
 )
-def test_the_pictures_own_size_counts(devkit, size):
+def test_the_images_own_size_counts(devkit, size, action):
     devkit("a", ("dog", 1, 1, 60, 40), size=size)
     source = Voc(devkit.root, "2007_train")
     one = source.annotation(0)
     assert (one.height, one.width) == (HEIGHT, WIDTH)
     np.testing.assert_allclose(one.boxes, [[0, 0, 1, 1]])
     (problem,) = source.problems
-    assert (problem.object, problem.action) == (None, "corrected")
+    assert (problem.object, problem.action) == (None, action)
     assert problem.file.endswith("a.xml") and "40 x 60" in problem.message
+    assert ("--rescale-boxes" in problem.message) == (action == "kept")
+
+
+def test_boxes_are_rescaled_from_the_annotated_size_when_asked(devkit):
+    devkit("a", ("dog", 101, 51, 300, 200), size=(400, 600))  # annotated at ten times the size
+    source = Voc(devkit.root, "2007_train", rescale_boxes=True)
+    one = source.annotation(0)
+    np.testing.assert_allclose(one.boxes, [[50 / 400, 100 / 600, 200 / 400, 300 / 600]], rtol=1e-6)
+    np.testing.assert_allclose(one.area, [15 * 20], rtol=1e-5)
+    assert (one.height, one.width) == (HEIGHT, WIDTH)
+    assert [p.action for p in source.problems] == ["rescaled"]
 
 
 def test_a_size_in_decimals_is_a_size(devkit):
@@ -158,16 +172,39 @@ def test_a_size_in_decimals_is_a_size(devkit):
     assert Voc(devkit.root, "2007_train").problems == []
 
 
-def test_exif_rotates_neither_picture_nor_size(devkit):
-    devkit("a", ("dog", 1, 1, 30, 40))
+def exif_of(orientation):
     exif = Image.Exif()
-    exif[274] = 6
-    write_picture(devkit.root / "VOC2007" / "JPEGImages" / "a.jpg", exif=exif)
+    exif[274] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_boxes_of_a_turned_image_lie_on_what_they_enclose(devkit, orientation):
+    """Annotated upright, and as it is stored: the box is where the white object is."""
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[8:24, 6:18] = 255
+    devkit("a", ("dog", 7, 9, 18, 24))
+    file = devkit.root / "VOC2007" / "JPEGImages" / "a.jpg"
+    Image.fromarray(pixels).save(file, exif=exif_of(orientation), quality=100, subsampling=0)
     source = Voc(devkit.root, "2007_train")
-    one = source.annotation(0)
-    assert (one.height, one.width) == source.image(0).shape[:2] == (HEIGHT, WIDTH)
-    np.testing.assert_allclose(one.boxes, [[0, 0, 1, 0.5]])
-    assert source.problems == []
+    image, one = source.image(0), source.annotation(0)
+    assert image.shape[:2] == (one.height, one.width) == ((WIDTH, HEIGHT) if orientation > 4 else (HEIGHT, WIDTH))
+    (problem,) = source.problems
+    assert f"EXIF orientation {orientation}" in problem.message
+    rows, columns = np.nonzero(image[..., 0] > 127)
+    seen = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+    if orientation < 5:  # the size fits both: taken as upright, and listed
+        assert problem.action == "kept"
+        np.testing.assert_allclose(one.boxes[0] * [40, 60, 40, 60], [8, 6, 24, 18], atol=1e-4)
+    else:
+        assert problem.action == "turned"
+        np.testing.assert_allclose(one.boxes[0] * [60, 40, 60, 40], seen, atol=1e-4)
+        # Today's tools annotate what they show.
+        xml = voc_xml(("dog", seen[1] + 1, seen[0] + 1, seen[3], seen[2]), size=(WIDTH, HEIGHT))
+        (devkit.root / "VOC2007" / "Annotations" / "a.xml").write_text(xml)
+        source = Voc(devkit.root, "2007_train")
+        np.testing.assert_allclose(source.annotation(0).boxes, one.boxes, atol=1e-6)
+        assert source.problems == []
 
 
 def test_an_unreadable_picture_is_reported(devkit):
@@ -242,22 +279,10 @@ HOSTILE = {
         '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY x "y">]><annotation/>'.encode("utf-16"),
         "cannot be read as XML",
     ),
-    "unknown encoding": ('<?xml version="1.0" encoding="nonsense"?><annotation/>', "cannot be read as XML"),
     "truncated": (voc_xml(("dog", 1, 1, 9, 9))[:-30], "cannot be read as XML"),
     "empty": ("", "cannot be read as XML"),
     "binary": (bytes(range(256)), "cannot be read as XML"),
     "another root": ("<annotations/>", "expected the element <annotation>"),
-    "no name": (f"<annotation><object>{BOX}</object></annotation>", "object 0: expected a <name>"),
-    "blank name": (f"<annotation><object><name> </name>{BOX}</object></annotation>", "object 0: expected a <name>"),
-    "no box": (
-        f"<annotation><object><name>dog</name>{BOX}</object><object><name>dog</name></object></annotation>",
-        r"object 1: expected a number in <bndbox><ymin>, got None",
-    ),
-    "a word for a number": (
-        voc_xml(("dog", 1, 2, 9, 9), ("dog", 1, "two", 9, 9)),
-        "object 1: .*<ymin>, got 'two'",
-    ),
-    "an odd flag": (voc_xml(("dog", 1, 2, 9, 9, "perhaps")), "object 0: expected 0 or 1 in <difficult>"),
     "an unknown class": (voc_xml(("dog", 1, 2, 9, 9), ("unicorn", 1, 2, 9, 9)), "object 1: .*class among.*'unicorn'"),
     "very deep": ("<annotation>" + "<a>" * 200_000 + "</a>" * 200_000 + "</annotation>", None),
     "too many objects": (
@@ -277,6 +302,87 @@ def test_hostile_annotations_are_errors_that_name_the_file(devkit, content, word
         return
     with pytest.raises(ValueError, match=rf"a\.xml.*{words}"):
         source.annotation(0)
+
+
+FAULTY = {  # what is wrong with one object of two, and what becomes of it
+    "empty": ("<object/>", "expected a <name>", "dropped"),
+    "no name": (f"<object>{BOX}</object>", "expected a <name>", "dropped"),
+    "blank name": (f"<object><name> </name>{BOX}</object>", "expected a <name>", "dropped"),
+    "no box": ("<object><name>cat</name></object>", r"<bndbox><ymin>, got None", "dropped"),
+    "a word": (
+        f"<object><name>cat</name>{BOX.replace('<ymin>1', '<ymin>two')}</object>",
+        "<ymin>, got 'two'",
+        "dropped",
+    ),
+    "an odd flag": (
+        f"<object><name>cat</name><difficult>Unspecified</difficult>{BOX}</object>",
+        "'Unspecified', which is taken as not difficult",
+        "corrected",
+    ),
+}
+
+
+@pytest.mark.parametrize("text, words, action", FAULTY.values(), ids=FAULTY)
+def test_one_faulty_object_is_listed_and_the_others_stay(devkit, text, words, action):
+    devkit("a", xml=voc_xml(("dog", 1, 1, 60, 40)).replace("</annotation>", f"{text}</annotation>"))
+    source = Voc(devkit.root, "2007_train")
+    one = source.annotation(0)
+    assert [CLASSES[label] for label in one.labels] == (["dog"] if action == "dropped" else ["dog", "cat"])
+    assert not one.difficult.any()
+    (problem,) = source.problems
+    assert (problem.object, problem.action) == (1, action) and words in problem.message
+    source.check()  # one is allowed, whatever fraction it is
+
+
+@pytest.mark.parametrize("flag", ["", "0.0", "0", "False", "no", " 0 "])
+def test_flags_that_plainly_say_no_are_no_fault(devkit, flag):
+    devkit("a", ("dog", 1, 1, 60, 40, flag), ("dog", 1, 1, 60, 40, "1.0"))
+    source = Voc(devkit.root, "2007_train")
+    assert source.annotation(0).difficult.tolist() == [False, True]
+    assert source.problems == []
+
+
+def test_a_source_is_refused_over_a_fraction_of_faulty_objects(devkit):
+    for n in range(5):
+        devkit(f"{n}", *[("dog", 1, 1, 60, 40)] * 4, ("dog", 9, 9, 9, 9) if n < 2 else ("cat", 1, 1, 9, 9))
+    source = Voc(devkit.root, "2007_train")
+    source.check()  # 2 of 25
+    source.take(1).check()  # 1 of 5
+    with pytest.raises(
+        ValueError, match=r"voc 2007_train: 2 of 10 objects are faulty, more than 10%; the first: .*0\.xml"
+    ):
+        source.take(2).check()
+
+
+NAMES = {
+    "utf-8": "\u732b",
+    "utf-8-sig": "\u732b",
+    "utf-16": "\u732b",
+    "gbk": "\u72d7",  # the bytes of some signs are UTF-8, too
+    "big5": "\u8c93",
+    "shift_jis": "\u732b",
+    "latin-1": "h\xe9risson",
+    "nonsense": "cat",
+}
+
+
+@pytest.mark.parametrize(("encoding", "name"), NAMES.items())
+@pytest.mark.parametrize("declared", [True, False])
+def test_annotations_and_lists_in_other_encodings(tmp_path, encoding, name, declared):
+    text, real = voc_xml((name, 1, 2, 9, 9)), "utf-8" if encoding == "nonsense" else encoding
+    if declared:
+        text = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>{text}'
+    (tmp_path / "a.xml").write_bytes(text.encode(real))
+    (tmp_path / "train.txt").write_bytes(f"{name} (1)\r\nb c\n".encode(real))
+    if encoding in ("big5", "shift_jis") and not declared:  # nobody can tell them from GBK
+        assert len(read_xml(tmp_path / "a.xml").names) == 1
+        return
+    xml = read_xml(tmp_path / "a.xml")
+    assert xml.names == (name,)
+    guessed = encoding in ("gbk", "latin-1") if not declared else encoding == "nonsense"
+    assert [p.action for p in xml.problems] == (["corrected"] if guessed else [])
+    if not declared:
+        assert read_list(tmp_path / "train.txt") == [f"{name} (1)", "b c"]
 
 
 def test_a_picture_without_objects(devkit):

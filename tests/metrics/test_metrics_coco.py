@@ -118,6 +118,29 @@ def test_nothing_to_find_is_minus_one(engine):
     assert set(figures.values()) == {-1.0}
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("first", [2**53 - 1, 2**54, 10**18, 10**19])
+def test_ids_beyond_doubles_are_told_apart(engine, first, tmp_path):
+    """Names of images that are long numbers, in files and in the engines."""
+    truth, results = random_set(2, images=6, grid=0.01)
+    plain = Truth(**{**vars(truth), "image_ids": [str(i) for i in range(6)]})
+    long = Truth(**{**vars(truth), "image_ids": [str(first + i) for i in range(6)]})
+    assert coco_metrics(long, results, engine) == coco_metrics(plain, results, engine)
+    coco.write_results(tmp_path / "r.json", long, results)
+    assert f'"image_id": {first + 3},' in (tmp_path / "r.json").read_text()
+    np.testing.assert_array_equal(coco.read_results(tmp_path / "r.json", long).image, results.image)
+    categories = Truth(**{**vars(truth), "category_ids": [first + i for i in (3, 1, 0, 2)]})
+    expected = coco_metrics(truth, results, engine)
+    assert coco_metrics(categories, results, engine) == pytest.approx(expected, abs=1e-12)  # another order of sums
+
+
+def test_numbers_in_other_forms_are_read(tmp_path):
+    truth = Truth(("a",), ("7",), [[30, 30]], [], [], [])
+    for k, entry in enumerate(({"image_id": "7"}, {"image_id": 7.0, "category_id": "1"}, {"score": "0.5"})):
+        (tmp_path / f"{k}.json").write_text(json.dumps([GOOD | entry]))
+        assert coco.read_results(tmp_path / f"{k}.json", truth).boxes.tolist() == [[1, 2, 4, 6]]
+
+
 def test_ids_that_are_no_numbers_are_counted_by_place():
     truth, results = random_set(2)
     named = Truth(**{**vars(truth), "image_ids": [f"im{i:03}" for i in range(12)], "category_ids": (9, 4, 7, 1)})
@@ -186,17 +209,21 @@ GOOD = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
     "entry, says",
     [
         ({**GOOD, "image_id": 8}, "has image_id 8, which the truth lacks"),
-        ({**GOOD, "image_id": "7"}, "has image_id '7', which the truth lacks"),
-        ({**GOOD, "image_id": 7.0}, "has image_id 7.0, which the truth lacks"),
+        ({**GOOD, "image_id": "8"}, "has image_id '8', which the truth lacks"),
+        ({**GOOD, "image_id": 7.5}, "has image_id 7.5, which the truth lacks"),
+        ({**GOOD, "image_id": [7]}, r"has image_id \[7\], which the truth lacks"),
+        ({**GOOD, "image_id": 10**400}, "has image_id 1000.*, which the truth lacks"),
         ({**GOOD, "category_id": 2}, "has category_id 2, which the truth lacks"),
         ({**GOOD, "category_id": True}, "has category_id True, which the truth lacks"),
-        ({**GOOD, "score": float("nan")}, "not finite"),
-        ({**GOOD, "bbox": [1, 2, float("inf"), 4]}, "not finite"),
+        ({**GOOD, "score": float("nan")}, "needs a finite number"),
+        ({**GOOD, "bbox": [1, 2, float("inf"), 4]}, "needs a finite number"),
         ({**GOOD, "bbox": [1, 2, -3, 4]}, "negative width or height"),
-        ({**GOOD, "bbox": [1, 2, 3]}, "needs a number as score and four as bbox"),
-        ({**GOOD, "bbox": "1234"}, "needs a number as score and four as bbox"),
-        ({**GOOD, "score": "0.5"}, "needs a number as score and four as bbox"),
-        ({**GOOD, "score": True}, "needs a number as score and four as bbox"),
+        ({**GOOD, "bbox": [1, 2, 3]}, "needs a finite number as score and four as bbox"),
+        ({**GOOD, "bbox": "1234"}, "needs a finite number as score and four as bbox"),
+        ({**GOOD, "bbox": [1, 2, 10**400, 4]}, "needs a finite number as score and four as bbox"),
+        ({**GOOD, "score": -(10**400)}, "needs a finite number as score and four as bbox"),
+        ({**GOOD, "score": "high"}, "needs a finite number as score and four as bbox"),
+        ({**GOOD, "score": True}, "needs a finite number as score and four as bbox"),
         ({"image_id": 7}, "has no 'category_id'"),
         ([7, 1], "is no JSON object"),
     ],
@@ -215,6 +242,7 @@ def test_bad_entries_are_named(tmp_path, entry, says):
         (json.dumps([GOOD] * 3, indent=1)[:-20], "line .*, column .*: not whole JSON .* truncated"),
         ("", "line 1, column 1: not whole JSON"),
         (json.dumps({"annotations": []}), "expected a JSON list of detections, got dict"),
+        ('[{"image_id": ' + "9" * 5000 + "}]", "digits"),
         ("[" * 100000, "nested too deeply|not whole JSON"),
     ],
 )
