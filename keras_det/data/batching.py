@@ -5,23 +5,21 @@ import concurrent.futures
 import dataclasses
 import itertools
 import os
-import struct
 import threading
 
 import numpy as np
 import tensorflow as tf
 
 from keras_det.data.augment import pad_rows
-from keras_det.data.pictures import MAX_PIXELS, open_file
+from keras_det.data.pictures import open_file, stored_size
 from keras_det.data.resize import resize
 from keras_det.data.source import unreadable
 
 FIELDS = ("boxes", "labels", "difficult", "is_crowd")
 TOGETHER = 16  # pictures that one call reads
-FEWEST_SEEN = 50  # pictures before the share of unreadable ones is judged
 _BATCH_PIXELS = 2**24  # of the images of a batch together, unless one alone has more
 _WAITING_BYTES = 2**28  # of images that wait for others of their size
-_FRAMES = (0xC0, 0xC1, 0xC2)  # JPEG: baseline, extended and progressive, all Huffman coded
+_DCT = "INTEGER_ACCURATE"  # Pillow's, so that its pixels and TensorFlow's are the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Picture:
     """A picture that is decoded only where it is needed.
 
     Attributes:
-        encoded: scalar string, a JPEG, or empty.
+        encoded: scalar string, a JPEG that `plain_jpeg_size` knows, or empty.
         pixels: `[H, W, 3]` uint8 where `encoded` is empty.
         shape: `[2]` int32 height and width.
     """
@@ -50,7 +48,7 @@ class Picture:
             # Colours are stored at half the resolution: at the window's sides their interpolation needs a neighbour.
             first, last = tf.maximum(left - 1, 0), tf.minimum(left + width + 1, self.shape[1])
             window = tf.stack([top, first, height, last - first])
-            pixels = tf.image.decode_and_crop_jpeg(self.encoded, window, channels=3, try_recover_truncated=True)
+            pixels = tf.image.decode_and_crop_jpeg(self.encoded, window, channels=3, dct_method=_DCT)
             return pixels[:, left - first : left - first + width]
 
         return tf.cond(
@@ -121,7 +119,7 @@ def batches(
     max_objects=None,
     repeat=False,
     first_step=0,
-    bad_picture_share=0.01,
+    max_unreadable=0.01,
     skipped=None,
     one_class=False,
     cache_bytes=0,
@@ -143,7 +141,8 @@ def batches(
         max_objects: M, to which labels are padded; by default the most that any picture has.
         repeat: go through the data without end; else each iteration is once through it, in a new order.
         first_step: with `repeat`, the batch to begin with.
-        bad_picture_share: share of unreadable pictures over which the run stops; up to it they are skipped.
+        max_unreadable: fraction of the source's images over which unreadable ones stop the run; up to it they are
+            skipped, and one is in any case.
         skipped: list that gets a `Problem` for each unreadable picture.
         one_class: give all objects label 0, for models that do not tell classes apart.
         cache_bytes: keep decoded pictures in up to this much memory. The first ones that fit stay: with a new order in
@@ -157,15 +156,16 @@ def batches(
         `image_shape` `[B, 2]` int32, the picture's own height and width.
 
     Raises:
-        ValueError: an empty source, or numbers out of range.
+        ValueError: an empty source, numbers out of range, or too many faulty objects (`Source.check`).
     """
     if len(source) == 0:
         raise ValueError(f"{source.name} has no pictures.")
+    source.check()
     if batch_size < 1 or first_step < 0:
         raise ValueError(f"`batch_size` must be at least 1 and `first_step` 0; got {batch_size} and {first_step}.")
     if cache_bytes < 0:
         raise ValueError(f"`cache_bytes` must be at least 0; got {cache_bytes}.")
-    reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped, cache_bytes)
+    reader = _Reader(source, max_unreadable, [] if skipped is None else skipped, cache_bytes)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size
     if share[1] > 1 and not full:
@@ -203,7 +203,7 @@ def batches(
     return dataset.prefetch(2).with_options(options)
 
 
-def whole_images(source, batch_size, bad_picture_share=0.01, skipped=None):
+def whole_images(source, batch_size, max_unreadable=0.01, skipped=None):
     """Every image of a source once with its own pixels, in batches of one size: what a whole inference procedure sees.
 
     Images of one size are batched even where others lie between them, so the order is not the source's. A batch has
@@ -212,7 +212,7 @@ def whole_images(source, batch_size, bad_picture_share=0.01, skipped=None):
     Args:
         source: a `Source`.
         batch_size: images in a batch at most, at least 1.
-        bad_picture_share: as of `batches`.
+        max_unreadable: as of `batches`.
         skipped: as of `batches`.
 
     Yields:
@@ -229,10 +229,10 @@ def whole_images(source, batch_size, bad_picture_share=0.01, skipped=None):
         raise ValueError(f"{source.name} has no pictures.")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
-    reader = _Reader(source, bad_picture_share, [] if skipped is None else skipped, 0)
+    reader = _Reader(source, max_unreadable, [] if skipped is None else skipped, 0)
     waiting = collections.defaultdict(list)
     waiting_bytes = 0
-    for i, (readable, pixels) in enumerate(_ahead(reader.whole, range(len(source)))):
+    for i, (readable, pixels) in enumerate(_ahead(reader.pixels, range(len(source)))):
         if not readable:
             continue
         shape = pixels.shape
@@ -314,13 +314,14 @@ def _order(source, batch_size, seed, repeat, first_step, share):
 class _Reader:
     """Reads pictures and their objects for tf.data: JPEG stays encoded, everything else is decoded or rendered."""
 
-    def __init__(self, source, bad_share, skipped, cache_bytes):
+    def __init__(self, source, max_unreadable, skipped, cache_bytes):
+        if not 0 <= max_unreadable <= 1:
+            raise ValueError(f"`max_unreadable` must be a fraction in 0 .. 1; got {max_unreadable}.")
         self.source = source
-        self.bad_share = bad_share
+        self.max_unreadable = max_unreadable
         self.skipped = skipped
-        self.seen = 0
         self.bad = set()
-        self.sound = np.zeros(len(source), bool)
+        self.sizes = {}  # of files seen before: their bytes' number, and what `plain_jpeg_size` found
         self.kept = {}
         self.room = cache_bytes
         self.lock = threading.Lock()
@@ -333,10 +334,10 @@ class _Reader:
         return indexes, keys, *(tf.ensure_shape(value, shape) for value, shape in zip(values, shapes))
 
     def _files(self, indexes):
-        self.seen += len(indexes)
         objects = [self.source.annotation(int(i)) for i in indexes]
         counts = np.array([len(one) for one in objects], "int32")
-        present = np.arange(counts.max()) < counts[:, None]
+        # One row at least: tf.data's unbatch crashes the process on an axis of 0.
+        present = np.arange(max(counts.max(), 1)) < counts[:, None]
         rows = []
         for name in FIELDS:
             values = np.concatenate([getattr(one, name) for one in objects])
@@ -346,24 +347,18 @@ class _Reader:
         return np.array(encoded, object), np.array(shapes, "int32"), counts, *rows
 
     def _file(self, i):
-        """Bytes and shape of a JPEG that is decoded where it is needed; empty bytes where `_pixels` is to be asked."""
+        """Bytes and size of a JPEG that is decoded where it is needed; empty bytes where `pixels` is to be asked."""
         path = None if i in self.kept else self.source.path(i)
         try:
-            encoded, shape = _jpeg(path)
+            encoded = b"" if path is None else _jpeg(path)
         except (OSError, ValueError):  # is met again, and reported, by who reads the pixels
-            encoded, shape = b"", None
-        if encoded and not self.sound[i]:
-            self.sound[i] = _has_sound_tables(encoded)
-            encoded = encoded if self.sound[i] else b""
-        if encoded and self._keep(i, encoded, 3 * shape[0] * shape[1]):
             encoded = b""
-        return encoded, shape or (0, 0)
-
-    def whole(self, i):
-        """Whether image `i` can be read, and its pixels, as `_pixels`, counted among those seen."""
-        with self.lock:
-            self.seen += 1
-        return self._pixels(i)
+        if encoded and self.sizes.get(i, (0,))[0] != len(encoded):
+            self.sizes[i] = len(encoded), plain_jpeg_size(encoded)
+        size = self.sizes[i][1] if encoded else None
+        if size is None or self._keep(i, encoded, 3 * size[0] * size[1]):
+            encoded = b""
+        return encoded, size or (0, 0)
 
     def picture(self, index, encoded, shape):
         """Whether the picture can be read, and the `Picture`."""
@@ -371,13 +366,13 @@ class _Reader:
         readable, pixels = tf.cond(
             is_jpeg,
             lambda: [tf.constant(True), tf.zeros([0, 0, 3], tf.uint8)],
-            lambda: tf.numpy_function(self._pixels, [index], (tf.bool, tf.uint8)),
+            lambda: tf.numpy_function(self.pixels, [index], (tf.bool, tf.uint8)),
         )
         pixels = tf.ensure_shape(pixels, (None, None, 3))
         shape = tf.where(is_jpeg, shape, tf.shape(pixels)[:2])
         return tf.ensure_shape(readable, ()), Picture(encoded, pixels, shape)
 
-    def _pixels(self, i):
+    def pixels(self, i):
         """Whether picture `i` can be read, and all its pixels, one if not."""
         i = int(i)
         pixels = self.kept.get(i)
@@ -386,7 +381,7 @@ class _Reader:
                 pixels = self.source.image(i)
                 self._keep(i, pixels, pixels.nbytes)
             elif isinstance(pixels, bytes):  # decoded as it would be in part
-                pixels = tf.io.decode_jpeg(pixels, channels=3, try_recover_truncated=True).numpy()
+                pixels = tf.io.decode_jpeg(pixels, channels=3, dct_method=_DCT).numpy()
                 self.kept[i] = pixels
             return np.True_, pixels
         except (ValueError, OSError) as error:
@@ -409,41 +404,30 @@ class _Reader:
                 self.bad.add(i)
                 file = self.source.path(i) or f"{self.source.name}, picture {i}"
                 self.skipped.append(unreadable(file, error))
-            if len(self.bad) > self.bad_share * max(self.seen, FEWEST_SEEN, 1):
-                names = ", ".join(problem.file for problem in self.skipped[:5])
+            if len(self.bad) > max(1, self.max_unreadable * len(self.source)):
+                names = ", ".join(problem.file for problem in self.skipped[-len(self.bad) :][:5])
                 raise ValueError(
-                    f"{len(self.bad)} of the first {self.seen} pictures of {self.source.name} cannot be read, more "
-                    f"than {self.bad_share:.0%}: {names}"
+                    f"{len(self.bad)} of the {len(self.source)} images of {self.source.name} cannot be read, more than "
+                    f"{self.max_unreadable:.3g} of them (--max-unreadable, or max_unreadable=, allows more): {names}"
                 )
 
 
 def _jpeg(path):
-    """The bytes and the shape of a whole RGB or grey JPEG, or empty bytes for any other picture."""
-    if path is None:
-        return b"", None
+    """The bytes of a JPEG, or none for any other file."""
     with open_file(path) as file:
-        encoded = file.read() if file.peek(2)[:2] == b"\xff\xd8" else b""
-    shape = _jpeg_shape(encoded) if b"\xff\xd9" in encoded[-64:] else None
-    return (encoded, shape) if shape else (b"", None)
+        return file.read() if file.peek(2)[:2] == b"\xff\xd8" else b""
 
 
-def _has_sound_tables(encoded):
-    """Whether TensorFlow begins to decode a JPEG: what it meets later are wrong pixels, not the end of the run."""
+def plain_jpeg_size(encoded):
+    """Height and width of a JPEG that TensorFlow decodes to the very pixels that Pillow does; None for any other.
+
+    It is gray or RGB, stored upright, of one size by both decoders, and whole to its last byte. What is decoded later
+    is a window of it, where a damaged sector might be passed over that the whole image is refused for.
+    """
     try:
-        tf.image.decode_and_crop_jpeg(encoded, [0, 0, 1, 1], try_recover_truncated=True)
-        return True
-    except tf.errors.InvalidArgumentError:
-        return False
-
-
-def _jpeg_shape(encoded):
-    """Height and width of a JPEG that TensorFlow decodes, from its frame header; None for any other file."""
-    place = 2
-    while encoded[:2] == b"\xff\xd8" and encoded[place : place + 1] == b"\xff" and place + 10 <= len(encoded):
-        kind, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
-        if kind in _FRAMES:
-            bits, height, width, channels = struct.unpack(">BHHB", encoded[place + 4 : place + 10])
-            plain = bits == 8 and channels in (1, 3) and 0 < height * width <= MAX_PIXELS
-            return (height, width) if plain else None
-        place += 2 + length
-    return None
+        size, orientation = stored_size(encoded)
+        *same, channels = tf.io.extract_jpeg_shape(encoded).numpy().tolist()
+        tf.io.decode_jpeg(encoded, channels=3, ratio=8)  # at an eighth of the size, half of the time
+    except (ValueError, tf.errors.InvalidArgumentError):
+        return None
+    return size if orientation == 1 and channels in (1, 3) and tuple(same) == size else None

@@ -1,4 +1,4 @@
-"""What `detect` accepts: paths, patterns, PIL images, arrays and lists of them."""
+"""What `detect` accepts: paths, folders, patterns, PIL images, arrays and lists of them."""
 
 import glob
 import os
@@ -6,38 +6,66 @@ import os
 import numpy as np
 from PIL import Image
 
-from keras_det.data.pictures import read_image
+from keras_det.data.pictures import SUFFIXES, read_image, to_bytes
 
 
-def read_pictures(images):
-    """Yield `(picture, name)` for everything in `images`: uint8 RGB `[H, W, 3]` and the file it came from, if any.
+def read_pictures(images, bad=None):
+    """Yield `(image, name)` for everything in `images`: uint8 RGB `[H, W, 3]` and the file it came from, if any.
 
-    Files are read as they are needed, upright by their EXIF orientation.
+    Files are read as they are needed, upright by their EXIF orientation. Of a folder all images are read, in the order
+    of their names.
+
+    Args:
+        images: as `Detector.detect` takes them.
+        bad: called with the path and the error of each file that cannot be read, which is passed over; `None` raises
+            the error.
 
     Raises:
-        FileNotFoundError: a path or a pattern that matches nothing.
-        ValueError: an array of another shape, with values outside 0 .. 255, or a file that is no picture.
+        FileNotFoundError: a path or a pattern that matches nothing, or a folder without images; before any is read.
+        ValueError: an array of another shape or range, or a file that is no image.
         TypeError: an object of another type.
     """
+    for one in list(_flat(images)):
+        if isinstance(one, str):
+            try:
+                image = read_image(one)
+            except (ValueError, OSError) as error:
+                if bad is None:
+                    raise
+                bad(one, error)
+            else:
+                yield image, one
+        elif isinstance(one, Image.Image):
+            yield read_image(one), None
+        else:
+            for image in _arrays(np.asarray(one)):
+                yield image, None
+
+
+def _flat(images):
+    """Single paths, PIL images and arrays."""
     if isinstance(images, (str, os.PathLike)):
-        for path in _paths(os.fspath(images)):
-            yield read_image(path, rotate=True), path
-    elif isinstance(images, Image.Image):
-        yield read_image(images, rotate=True), None
+        yield from _paths(os.fspath(images))
     elif isinstance(images, (list, tuple)):
         for image in images:
-            yield from read_pictures(image)
-    elif hasattr(images, "__array__"):
-        for image in _arrays(np.asarray(images)):
-            yield image, None
+            yield from _flat(image)
+    elif isinstance(images, Image.Image) or hasattr(images, "__array__"):
+        yield images
     else:
         raise TypeError(f"`images` must be paths, PIL images or arrays; got {type(images).__name__}.")
 
 
 def _paths(path):
-    """The file itself, or the files that match a pattern, in order."""
-    if os.path.exists(path) or not glob.has_magic(path):
+    """The file itself, the images of a folder, or the files that match a pattern, in order."""
+    if os.path.isdir(path):
+        files = sorted(name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+        if not files:
+            raise FileNotFoundError(f"the folder {path} holds no images ({', '.join(SUFFIXES)}).")
+        return [os.path.join(path, name) for name in files]
+    if os.path.exists(path):
         return [path]
+    if not glob.has_magic(path):
+        raise FileNotFoundError(f"there is no image {path}")
     paths = sorted(glob.glob(path, recursive=True))
     if not paths:
         raise FileNotFoundError(f"no file matches {path!r}.")
@@ -45,13 +73,11 @@ def _paths(path):
 
 
 def _arrays(array):
-    """The pictures of an array as uint8 RGB."""
+    """The images of an array as uint8 RGB."""
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim not in (3, 4) or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(f"an array must be [H, W], [H, W, 1 | 3 | 4] or [B, H, W, 3]; got shape {array.shape}.")
-    if not np.issubdtype(array.dtype, np.number) or not (np.min(array) >= 0 and np.max(array) <= 255):
-        raise ValueError("an array of `images` must hold numbers in 0 .. 255.")
-    array = np.rint(array).astype("uint8")
+    array = to_bytes(array, "an array of `images`", deep=array.dtype.itemsize == 2)
     array = np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array[..., :3]
     return array if array.ndim == 4 else array[None]

@@ -264,7 +264,7 @@ def describe(model, recipe, source, seed):
 
 def raise_unreadable(error):
     """Raise what the input pipeline said of unreadable pictures, if TensorFlow's error holds it, as a ValueError."""
-    said = re.search(r"ValueError: (\d+ of the first .* cannot be read.*)", str(error))
+    said = re.search(r"ValueError: (\d+ of the \d+ images .* cannot be read.*)", str(error))
     if said:
         raise ValueError(said.group(1)) from None
 

@@ -103,9 +103,8 @@ def test_ssd_has_the_figures_of_images_resized_beforehand():
     np.testing.assert_allclose(list(now.values()), list(before.values()), atol=1e-6)
 
 
-def test_mining_cuts_crops_of_the_image_itself_and_knows_its_objects(monkeypatch):
+def test_mining_cuts_crops_of_the_image_itself_and_knows_its_objects():
     """One image cannot be read; a detector that finds the objects, and only those, has no false detections."""
-    monkeypatch.setattr("keras_det.data.batching.FEWEST_SEEN", 100)
     source, seen = Mixed(broken=(0,)), []
 
     def mine(boxes):
