@@ -90,16 +90,16 @@ class InMemory(Source):
         return None
 
 
-def rendered(source, frame=None):
+def rendered(source, size=SIZE, frame=None):
     """A source's pictures, resized as the detector does; `frame(image, annotation)` crops them first."""
-    pixels = np.empty((len(source), SIZE, SIZE, 3), "uint8")
+    pixels = np.empty((len(source), size, size, 3), "uint8")
     annotations = []
     for i in range(len(source)):
         image, annotation = source.image(i), source.annotation(i)
         if frame is not None:
             image, annotation = frame(image, annotation)
-        pixels[i] = np.round(resize(image[None].astype("float32"), (SIZE, SIZE))[0])
-        annotations.append(dataclasses.replace(annotation, height=SIZE, width=SIZE))
+        pixels[i] = np.round(resize(image[None].astype("float32"), (size, size))[0])
+        annotations.append(dataclasses.replace(annotation, height=size, width=size))
     return InMemory(source.name, source.classes, pixels, annotations)
 
 
@@ -176,6 +176,12 @@ def one_seed(seed, data):
     return {"auc": auc, "top1_error": errors, "seconds_of_training": seconds, "losses": losses}, curves, models
 
 
+def held_out_classes():
+    """Names of the classes that are held out."""
+    classes = load("shapes", images=1).classes
+    return [classes[k] for k in sorted(np.random.default_rng(0).choice(len(classes), HELD_OUT, replace=False))]
+
+
 def prepare(held_out):
     """Every source, rendered."""
     most = max(SCENES.values())
@@ -187,8 +193,8 @@ def prepare(held_out):
     return {
         "scenes": rendered(scenes.take(most)),
         "scenes without held-out": rendered(scenes.subset(list(itertools.islice(free, most)))),
-        "classes": rendered(load("shapes", images=CLASS_PICTURES, seed=2, **single), framing(2)),
-        "val classes": rendered(load("shapes", images=VAL_CLASS_PICTURES, seed=3, **single), framing(3)),
+        "classes": rendered(load("shapes", images=CLASS_PICTURES, seed=2, **single), frame=framing(2)),
+        "val classes": rendered(load("shapes", images=VAL_CLASS_PICTURES, seed=3, **single), frame=framing(3)),
         "all scenes": rendered(val.take(VAL_SCENES)),
         "held-out scenes": rendered(pictures_of(val, held_out).take(VAL_HELD_OUT)),
     }
@@ -263,8 +269,7 @@ def main():
     if not parser.parse_args().resume:
         shutil.rmtree(RUN, ignore_errors=True)
     RUN.mkdir(parents=True, exist_ok=True)
-    classes = load("shapes", images=1).classes
-    held_out = [classes[k] for k in sorted(np.random.default_rng(0).choice(len(classes), HELD_OUT, replace=False))]
+    held_out = held_out_classes()
     left = [seed for seed in SEEDS if not (RUN / f"{seed}.json").exists()]
     data = prepare(held_out) if left else None
     for seed in left:
