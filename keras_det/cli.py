@@ -132,7 +132,10 @@ def evaluate(
     images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N pictures.")] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Only pictures all of whose objects are of these classes: names with commas."),
+        typer.Option(
+            "--classes",
+            help="Only images all of whose objects are of these classes: names with commas, or how many at random.",
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a batch.")] = 16,
     report: Annotated[
@@ -204,6 +207,16 @@ def train(
     scale_learning_rate: Annotated[
         bool | None, typer.Option("--scale-learning-rate", help="Multiply the rate by the number of replicas.")
     ] = None,
+    supervision: Annotated[
+        str | None, typer.Option("--supervision", help="Labels that train class_generic: boxes, classes or both.")
+    ] = None,
+    without_classes: Annotated[
+        str | None,
+        typer.Option(
+            "--without-classes",
+            help="Leave out training images that show these classes: names with commas, or how many at random.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     save_every: Annotated[
@@ -257,6 +270,8 @@ def train(
         schedule=schedule,
         warmup=warmup,
         scale_learning_rate=scale_learning_rate,
+        supervision=supervision,
+        without_classes=_names(without_classes),
     )
     if plan.start and weights is None and not resume:
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
@@ -266,6 +281,8 @@ def train(
         source, val_source = training.hold_out(source, plan.hold_out, seed)
     for each in (source, val_source) if val_source else (source,):
         _print_problems(each)
+    if plan.without_classes:
+        source = training.images_without(source, plan.without_classes)
     keras.utils.set_random_seed(seed)
     with plan.policy(), strategies.scope(strategy):
         arguments = plan.arguments if weights is None or plan.start else {}
@@ -465,6 +482,71 @@ def multibox_table_2(
     _print_rows("ILSVRC", {name: {"det@5": det, "class@5": top} for name, det, top in table}, as_json)
 
 
+class_generic_app = typer.Typer(help="ClassGeneric's tables, on any data.", no_args_is_help=True)
+app.add_typer(class_generic_app, name="class-generic")
+
+Pretrained = Annotated[
+    str, typer.Option("--pretrained", help="Weights of `class_generic` trained from class labels, then from boxes.")
+]
+FromRandom = Annotated[str, typer.Option("--random", help="Weights trained from boxes alone.")]
+HeldOut = Annotated[
+    str,
+    typer.Option(
+        "--held-out",
+        help="Classes whose images are evaluated: names with commas, or how many at random, as --without-classes.",
+    ),
+]
+
+
+@class_generic_app.command("table-1")
+def class_generic_table_1(
+    pretrained: Pretrained,
+    random: FromRandom,
+    held_out: HeldOut,
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    out: Picture = Path("runs/class_generic_table_1.png"),
+    as_json: Json = False,
+):
+    """AUC on held-out classes of networks trained without their boxes, and the curves of Figure 1."""
+    title = "AUC after training without the held-out classes' bounding boxes"
+    _class_generic_table(title, pretrained, random, held_out, _source(data, split, None, images), out, as_json)
+
+
+@class_generic_app.command("table-2")
+def class_generic_table_2(
+    pretrained: Pretrained,
+    random: FromRandom,
+    held_out: HeldOut,
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    out: Picture = Path("runs/class_generic_table_2.png"),
+    as_json: Json = False,
+):
+    """AUC on the same images of networks trained on all boxes, and the curves of Figure 1."""
+    title = "AUC after training on all bounding box labels"
+    _class_generic_table(title, pretrained, random, held_out, _source(data, split, None, images), out, as_json)
+
+
+def _class_generic_table(title, pretrained, random, held_out, source, out, as_json):
+    """Table 1 or 2, which differ in what the weights were trained on."""
+    _load_tensorflow()
+    from keras_det import visualize
+    from keras_det.metrics import proposals
+    from keras_det.training import class_generic
+
+    networks = {
+        name: _network("class_generic", weights) for name, weights in (("pretrained", pretrained), ("random", random))
+    }
+    curves = class_generic.held_out_curves(networks, source, _names(held_out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    visualize.plot_precision_recall({name: (c.recall, c.precision) for name, c in curves.items()}, out)
+    rows = {name: {"AUC": proposals.pr_auc(curve)} for name, curve in curves.items()}
+    _print_rows(title, rows, as_json, {"out": str(out)})
+
+
 def _print_rows(title, rows, as_json, more=None):
     """Figures in rows, as a table or as JSON."""
     if as_json:
@@ -552,13 +634,20 @@ def _source(spec, split, seed, images, options=None):
     return source if images is None else source.take(images)
 
 
+def _names(text):
+    """Class names with commas, or a number of classes; `None` stays."""
+    if text is None:
+        return None
+    return int(text) if text.strip().isdecimal() else tuple(name.strip() for name in text.split(","))
+
+
 def _only(source, classes):
     """The pictures that show the named classes and no others; all pictures where none is named."""
     if classes is None:
         return source
     from keras_det.training.evaluate import pictures_of
 
-    return pictures_of(source, [name.strip() for name in classes.split(",")])
+    return pictures_of(source, _names(classes))
 
 
 def _evaluate_model(model, weights, source, batch_size, progress):

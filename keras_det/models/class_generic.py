@@ -17,13 +17,12 @@ from keras_det.backbones.alexnet_lcn import alexnet_lcn
 from keras_det.backbones.common import conv_bn
 from keras_det.layers import BoxGrid
 from keras_det.losses import box_grid_targets, cross_entropy, entropy
-from keras_det.models.detector import Detector
+from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import check_classes
 from keras_det.models.pretrained import carry_over, find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 BACKBONES = ("alexnet_lcn", "tiny")
-SUPERVISION = ("both", "boxes", "classes")
 TINY_HIDDEN = 128  # channels of the tiny network's hidden layer
 MEAN = (123.0, 117.0, 104.0)  # subtracted from RGB images in 0 .. 255
 
@@ -76,6 +75,7 @@ class ClassGeneric(Detector):
 
     class_agnostic = True
     class_predictors = ("recognition",)
+    supervisions = ("both", "boxes", "classes")
     detect_threshold = 0.01  # the probabilities of all boxes of a picture add up to 1
     loss_terms = ("localization", "recognition")
     defaults = {
@@ -120,6 +120,7 @@ class ClassGeneric(Detector):
         arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k in self.defaults} | given
         super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
         self.arguments = arguments | {name: list(arguments[name]) for name, v in arguments.items() if np.ndim(v)}
+        self._compiled_recognition = None
         self._check()
         self.class_names = check_classes(self.arguments["classes"])
         grid = {name: self.arguments[name] for name in ("scales", "aspect_ratios", "min_inside")}
@@ -268,8 +269,8 @@ class ClassGeneric(Detector):
         """
         from keras_det.data import batches
 
-        if supervision not in SUPERVISION:
-            raise ValueError(f"`supervision` must be one of {', '.join(SUPERVISION)}; got {supervision!r}.")
+        if supervision not in self.supervisions:
+            raise ValueError(f"`supervision` must be one of {', '.join(self.supervisions)}; got {supervision!r}.")
         known = tuple(source.classes) == self.class_names
         if supervision == "classes" and not known:
             raise ValueError(f"the source's classes {tuple(source.classes)} are not `class_names` {self.class_names}.")
@@ -353,6 +354,24 @@ class ClassGeneric(Detector):
         scores, index = ops.top_k(peaks, min(self.arguments["max_candidates"], self.grid.size))
         boxes = self._boxes(distribution, ops.cast(index, "int32"))
         return ops.clip(boxes, 0.0, 1.0), ops.expand_dims(scores, -1)
+
+    def class_probabilities(self, images):
+        """What the recognition layer says of whole images.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            `[B, C]` numpy array, probabilities of `class_names`.
+        """
+        if self._compiled_recognition is None:
+            self._compiled_recognition = compiled(self._recognize)
+        return np.asarray(self._compiled_recognition(images))
+
+    def _recognize(self, images):
+        """`class_probabilities`, not compiled."""
+        images = ops.image.resize(ops.cast(images, "float32"), self.image_size, interpolation="bilinear")
+        return ops.softmax(self(images, training=False)["classes"])
 
     @property
     def limits(self):

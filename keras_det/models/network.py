@@ -26,6 +26,7 @@ class Network(keras.Model):
     class_predictors: tuple[str, ...] = ()  # names of the layers whose meaning depends on the classes
     loss_terms: tuple[str, ...] = ()  # keys of `compute_losses`
     counters: tuple[str, ...] = ()  # keys of `count_targets`
+    supervisions: tuple[str, ...] = ()  # kinds of labels between which `batches` lets choose
     class_agnostic = False  # whether all classes of the data are one, "object"
 
     def __init__(self, classes, image_size, **kwargs):

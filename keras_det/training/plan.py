@@ -30,7 +30,7 @@ def plan(model, recipe, source, val_source=None, seed=0):
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
     optimizer = recipe.build_optimizer(replicas)
-    batches = model.batches(source, recipe.batch_size, training=True, seed=seed, augment=recipe.augment)
+    batches = model.batches(source, recipe.batch_size, training=True, seed=seed, **recipe.batch_options(model))
     try:
         images, labels = next(iter(batches))
     except tf.errors.OpError as error:

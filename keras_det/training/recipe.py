@@ -41,6 +41,9 @@ class Recipe:
         keep: which weights become `best.weights.h5`: `"best"`, those of the highest watched figure, or `"last"`, which
             a split that is reported on does not choose.
         augment: whether training pictures are augmented as the paper does.
+        supervision: labels that train, one of the model's `supervisions`, such as `"boxes"`; `None` is its default.
+        without_classes: training images that show one of these classes are left out: names, or how many, drawn as
+            `keras_det.training.evaluate.chosen_classes` does.
         hold_out: share of the training pictures, drawn at random, that is evaluated on instead of trained on.
         precision: Keras's dtype policy, in which the model is built: `"float32"`, `"mixed_bfloat16"` or
             `"mixed_float16"`, which scales the loss.
@@ -77,6 +80,8 @@ class Recipe:
     metrics: tuple[str, ...] = ("area",)
     keep: str = "best"
     augment: bool = True
+    supervision: str | None = None
+    without_classes: tuple[str, ...] | int = ()
     hold_out: float = 0.0
     precision: str = "float32"
     jit_compile: bool = False
@@ -107,6 +112,19 @@ class Recipe:
         if steps is None:
             return self
         return self.replace(steps=steps, drops=tuple(drop * steps // self.steps for drop in self.drops))
+
+    def batch_options(self, model):
+        """Arguments of `model.batches` for training.
+
+        Raises:
+            ValueError: a `supervision` that the model does not have.
+        """
+        if self.supervision is None:
+            return {"augment": self.augment}
+        if self.supervision not in model.supervisions:
+            known = f"must be one of {', '.join(model.supervisions)}" if model.supervisions else "means nothing"
+            raise ValueError(f"`supervision` {known} for {type(model).__name__}; got {self.supervision!r}.")
+        return {"augment": self.augment, "supervision": self.supervision}
 
     def command(self, name):
         """The command that trains the recipe of this name, of this package's recipes."""

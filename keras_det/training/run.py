@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_det import visualize
 from keras_det.models import Detector, pretrained
 from keras_det.training import checkpoint
+from keras_det.training.class_generic import RecognizeImages
 from keras_det.training.evaluate import EvaluateDetections
 from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.steps import Steps
@@ -29,7 +30,15 @@ ELSE_WATCHED = ("val_pr_auc", "val_top1")  # of class-agnostic detectors and of 
 PICTURES = 12  # in the pictures of samples and of detections
 BOARD = 4  # pictures of detections in TensorBoard
 LAST = "last.weights.h5"
-KEPT = ("optimizer", "batch_size", "accumulate", "ema", "precision", "augment")  # of a recipe, while a run is resumed
+KEPT = (
+    "optimizer",
+    "batch_size",
+    "accumulate",
+    "ema",
+    "precision",
+    "augment",
+    "supervision",
+)  # of a recipe, while a run is resumed
 
 
 def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto"):
@@ -84,10 +93,10 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         recipe.batch_size,
         training=True,
         seed=seed,
-        augment=recipe.augment,
         repeat=True,
         first_step=progress.step,
         skipped=skipped,
+        **recipe.batch_options(model),
     )
     if not resume:
         visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
@@ -153,7 +162,9 @@ class RunFolder(keras.callbacks.Callback):
         """Prepare the evaluation, whose figures stand in the rows until the next one."""
         if self.val_source is not None:
             every = self.recipe.evaluate_every
-            if isinstance(self.model, Detector):
+            if self.recipe.supervision == "classes":
+                self.evaluation = RecognizeImages(self.val_source, every)
+            elif isinstance(self.model, Detector):
                 self.evaluation = EvaluateDetections(self.val_source, every, metrics=self.recipe.metrics)
             else:
                 self.evaluation = ClassifyObjects(self.val_source, every)
