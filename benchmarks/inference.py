@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from crowded import crowded
 from results import write_result
 from timing import in_turn
 
 from keras_det import export, models
 
-CANDIDATES = 2500
 SIZE = (375, 500)
 
 
@@ -31,22 +31,7 @@ def network(seed):
     import keras
 
     keras.utils.set_random_seed(seed)
-    model = models.SSD300()
-    picture = np.random.default_rng(seed).integers(0, 256, (1, 300, 300, 3)).astype("float32")
-    logits = np.asarray(model(picture)["logits"])[0]
-    logits = logits / logits.std() * 2  # as far apart as a trained network's
-    low, high = 0.0, 20.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        shifted = logits - middle * (np.arange(21) > 0)
-        scores = np.exp(shifted - shifted.max(1, keepdims=True))
-        many = (scores / scores.sum(1, keepdims=True))[:, 1:] > 0.01
-        low, high = (middle, high) if many.sum() > CANDIDATES else (low, middle)
-    spread = np.asarray(model(picture)["logits"]).std() / 2
-    for layer in model.head.confidence:
-        kernel, bias = layer.get_weights()
-        layer.set_weights([kernel / spread, bias - middle * (np.arange(len(bias)) % 21 > 0)])
-    return model
+    return crowded(models.SSD300(), seed)
 
 
 def figures_of(seconds, names):

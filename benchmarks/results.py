@@ -1,5 +1,7 @@
 """How every script here leaves its figures: `results/NAME.json` with command, seed, versions and machine."""
 
+import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -7,18 +9,32 @@ from pathlib import Path
 
 import h5py
 
-from keras_det.training.run import versions, write_json
+from keras_det.version import __version__
 from keras_det.weights.registry import EMBEDDED_FOLDER
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
 
-def write_result(name, figures, seed=None):
+def versions():
+    """Versions of the packages that decide the figures, of those that are installed."""
+    found = {"keras_det": __version__}
+    for name in ("keras", "tensorflow", "jax", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_result(name, figures, seed=None, folder=FOLDER):
     """Write the figures of one script, and print where."""
-    path = FOLDER / f"{name}.json"
+    path = Path(folder, f"{name}.json")
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     command = " ".join(["python", *(os.path.relpath(sys.argv[0], FOLDER.parents[1]), *sys.argv[1:])])
-    write_json(path, {"command": command, "seed": seed, "versions": versions(), "machine": machine, "figures": figures})
+    result = {"command": command, "seed": seed, "versions": versions(), "machine": machine, "figures": figures}
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    temporary.replace(path)
     print(f"written: {path}")
 
 

@@ -1,0 +1,171 @@
+"""Images a second of the SSDs on an accelerator: inference whole, and training steps.
+
+For SSD300, SSD512 and SSDLite320, batches of 1, 8, 32 and 128, float32 and bfloat16. Inference is the network, decoding
+and suppression of images of the network's size on the device, about 2500 of an image's scores over the threshold. A
+training step is the one that `fit` runs: forward, matching, hard negative mining, loss, backward, update. Everything is
+compiled first, several programs at a time, then measured one by one.
+
+Prints a table and writes `results/accelerator_BACKEND_DEVICE.json`: images a second, the fraction of the chip's peak
+that the network's multiply-adds are (three times as many in training), and the memory that the compiler plans. float32
+is set beside the peak of TF32, in which such devices compute it by default. Runs in under 8 minutes on one GPU.
+
+    KERAS_BACKEND=jax python benchmarks/accelerator.py
+    KERAS_BACKEND=jax python benchmarks/accelerator.py --small      # on any CPU, in a minute
+"""
+
+import argparse
+import concurrent.futures
+import os
+import time
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.9")
+
+import keras
+from crowded import crowded
+from programs import images_of, inference, labels_of, seconds_each, training
+from results import FOLDER, write_result
+from speed import device_name
+
+from keras_det import models
+
+# Dense operations a second by data sheet: bfloat16, and TF32 for float32.
+PEAKS = {
+    "H100": {"mixed_bfloat16": 989e12, "float32": 494e12},
+    "H200": {"mixed_bfloat16": 989e12, "float32": 494e12},
+    "A100": {"mixed_bfloat16": 312e12, "float32": 156e12},
+}
+# Multiply-adds of an image in 10^9, 20 classes: of the recipes and of the registry.
+GFLOPS = {"ssd300": 31.374, "ssd512": 90.208, "ssdlite320": 0.51}
+MODELS, BATCHES, PRECISIONS = ("ssd300", "ssdlite320", "ssd512"), (32, 128, 8, 1), ("mixed_bfloat16", "float32")
+MODES = ("inference", "training")
+
+
+class Case:
+    """One program: a model, its precision, what it does, and a batch.
+
+    Args:
+        model: the network, built with the precision.
+        name: of the model.
+        precision: Keras's dtype policy.
+        mode: `"inference"` or `"training"`.
+        batch: images.
+    """
+
+    def __init__(self, model, name, precision, mode, batch):
+        self.model = model
+        self.key = {"model": name, "precision": precision, "mode": mode, "batch": batch}
+        self.program = None
+        self.memory = None
+
+    def compile(self):
+        """Compile on JAX; TensorFlow compiles at the first call."""
+        images = images_of(self.model, self.key["batch"])
+        if self.key["mode"] == "training":
+            program = training(self.model)
+            data = (images, labels_of(self.model, self.key["batch"]))
+            plan = program.compile(data) if hasattr(program, "compile") else None
+            self.program, self.arguments = program, [data]
+        else:
+            program, first = inference(self.model, self.model.serve)
+            self.arguments = [*first, images]
+            plan = self.program = program.lower(*self.arguments).compile() if hasattr(program, "lower") else None
+            self.program = self.program or program
+        if plan is not None and plan.memory_analysis() is not None:
+            found = plan.memory_analysis()
+            needed = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
+            self.memory = needed - getattr(found, "alias_size_in_bytes", 0)
+
+    def measure(self, seconds):
+        """The case's row."""
+        each = seconds_each(self.program, self.arguments, least=seconds)
+        rate = self.key["batch"] / each
+        row = self.key | {"images_per_second": round(rate, 1), "ms": round(each * 1e3, 3)}
+        if self.memory:
+            row["memory_gb"] = round(self.memory / 1e9, 2)
+        return row
+
+    def free(self):
+        """Let go of the program and of what it holds on the device."""
+        self.program = self.arguments = None
+
+
+def build(name, precision, backbone, trained):
+    """A network with a full image's scores, or one compiled for training."""
+    keras.utils.set_random_seed(0)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = models.get(name)(**({"backbone": backbone} if backbone else {}))
+    finally:
+        keras.config.set_dtype_policy(before)
+    if not trained:
+        return crowded(model)
+    model.compile(keras.optimizers.SGD(1e-4, momentum=0.9))  # scaling of the loss is float16's need, not bfloat16's
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def peak_of(device, precision):
+    """The chip's operations a second, or `None` for one that is not known."""
+    return next((peaks[precision] for name, peaks in PEAKS.items() if name in device), None)
+
+
+def rows_of(cases, budget, seconds, workers):
+    """Compile the cases side by side and measure each; what does not fit into the budget or the memory says so."""
+    start, rows = time.perf_counter(), []
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        compiling = [pool.submit(case.compile) for case in cases]
+        concurrent.futures.wait(compiling, timeout=0.6 * budget)
+        for future in compiling:
+            future.cancel()
+        concurrent.futures.wait(compiling)
+    print(f"compiled in {time.perf_counter() - start:.0f} s", flush=True)
+    for case, future in zip(cases, compiling):
+        if future.cancelled() or time.perf_counter() - start > budget:
+            rows.append(case.key | {"not_measured": "no time left"})
+        else:
+            try:
+                future.result()
+                rows.append(case.measure(seconds))
+            except Exception as error:  # what does not fit into the device's memory is a result, too
+                rows.append(case.key | {"not_measured": str(error).splitlines()[0][:120]})
+        case.free()
+        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--budget", type=float, default=420.0, help="seconds for all")
+    parser.add_argument("--seconds", type=float, default=1.0, help="that each program runs at least")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--workers", type=int, default=max((os.cpu_count() or 2) // 2, 1), help="compilations at a time")
+    parser.add_argument("--small", action="store_true", help="the backbone tiny, batches of 1 and 2; no result file")
+    parser.add_argument("--out", default=FOLDER, help="folder of the JSON file")
+    arguments = parser.parse_args()
+    if arguments.small:
+        arguments.models, arguments.batches, arguments.seconds = ["ssd300"], [2, 1], 0.05
+    backend, device = device_name()
+    print(f"{backend} on {device}", flush=True)
+    cases = []
+    for name in arguments.models:
+        for precision in arguments.precisions:
+            for mode in MODES:
+                model = build(name, precision, "tiny" if arguments.small else None, mode == "training")
+                cases += [Case(model, name, precision, mode, batch) for batch in arguments.batches]
+    cases.sort(key=lambda case: arguments.batches.index(case.key["batch"]))  # stable: what matters most comes first
+    rows = rows_of(cases, arguments.budget, arguments.seconds, arguments.workers)
+    for row in rows:
+        peak = peak_of(device, row["precision"])
+        if peak and "images_per_second" in row:
+            operations = 2e9 * GFLOPS[row["model"]] * (3 if row["mode"] == "training" else 1)
+            row["fraction_of_peak"] = round(row["images_per_second"] * operations / peak, 4)
+    if not arguments.small:
+        name = f"accelerator_{backend}_{device}".lower().replace(" ", "_")
+        write_result(name, {"device": device, "backend": backend, "rows": rows}, 0, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
