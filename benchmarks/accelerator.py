@@ -141,7 +141,9 @@ def main():
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
-    parser.add_argument("--workers", type=int, default=max((os.cpu_count() or 2) // 2, 1), help="compilations at a time")
+    parser.add_argument(
+        "--workers", type=int, default=max((os.cpu_count() or 2) // 2, 1), help="compilations at a time"
+    )
     parser.add_argument("--small", action="store_true", help="the backbone tiny, batches of 1 and 2; no result file")
     parser.add_argument("--out", default=FOLDER, help="folder of the JSON file")
     arguments = parser.parse_args()

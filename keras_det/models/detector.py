@@ -60,7 +60,7 @@ class Detector(Network):
 
     def _compile(self):
         """`serve`, compiled."""
-        return compiled(self.serve)
+        return compiled(self.serve, self)
 
     def detect(self, images, score_threshold: float | None = None) -> list[Detections]:
         """Detect objects in pictures of any size and kind.
@@ -92,11 +92,12 @@ class Detector(Network):
         return results
 
 
-def compiled(function, xla=False, any_size=True):
+def compiled(function, model, xla=False, any_size=True):
     """The function compiled for the current backend.
 
     Args:
-        function: of tensors.
+        function: of tensors; it uses the model's variables as they are at each call.
+        model: a Keras model.
         xla: on TensorFlow too by XLA, which makes one program of many small operations; JAX always does.
         any_size: on TensorFlow, without `xla`, one graph serves all picture sizes, which it then does not know.
     """
@@ -107,7 +108,12 @@ def compiled(function, xla=False, any_size=True):
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.jit(function)
+        def run(values, *arguments):
+            with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
+                return function(*arguments)
+
+        program = jax.jit(run)  # what it does not get as an argument would stay as it was when it was compiled
+        return lambda *arguments: program([variable.value for variable in model.variables], *arguments)
     return function
 
 

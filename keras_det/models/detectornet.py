@@ -291,7 +291,7 @@ class DetectorNet(Detector):
         that takes longer than many searches.
         """
         if self._quick_search is None:
-            self._quick_search = compiled(self._all_boxes, xla=True)
+            self._quick_search = compiled(self._all_boxes, self, xla=True)
 
         def one(image):
             return {name: value[0] for name, value in (procedure or self.serve)(image[None]).items()}
@@ -303,7 +303,7 @@ class DetectorNet(Detector):
             finally:
                 self._search = self._all_boxes
 
-        return compiled(run)
+        return compiled(run, self)
 
     def _all_boxes(self, masks):
         """Section 5.2's search among all boxes of all sizes."""

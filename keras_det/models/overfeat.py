@@ -589,16 +589,18 @@ class OverFeat(Detector):
             def combine(boxes, scores):
                 return self.combine(boxes, scores, how)
 
-            one = compiled(lambda *found: {k: v[0] for k, v in combine(*(x[None] for x in found)).items()}, xla=True)
+            one = compiled(
+                lambda *found: {k: v[0] for k, v in combine(*(x[None] for x in found)).items()}, self, xla=True
+            )
             every = combine if how == "nms" else lambda *found: ops.map(lambda each: one(*each), found)
-            self._combiners[how] = compiled(every, any_size=False)  # the number of windows must be known
+            self._combiners[how] = compiled(every, self, any_size=False)  # the number of windows must be known
         return self._combiners[how]
 
     def _compile(self):
         """`serve`, compiled in two parts."""
         if self.task == "classification":
             return super()._compile()
-        windows, combine = compiled(self.scored_windows), self.compiled_combine()
+        windows, combine = compiled(self.scored_windows, self), self.compiled_combine()
         return lambda images: combine(*windows(images))
 
     def serve(self, images):

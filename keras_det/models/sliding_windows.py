@@ -163,7 +163,7 @@ class SlidingWindows(Detector):
 
     def _compile(self):
         """`serve`, compiled for each size of picture, as its number of windows is part of the program."""
-        return compiled(self.serve, any_size=False)
+        return compiled(self.serve, self, any_size=False)
 
     def get_config(self):
         """Constructor arguments."""
