@@ -2,8 +2,8 @@
 
 For SSD300, SSD512 and SSDLite320, batches of 1, 8, 32 and 128, float32 and bfloat16. Inference is the network, decoding
 and suppression of images of the network's size on the device, about 2500 of an image's scores over the threshold. A
-training step is the one that `fit` runs: forward, matching, hard negative mining, loss, backward, update. Everything is
-compiled first, several programs at a time, then measured one by one.
+training step is the one that `fit` runs: forward, matching, hard negative mining, loss, backward, update. Programs are
+compiled and measured one by one, the most telling first; those that the budget leaves no time for say so.
 
 Prints a table and writes `results/accelerator_BACKEND_DEVICE.json`: images a second, the fraction of the chip's peak
 that the network's multiply-adds are (three times as many in training), and the memory that the compiler plans. float32
@@ -14,7 +14,6 @@ is set beside the peak of TF32, in which such devices compute it by default. Run
 """
 
 import argparse
-import concurrent.futures
 import os
 import time
 
@@ -110,23 +109,18 @@ def peak_of(device, precision):
     return next((peaks[precision] for name, peaks in PEAKS.items() if name in device), None)
 
 
-def rows_of(cases, budget, seconds, workers):
-    """Compile the cases side by side and measure each; what does not fit into the budget or the memory says so."""
+def rows_of(cases, budget, seconds):
+    """Compile and measure each case; what does not fit into the budget or the memory says so."""
     start, rows = time.perf_counter(), []
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        compiling = [pool.submit(case.compile) for case in cases]
-        concurrent.futures.wait(compiling, timeout=0.6 * budget)
-        for future in compiling:
-            future.cancel()
-        concurrent.futures.wait(compiling)
-    print(f"compiled in {time.perf_counter() - start:.0f} s", flush=True)
-    for case, future in zip(cases, compiling):
-        if future.cancelled() or time.perf_counter() - start > budget:
+    for case in cases:
+        begin = time.perf_counter()
+        if begin - start > budget:
             rows.append(case.key | {"not_measured": "no time left"})
         else:
             try:
-                future.result()
-                rows.append(case.measure(seconds))
+                case.compile()
+                compiled = time.perf_counter() - begin
+                rows.append(case.measure(seconds) | {"compile_seconds": round(compiled, 1)})
             except Exception as error:  # what does not fit into the device's memory is a result, too
                 rows.append(case.key | {"not_measured": str(error).splitlines()[0][:120]})
         case.free()
@@ -141,6 +135,7 @@ def main():
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument(
         "--workers", type=int, default=max((os.cpu_count() or 2) // 2, 1), help="compilations at a time"
     )
@@ -154,11 +149,11 @@ def main():
     cases = []
     for name in arguments.models:
         for precision in arguments.precisions:
-            for mode in MODES:
+            for mode in arguments.modes:
                 model = build(name, precision, "tiny" if arguments.small else None, mode == "training")
                 cases += [Case(model, name, precision, mode, batch) for batch in arguments.batches]
     cases.sort(key=lambda case: arguments.batches.index(case.key["batch"]))  # stable: what matters most comes first
-    rows = rows_of(cases, arguments.budget, arguments.seconds, arguments.workers)
+    rows = rows_of(cases, arguments.budget, arguments.seconds)
     for row in rows:
         peak = peak_of(device, row["precision"])
         if peak and "images_per_second" in row:
