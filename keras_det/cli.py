@@ -461,7 +461,7 @@ def multibox_table_1(
 
 @multibox_app.command("table-2")
 def multibox_table_2(
-    classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier` with background.")],
+    classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier`.")],
     localizer: Localizer = "shapes",
     one_box: Annotated[str | None, typer.Option("--one-box", help="File of a `one_box_per_class` network.")] = None,
     data: AnyData = "shapes",
@@ -469,7 +469,8 @@ def multibox_table_2(
     images: Images = None,
     as_json: Json = False,
 ):
-    """Detection@5 and classification@5 against the number of windows; of rendered scenes, those with one object."""
+    """Detection@5 and classification@5 against the number of windows, boxes suppressed at 0.4; of rendered scenes,
+    those with one object."""
     _load_tensorflow()
     from keras_det.training import multibox
     from keras_det.training.overfeat import single_objects

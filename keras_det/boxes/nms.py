@@ -7,8 +7,16 @@ from keras_det.boxes.iou import iou
 BLOCK = 256  # candidates looked at in one round: two rounds are the rule, and a round's overlaps stay in the cache
 
 
-def nms(boxes, scores, score_threshold=0.01, iou_threshold=0.45, max_per_class=400, max_detections=200):
-    """Per class non-maximum suppression (SSD section 3.7).
+def nms(
+    boxes,
+    scores,
+    score_threshold=0.01,
+    iou_threshold=0.45,
+    max_per_class=400,
+    max_detections=200,
+    class_agnostic=False,
+):
+    """Per class non-maximum suppression (SSD section 3.7), or whatever the class.
 
     Of each class the `max_per_class` best boxes over `score_threshold` are candidates. Candidates of all classes are
     visited from the highest score down; one is kept unless a kept one of its class overlaps it by more than
@@ -22,6 +30,7 @@ def nms(boxes, scores, score_threshold=0.01, iou_threshold=0.45, max_per_class=4
         iou_threshold: jaccard overlap over which the lower score is suppressed.
         max_per_class: candidates of a class before suppression (the authors' `nms_top_k`).
         max_detections: detections of an image after suppression, D.
+        class_agnostic: let kept boxes of any class suppress, not only those of the same class.
 
     Returns:
         Detections dict: `boxes [B, D, 4]`, `scores [B, D]`, `labels [B, D]` int32, `num_detections [B]` int32, sorted
@@ -36,7 +45,7 @@ def nms(boxes, scores, score_threshold=0.01, iou_threshold=0.45, max_per_class=4
     candidates = _candidates(
         ops.cast(boxes, "float32"), ops.cast(scores, "float32"), score_threshold, max_per_class, max_detections
     )
-    kept = _visit(*candidates, iou_threshold, max_detections)
+    kept = _visit(*candidates, iou_threshold, max_detections, class_agnostic)
     found = kept["scores"] > 0
     return {
         "boxes": ops.where(ops.expand_dims(found, -1), kept["boxes"], 0.0),
@@ -61,9 +70,12 @@ def _candidates(boxes, scores, score_threshold, max_per_class, max_detections):
     return ops.pad(boxes, (*widths, (0, 0))), ops.pad(scores, widths), ops.pad(labels, widths)
 
 
-def _visit(boxes, scores, labels, iou_threshold, max_detections):
+def _visit(boxes, scores, labels, iou_threshold, max_detections, class_agnostic):
     """Visit the sorted candidates block by block and keep what nothing kept before suppresses."""
     batch, blocks = ops.shape(scores)[0], scores.shape[1] // BLOCK
+
+    def suppresses(*pairs):
+        return _suppresses(*pairs, iou_threshold, class_agnostic)
 
     def work_left(start, kept_boxes, kept_scores, kept_labels):
         open_list = kept_scores[:, -1] <= 0
@@ -73,10 +85,10 @@ def _visit(boxes, scores, labels, iou_threshold, max_detections):
     def visit_block(start, kept_boxes, kept_scores, kept_labels):
         here = start * BLOCK + ops.arange(BLOCK, dtype="int32")
         block_boxes, block_scores, block_labels = (ops.take(x, here, axis=1) for x in (boxes, scores, labels))
-        by_kept = _suppresses(block_boxes, block_labels, kept_boxes, kept_labels, iou_threshold)
+        by_kept = suppresses(block_boxes, block_labels, kept_boxes, kept_labels)
         by_kept = ops.logical_and(by_kept, ops.expand_dims(kept_scores > 0, 1))
         alive = ops.logical_and(block_scores > 0, ops.logical_not(ops.any(by_kept, axis=-1)))
-        within = _suppresses(block_boxes, block_labels, block_boxes, block_labels, iou_threshold)
+        within = suppresses(block_boxes, block_labels, block_boxes, block_labels)
         alive = _greedy(alive, within)
         all_scores = ops.concatenate([kept_scores, ops.where(alive, block_scores, 0.0)], axis=1)
         kept_scores, order = ops.top_k(all_scores, max_detections)
@@ -101,8 +113,10 @@ def _gather(values, index):
     return ops.take(ops.reshape(values, (-1, *values.shape[2:])), ops.cast(index, "int32") + first, axis=0)
 
 
-def _suppresses(boxes, labels, other_boxes, other_labels, iou_threshold):
+def _suppresses(boxes, labels, other_boxes, other_labels, iou_threshold, class_agnostic):
     """`[B, N, M]` bool: whether the other box, once kept, suppresses this one."""
+    if class_agnostic:
+        return iou(boxes, other_boxes) > iou_threshold
     same_class = ops.expand_dims(labels, 2) == ops.expand_dims(other_labels, 1)
     return ops.logical_and(iou(boxes, other_boxes) > iou_threshold, same_class)
 

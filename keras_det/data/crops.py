@@ -66,6 +66,9 @@ class ObjectCrops:
 
     Args:
         image_size: `(height, width)` of the sample in pixels.
+        region: `None` brings the crop itself to that size. `"maximum"` and `"minimum"` show the square of its longer or
+            its shorter side in pixels around its center, what `MultiBoxDetector` classifies of a box; where the square
+            leaves the image, the image's edge continues.
         positive_iou: Least overlap of a positive.
         negative_iou: Greatest overlap of a negative.
         positive_share: Share of positives; 1 gives no negatives.
@@ -73,13 +76,15 @@ class ObjectCrops:
     Call as `keras_det.data.SSDAugmentation`; the objects are one box, the whole sample, with the class, or none.
     """
 
-    def __init__(self, image_size, positive_iou=0.5, negative_iou=0.2, positive_share=1 / 3):
-        self.image_size = tuple(image_size)
+    def __init__(self, image_size, positive_iou=0.5, negative_iou=0.2, positive_share=1 / 3, region=None):
+        self.image_size, self.region = tuple(image_size), region
         self.positive_iou, self.negative_iou, self.positive_share = positive_iou, negative_iou, positive_share
 
     def __call__(self, picture, objects, seed):
         """One training sample, flipped half of the time: `(image, objects)`."""
         window, label = self.window(objects, seed)
+        if self.region is not None:
+            window = square_around(window, picture.scale[:2], self.region)
         found = tf.reshape(tf.where(label[None] >= 0), [-1])  # one row, or none for background
         rows = {
             "boxes": tf.gather(tf.constant([[0.0, 0.0, 1.0, 1.0]]), found),
@@ -172,6 +177,23 @@ def covered_share(windows, boxes):
     return tf.reduce_sum(covered * lengths[0][:, :, None] * lengths[1][:, None], axis=(1, 2))
 
 
+def square_around(window, size, region):
+    """The square around the center of a window, of its longer or its shorter side, in tensors of the input pipeline.
+
+    Args:
+        window: `[4]` rel_yxyx.
+        size: `[2]` height and width of the image in pixels.
+        region: `"maximum"` or `"minimum"`.
+
+    Returns:
+        `[4]` rel_yxyx, as `keras_det.models.multibox.square_regions` gives it; it may leave the image.
+    """
+    sides = (window[2:] - window[:2]) * size
+    side = tf.reduce_max(sides) if region == "maximum" else tf.reduce_min(sides)
+    center, half = (window[:2] + window[2:]) / 2, tf.maximum(side, 1.0) / 2 / size
+    return tf.concat([center - half, center + half], 0)
+
+
 def _many_to_windows(boxes, windows):
     """`[t, n, 4]` boxes in shares of each window."""
     origin, size = tf.tile(windows[:, :2], [1, 2]), tf.tile(windows[:, 2:] - windows[:, :2], [1, 2])
@@ -180,7 +202,17 @@ def _many_to_windows(boxes, windows):
 
 def _sample(picture, objects, window, image_size, seed):
     """The window's pixels and objects, mirrored half of the time."""
-    image, _ = picture.sample(window, image_size)
+    image = _continued(*picture.sample(window, image_size))
     flip = tf.random.stateless_uniform([], seed + [7, 0]) < 0.5
     boxes = tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])
     return tf.where(flip, image[:, ::-1], image), objects | {"boxes": boxes}
+
+
+def _continued(image, inside):
+    """A sample whose pixels that are not of the image are those at the image's edge."""
+    for axis in (0, 1):
+        there = tf.reshape(tf.where(tf.reduce_any(inside, axis=(1 - axis, 2))), [-1])
+        last = image.shape[axis] - 1
+        first, end = tf.minimum(tf.reduce_min(there), last), tf.maximum(tf.reduce_max(there), 0)
+        image = tf.gather(image, tf.clip_by_value(tf.range(last + 1, dtype=tf.int64), first, end), axis=axis)
+    return image

@@ -12,6 +12,9 @@ from keras_det.models.network import Network
 from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
+CROPS = ("boxes", "maximum", "minimum", "images")
+RESIZED = 256 / 224  # shorter side of an image over that of a crop of it, of the winner of ILSVRC 2012
+
 
 @keras.saving.register_keras_serializable("keras_det")
 class Classifier(Network):
@@ -24,9 +27,16 @@ class Classifier(Network):
         backbone: `"alexnet"` or `"tiny"` (for CPUs).
         image_size: Side of the square input in pixels; the paper of DeepMultiBox has 220.
         width: Factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
+        crops: What training shows. `"boxes"` are moved boxes of objects, and of background, brought to the input's
+            shape, as DetectorNet prunes; `"maximum"` and `"minimum"` the squares around such boxes, as
+            `MultiBoxDetector` classifies; `"images"` random crops of whole images with the image's label and their
+            mirror images, as a classification network is trained, without background.
         positive_iou: A training crop with at least this overlap with some object has the class of the most similar one.
         negative_iou: One with at most this overlap with all objects is background.
         positive_share: Share of positive crops in training with background; DeepMultiBox has a third.
+
+    Raises:
+        ValueError: another `crops`, or background with `"images"`, which have none.
 
     Call with `[B, H, W, 3]` RGB images in 0 .. 255.
 
@@ -43,6 +53,7 @@ class Classifier(Network):
         "backbone": "alexnet",
         "image_size": 220,
         "width": 1.0,
+        "crops": "boxes",
         "positive_iou": 0.5,
         "negative_iou": 0.2,
         "positive_share": 1 / 3,
@@ -56,6 +67,7 @@ class Classifier(Network):
         backbone=None,
         image_size=None,
         width=None,
+        crops=None,
         positive_iou=None,
         negative_iou=None,
         positive_share=None,
@@ -68,6 +80,7 @@ class Classifier(Network):
         super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
         self.arguments = arguments | {"classes": list(self.classes)}
         self.background = self.arguments["background"]
+        _check_arguments(self.arguments)
         self.features = trunk(self.arguments["backbone"], self.image_size, self.arguments["width"])
         self.head = layers.Dense(len(self.classes) + self.background, dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
@@ -124,13 +137,24 @@ class Classifier(Network):
         return {"classification": ops.sum(losses * valid) / n}
 
     def augmentation(self):
-        """Crops around objects, and of background where that is a class."""
-        from keras_det.data import ObjectCrops
+        """Crops around objects, and of background where that is a class; or of whole images."""
+        from keras_det.data import ObjectCrops, ScaledCrops
 
+        crops = self.arguments["crops"]
+        if crops == "images":
+            return ScaledCrops(self.image_size, (self.image_size[0] * RESIZED,))
         names = ("positive_iou", "negative_iou", "positive_share")
-        options = {name: self.arguments[name] for name in names}
+        options = {name: self.arguments[name] for name in names} | {"region": None if crops == "boxes" else crops}
         return ObjectCrops(self.image_size, **(options if self.background else options | {"positive_share": 1.0}))
 
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | self.arguments
+
+
+def _check_arguments(arguments):
+    """Refuse what cannot be trained."""
+    if arguments["crops"] not in CROPS:
+        raise ValueError(f"`crops` must be one of {', '.join(CROPS)}; got {arguments['crops']!r}.")
+    if arguments["crops"] == "images" and arguments["background"]:
+        raise ValueError("`crops` of images have no background; build the classifier with `background=False`.")

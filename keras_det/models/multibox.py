@@ -12,13 +12,14 @@ from keras import layers, ops
 from keras_det import boxes as box_ops
 from keras_det.backbones import trunk
 from keras_det.losses import MATCHING, match_objects, matching_losses
-from keras_det.models.classifier import Classifier
+from keras_det.models.classifier import RESIZED, Classifier
 from keras_det.models.detector import Detector
 from keras_det.models.network import objects_of
 from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 WINDOW = 0.6  # side of the second scale's windows, of the image's shorter side; each further scale is smaller by this
+SIDE = 3  # windows of a further scale along each axis
 REGIONS = ("maximum", "minimum")
 _RARE = -4.0  # first logit of the confidences: few of the boxes are objects, and training need not find that out
 
@@ -42,7 +43,8 @@ class MultiBox(Detector):
         image_size: side of the square input in pixels.
         width: factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
         scales: of the windows that `serve` looks at: 1 is the max-centre square crop, 2 adds 3 x 3 windows of 60 % of
-            the image's shorter side, 3 adds 3 x 3 of 36 % (Figure 1).
+            the image's shorter side, 3 adds 3 x 3 of 36 % (Figure 1), larger where these would leave gaps, see
+            `square_windows`.
         iou_threshold: overlap that suppresses; the paper has 0.5 for VOC and 0.4 for ILSVRC.
         max_detections: boxes of an image at most.
 
@@ -254,13 +256,16 @@ class OneBoxPerClass(Detector):
     """The baseline of Table 2: one box for every class, beside a softmax over the classes.
 
     The paper reimplements the network that won ILSVRC 2012's localisation. Its target for an image of several classes,
-    which the paper does not state, is the same share for each of them, and each has the box of its largest object.
+    which the paper does not state, is the same share for each of them, and each has the box of its largest object. As
+    that network it is trained on random crops and their mirror images, of images whose shorter side is 256 / 224 of the
+    crop's, and starts from a classification network, whose layers are those of `Classifier`.
 
     Args:
-        weights, backbone, image_size, width: as of `MultiBox`.
+        weights, backbone, image_size, width: as of `MultiBox`; a `Classifier`'s weights give all layers but the boxes'.
         classes: names, in label order.
         alpha: weight of the boxes' loss.
-        iou_threshold: overlap that suppresses, whatever the class (Figure 5).
+        iou_threshold: overlap that suppresses, whatever the class (Figure 5, footnote 2); 1 suppresses nothing, as
+            Table 2's single box of each class needs.
 
     >>> model = OneBoxPerClass(classes=["cat", "dog"], backbone="tiny", image_size=64)
     >>> {name: value.shape for name, value in model(np.zeros((1, 64, 64, 3), "float32")).items()}
@@ -291,7 +296,7 @@ class OneBoxPerClass(Detector):
     ):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
+        checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
         arguments = self.defaults | checkpoint.arguments | given
         super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
         self.arguments = arguments | {"classes": list(self.classes)}
@@ -321,15 +326,17 @@ class OneBoxPerClass(Detector):
         return 0, 4 if layer == "locations" else 1
 
     def encode_targets(self, labels):
-        """Of each class its share of the image and the box of its largest object.
+        """Of each class its fraction of the image's label and what the crop shows of its largest object's box.
 
         Args:
-            labels: padded labels dict; crowd regions are no objects.
+            labels: padded labels dict; boxes may leave 0 .. 1, and crowd regions are no objects.
 
         Returns:
-            `{"shares": [B, C], "boxes": [B, C, 4]}`; shares are 0 in an image without objects.
+            `{"shares": [B, C], "boxes": [B, C, 4], "seen": [B, C] bool}`; shares are 0 in an image without objects, and
+            a class none of whose objects the crop shows has no box.
         """
         objects, valid = objects_of(labels)
+        objects = ops.clip(objects, 0.0, 1.0)
         classes = ops.cast(labels["labels"], "int32")
         classes = classes if classes.shape[1] else ops.pad(classes, ((0, 0), (0, 1)))
         index = ops.reshape(ops.arange(len(self.classes), dtype="int32"), (1, -1, 1))
@@ -338,19 +345,41 @@ class OneBoxPerClass(Detector):
         largest = ops.expand_dims(ops.argmax(areas, axis=2), 2)
         present = ops.cast(ops.any(mine, axis=2), "float32")
         shares = present / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
-        return {"shares": shares, "boxes": ops.take_along_axis(objects, ops.cast(largest, "int32"), axis=1)}
+        boxes = ops.take_along_axis(objects, ops.cast(largest, "int32"), axis=1)
+        return {"shares": shares, "boxes": boxes, "seen": ops.max(areas, axis=2) > 0}
 
     def compute_losses(self, targets, outputs):
-        """Cross-entropy of the classes, and half the squared distance of the boxes of those present."""
+        """Cross-entropy of the classes, and half the squared distance of the boxes of those that are seen."""
         shares, images = targets["shares"], ops.cast(ops.shape(outputs["logits"])[0], "float32")
         images = self.sum_over_replicas(images)
         distances = ops.sum(ops.square(outputs["boxes"] - targets["boxes"]), axis=-1)
-        matching = ops.sum(ops.where(shares > 0, distances, 0.0)) / 2
+        matching = ops.sum(ops.where(targets["seen"], distances, 0.0)) / 2
         classification = -ops.sum(shares * ops.log_softmax(outputs["logits"]))
         return {"matching": self.arguments["alpha"] * matching / images, "classification": classification / images}
 
+    def augmentation(self):
+        """Random crops and mirror images, as the winner of ILSVRC 2012 was trained."""
+        from keras_det.data import ScaledCrops
+
+        return ScaledCrops(self.image_size, (self.image_size[0] * RESIZED,))
+
+    def serve(self, images):
+        """The max-centre square crop, of the kind that training shows.
+
+        Args:
+            images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
+
+        Returns:
+            Detections dict with boxes relative to these images.
+        """
+        window = square_windows(ops.shape(images)[1], ops.shape(images)[2], 1)
+        each = ops.repeat(ops.expand_dims(window, 0), ops.shape(images)[0], axis=0)
+        outputs = self(box_ops.crop_and_resize(images, each, self.image_size)[:, 0])
+        low, size = window[:, :2], window[:, 2:] - window[:, :2]
+        return self.decode(outputs | {"boxes": outputs["boxes"] * ops.tile(size, (1, 2)) + ops.tile(low, (1, 2))})
+
     def decode(self, outputs):
-        """One box of each class, the surest first, those that overlap a surer one left out."""
+        """One box of each class, the surest first, those that overlap a surer one of any class left out."""
         boxes, scores = self.scored_boxes(outputs)
         return box_ops.nms(boxes, scores, **self.limits)
 
@@ -368,6 +397,7 @@ class OneBoxPerClass(Detector):
             "iou_threshold": self.arguments["iou_threshold"],
             "max_per_class": 1,
             "max_detections": count,
+            "class_agnostic": True,
         }
 
     def get_config(self):
@@ -380,19 +410,21 @@ class MultiBoxDetector(Detector):
     """The two-stage detector: a localiser's best boxes, each named by a classifier (section 4.2).
 
     The score of a class is the localiser's confidence times the classifier's probability on the square around the box.
-    The two networks are trained apart, each by its own recipe.
+    A box goes through a classifier without background too, as ILSVRC's protocol has it (section 4.4): its probabilities
+    then say which class, and the confidence alone whether there is an object. The two networks are trained apart, each
+    by its own recipe.
 
     Args:
         weights: `None`, a registered name, or a file saved by this package, which holds both networks.
         localizer: a `MultiBox`, or its arguments.
-        classifier: a `Classifier` with background, or its arguments.
+        classifier: a `Classifier`, or its arguments.
         windows: boxes that are classified; the paper has 10.
         region: `"maximum"` classifies the square of the longer side around the box (VOC), `"minimum"` that of the
-            shorter side (ILSVRC).
+            shorter side (ILSVRC). A classifier of crops is to be trained on the same, see `Classifier`.
         best_per_class: keep the best pair of box and class for each class alone (ILSVRC).
 
     Raises:
-        ValueError: an argument is out of range, or the classifier has no background.
+        ValueError: an argument is out of range.
 
     >>> model = MultiBoxDetector(
     ...     localizer={"boxes": 10, "backbone": "tiny", "image_size": 64},
@@ -433,6 +465,10 @@ class MultiBoxDetector(Detector):
         _check_two_stage(self.arguments)
         self.built = True
         checkpoint.load_into(self)
+
+    def class_entries(self, layer):
+        """As of the classifier."""
+        return self.classifier.class_entries(layer)
 
     @classmethod
     def fit_arguments(cls, arguments, source, augment=True, seed=0):
@@ -478,7 +514,10 @@ def square_windows(height, width, scales):
     """The windows of all scales of an image, squares in pixels.
 
     The first is the max-centre square crop. Those of scale s > 1 have 0.6^(s - 1) of the shorter side and stand in
-    3 x 3 places from edge to edge.
+    3 x 3 places from edge to edge. The paper gives the second scale ("3 x 3 windows of size 60% of the image size") and
+    names a third without saying what it is: here it is as much smaller than the second as that is than the first. Where
+    three windows of that side would not reach along the longer side, they are a third of the longer side each, so that
+    every place of the image is looked at; in images more than three times as long as wide they reach over the edges.
 
     Args:
         height, width: of the image in pixels, numbers or scalar tensors.
@@ -490,9 +529,9 @@ def square_windows(height, width, scales):
     size = ops.cast(ops.stack([height, width]), "float32")
     shares = ops.min(size) / size
     windows = [ops.concatenate([(1 - shares) / 2, (1 + shares) / 2])[None]]
-    places = np.stack(np.meshgrid([0.0, 0.5, 1.0], [0.0, 0.5, 1.0], indexing="ij"), -1).reshape(-1, 2)
+    places = np.stack(np.meshgrid(*2 * [np.linspace(0, 1, SIDE)], indexing="ij"), -1).reshape(-1, 2)
     for scale in range(1, scales):
-        side = shares * WINDOW**scale
+        side = ops.maximum(ops.min(size) * WINDOW**scale, ops.max(size) / SIDE) / size
         low = ops.convert_to_tensor(places, "float32") * (1 - side)
         windows.append(ops.concatenate([low, low + side], axis=1))
     return ops.concatenate(windows)
@@ -500,7 +539,7 @@ def square_windows(height, width, scales):
 
 def windows_of(scales):
     """How many windows that many scales have."""
-    return 1 + 9 * (scales - 1)
+    return 1 + SIDE**2 * (scales - 1)
 
 
 def square_regions(boxes, height, width, region):
@@ -578,8 +617,6 @@ def _check_two_stage(arguments):
     """Refuse what the two networks cannot work with."""
     if arguments["region"] not in REGIONS:
         raise ValueError(f"`region` must be one of {', '.join(REGIONS)}; got {arguments['region']!r}.")
-    if not arguments["classifier"]["background"]:
-        raise ValueError("`classifier` must have been built with `background=True`: most boxes show no object.")
     most = arguments["localizer"]["max_detections"]
     if not isinstance(arguments["windows"], int) or not 1 <= arguments["windows"] <= most:
         raise ValueError(f"`windows` must be 1 to {most}, the localiser's boxes; got {arguments['windows']!r}.")

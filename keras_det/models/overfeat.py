@@ -15,9 +15,8 @@ from keras_det import boxes as box_ops
 from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
-from keras_det.models.pretrained import find_checkpoint
+from keras_det.models.pretrained import copy_fitting, find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
-from keras_det.weights.variables import place
 
 TASKS = ("classification", "localization", "detection")
 COVERED = 0.5  # share of an object that lies in a window whose object it is, section 4.2
@@ -326,15 +325,9 @@ class OverFeat(Detector):
 
     def _take_from(self, donor):
         """Copy the layers of a network for another task that fit."""
-        theirs, missing = {place(v): v for v in donor.weights}, set()
-        for variable in self.weights:
-            source = theirs.get(place(variable))
-            if source is not None and source.shape == variable.shape:
-                variable.assign(source)
-            else:
-                missing.add(place(variable).split("/")[0])
+        missing = copy_fitting(donor, self)
         if missing:
-            print(f"for {self.task}, {', '.join(sorted(missing))} start from random values.", file=sys.stderr)
+            print(f"for {self.task}, {', '.join(missing)} start from random values.", file=sys.stderr)
 
     # Training, sections 3.1, 4.2, 5
 

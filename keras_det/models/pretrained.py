@@ -32,16 +32,21 @@ class Checkpoint:
         arguments: constructor arguments of the network that the weights fit.
         found: a registered entry or a publisher's file.
         path: else the file.
+        from_classifier: whether the file holds a `Classifier`, whose layers are taken as far as they fit.
     """
 
     name: str = ""
     arguments: dict = field(default_factory=dict)
     found: zoo.Found | None = None
     path: Path | None = None
+    from_classifier: bool = False
 
     def load_into(self, model):
         """Copy the weights into a model: all of them, and of the class predictors those of classes that both have."""
         if not self.name:
+            return
+        if self.from_classifier:
+            self._start_from_classifier(model)
             return
         classes = self.arguments.get("classes")
         if classes is None or tuple(classes) == model.classes:
@@ -58,6 +63,15 @@ class Checkpoint:
             file=sys.stderr,
         )
 
+    def _start_from_classifier(self, model):
+        """Copy the layers of a classifier that the model has too; of its logits only those of the same classes."""
+        from keras_det.models.classifier import Classifier
+
+        donor = Classifier(weights=self.path)
+        own = () if donor.classes == model.classes else model.class_predictors
+        missing = copy_fitting(donor, model, own)
+        print(f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values.", file=sys.stderr)
+
     def _load(self, model):
         if self.found is not None:
             zoo.load(self.found, model)
@@ -65,12 +79,13 @@ class Checkpoint:
             load_weights(model, self.path)
 
 
-def find_checkpoint(model_name, weights):
+def find_checkpoint(model_name, weights, from_classifier=False):
     """The checkpoint for a model's `weights` argument.
 
     Args:
         model_name: name of the class.
         weights: `None`, a registered name, or a file: one that this package saved, or a publisher's.
+        from_classifier: whether a file of a `Classifier` will do, too, for the layers that the model has in common.
 
     Raises:
         FileNotFoundError: no registered name and no file.
@@ -90,6 +105,9 @@ def find_checkpoint(model_name, weights):
     if not name.endswith(FORMATS):
         raise ValueError(f"`weights` must end in {', '.join(FORMATS)}, .pth or .zip; got {name!r}.")
     metadata = read_metadata(path) or {"model": model_name, "arguments": {}}
+    if metadata["model"] == "Classifier" and from_classifier:
+        shared = {k: v for k, v in metadata["arguments"].items() if k in ("backbone", "image_size", "width")}
+        return Checkpoint(name, shared, path=path, from_classifier=True)
     if metadata["model"] != model_name:
         raise ValueError(f"{path} holds weights of {metadata['model']}, not of {model_name}.")
     return Checkpoint(name, metadata["arguments"], path=path)
@@ -186,6 +204,27 @@ def _flush(path, mode):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def copy_fitting(donor, model, leave_out=()):
+    """Copy the variables of another model that have the same layer, name and shape.
+
+    Args:
+        donor: the model with the weights.
+        model: the model that gets them.
+        leave_out: layers that keep their own.
+
+    Returns:
+        Sorted names of the layers that nothing was found for.
+    """
+    theirs, missing = {place(v): v for v in donor.weights}, set()
+    for variable in model.weights:
+        layer, source = place(variable).split("/")[0], theirs.get(place(variable))
+        if source is not None and source.shape == variable.shape and layer not in leave_out:
+            variable.assign(source)
+        else:
+            missing.add(layer)
+    return sorted(missing)
 
 
 def carry_over(donor, model, donor_classes, classes):

@@ -171,6 +171,8 @@ _OVERFEAT = Recipe(
     evaluate_every=90,
 )
 
+_ALEXNET_SGD = {"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3}
+
 # The papers name Adagrad, batches of 128 and the 10 % held out, no learning rate and no number of steps; ten million
 # samples, a third of them positive, were made for the classifier, thirty for the localiser.
 _MULTIBOX = Recipe(
@@ -196,15 +198,57 @@ _CLASSIFIER = _MULTIBOX.replace(
     about="The classifier of DeepMultiBox (section 4.2): crops of each class and of background, 1:2.",
     expected="0.29 mAP on VOC2007 test with the localiser, 10 windows (Table 1)",
     gflops=1.005,
-    arguments={"background": True},
+    arguments={"background": True, "crops": "maximum"},
 )
 _ONE_BOX = _MULTIBOX.replace(
     model="one_box_per_class",
-    about="The baseline of DeepMultiBox's Table 2 and Figure 5: one box for each class.",
+    about="The baseline of DeepMultiBox's Table 2 and Figure 5: one box for each class, from a classification network.",
     expected="not given for VOC",
     gflops=1.006,
+    start="multibox-classifier-ilsvrc",
 )
 _ILSVRC = {"data": "folder:ILSVRC", "split": "train"}
+
+
+def _multibox():
+    """DeepMultiBox's networks on VOC and on ILSVRC, with what the paper compares: K, and the two matchings."""
+    ilsvrc = _MULTIBOX.replace(**_ILSVRC, arguments={"iou_threshold": 0.4})  # section 4.4
+    recipes = {
+        "multibox-voc12": _MULTIBOX,
+        "multibox-classifier-voc12": _CLASSIFIER,
+        "multibox-one-box-voc12": _ONE_BOX,
+        "multibox-ilsvrc": ilsvrc.replace(expected="detection@5 with the classifier: Table 2"),
+        "multibox-classifier-ilsvrc": _CLASSIFIER.replace(
+            **_ILSVRC,
+            about="The recognition model of DeepMultiBox (section 4.4), a classification network as that of Krizhevsky "
+            "et al., with whose schedule it is trained: random crops of whole images, no background.",
+            expected="classification@5: Table 2",
+            arguments={"crops": "images"},
+            optimizer=_ALEXNET_SGD,
+            schedule="step",
+            drops=tuple(epoch * _EPOCH for epoch in (30, 60, 80)),
+            steps=90 * _EPOCH,
+            steps_per_epoch=_EPOCH,
+        ),
+        "multibox-one-box-ilsvrc": _ONE_BOX.replace(
+            **_ILSVRC, arguments={"iou_threshold": 0.4}, expected="detection@5: Table 2"
+        ),
+    }
+    compared = {
+        "200-boxes": ("K = 200 instead of 100 (section 3).", {"boxes": 200}),
+        "prediction-matching": (
+            "Objects are matched to the predictions (equation 3), not to the priors.",
+            {"matching": "predictions"},
+        ),
+    }
+    for data in ("voc12", "ilsvrc"):
+        base = recipes[f"multibox-{data}"]
+        for name, (about, arguments) in compared.items():
+            recipes[f"multibox-{data}-{name}"] = base.replace(
+                about=f"{base.about} {about}", arguments=base.arguments | arguments, expected="not given"
+            )
+    return recipes
+
 
 # The paper names neither optimizer nor schedule; these are AlexNet's, whose network it is.
 _CLASS_GENERIC = Recipe(
@@ -218,7 +262,7 @@ _CLASS_GENERIC = Recipe(
     expected="AUC 0.498 on ILSVRC12 validation, 100 classes (Table 2)",
     supervision="boxes",
     gflops=1.1,
-    optimizer={"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3},
+    optimizer=_ALEXNET_SGD,
     learning_rate=1e-2,
     schedule="step",
     drops=tuple(epoch * (592_000 // 128) for epoch in (30, 60, 80)),
@@ -311,12 +355,7 @@ RECIPES = {
     "ssd300-table2-no-atrous": _ablation(74.2, "Table 2: the full VGG16.", atrous=False),
     "ssd300-table2-no-sampling": _ablation(65.5, "Table 2: no data augmentation but mirror images.", sampling=False),
     **_table_3(),
-    "multibox-voc12": _MULTIBOX,
-    "multibox-classifier-voc12": _CLASSIFIER,
-    "multibox-one-box-voc12": _ONE_BOX,
-    "multibox-ilsvrc": _MULTIBOX.replace(**_ILSVRC, expected="detection@5 with the classifier: Table 2"),
-    "multibox-classifier-ilsvrc": _CLASSIFIER.replace(**_ILSVRC, expected="classification@5: Table 2"),
-    "multibox-one-box-ilsvrc": _ONE_BOX.replace(**_ILSVRC, expected="detection@5: Table 2"),
+    **_multibox(),
     **_class_generic(),
     "multibox-shapes": Recipe(
         model="multibox",

@@ -109,3 +109,19 @@ def test_compiled_forms_agree(levels):
         compiled = tf.function(nms, jit_compile=jit)(boxes, scores)
         for key in eager:
             np.testing.assert_array_equal(eager[key], compiled[key], err_msg=key)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_class_agnostic_suppression_is_that_of_one_class_that_keeps_its_names(seed):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.5, (1, 80, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.2, 0.5, low.shape)], axis=-1).astype("float32")
+    scores = (rng.uniform(0, 1, (1, 80, 3)) * np.eye(3)[rng.integers(0, 3, (1, 80))]).astype("float32")
+    limits = {"max_detections": 50, "iou_threshold": 0.4}
+    found = {k: np.asarray(v) for k, v in nms(boxes, scores, class_agnostic=True, **limits).items()}
+    one = {k: np.asarray(v) for k, v in nms(boxes, scores.max(2, keepdims=True), **limits).items()}
+    for name in ("boxes", "scores", "num_detections"):
+        np.testing.assert_array_equal(found[name], one[name])
+    count = int(found["num_detections"][0])
+    named = [scores[0].max(1).tolist().index(s) for s in found["scores"][0, :count]]
+    assert found["labels"][0, :count].tolist() == scores[0].argmax(1)[named].tolist()

@@ -4,12 +4,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from plain_boxes import plain_iou
 
 from keras_det.boxes import crop_and_resize, iou
+from keras_det.data import Shapes
+from keras_det.data.batching import Picture
 from keras_det.data.resize import resize
 from keras_det.models import Classifier, MultiBox, MultiBoxDetector, OneBoxPerClass
-from keras_det.models.multibox import square_regions, square_windows
+from keras_det.models.multibox import square_regions, square_windows, windows_of
 
 SIZE = 96
 CLASSES = ["cat", "dog", "owl"]
@@ -46,7 +50,22 @@ def labels(boxes, classes):
 LABELS = labels(2 * [[[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.8], [0, 0, 0, 0]]], 2 * [[0, 2, -1]])
 
 
-@pytest.mark.parametrize(("height", "width"), [(100, 100), (120, 200), (300, 90)])
+@settings(max_examples=40, deadline=None)
+@given(st.integers(20, 3000), st.integers(20, 3000))
+def test_windows_of_every_further_scale_cover_the_whole_image(height, width):
+    for windows in np.split(np.asarray(square_windows(height, width, 3))[1:], 2):
+        sides = (windows[:, 2:] - windows[:, :2]) * [height, width]
+        np.testing.assert_allclose(sides, sides[0, 0], rtol=1e-4)
+        for axis, length in ((0, height), (1, width)):
+            intervals = sorted({(round(w[axis] * length, 2), round(w[axis + 2] * length, 2)) for w in windows})
+            assert intervals[0][0] <= 0.02 and max(high for _, high in intervals) >= length - 0.02
+            reached = intervals[0][1]
+            for low, high in intervals[1:]:
+                assert low <= reached + 0.02
+                reached = max(reached, high)
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 100), (120, 129), (90, 97)])
 def test_windows_are_squares_from_edge_to_edge(height, width):
     windows = np.asarray(square_windows(height, width, 3))
     sides = (windows[:, 2:] - windows[:, :2]) * [height, width]
@@ -133,6 +152,13 @@ def plain_serve(model, image, scales):
         if all(plain_iou(box, other) <= 0.5 for _, other in kept):
             kept.append((score, box))
     return kept
+
+
+def test_the_second_scale_of_a_photograph_is_the_papers():
+    windows = np.asarray(square_windows(375, 500, 3))
+    assert len(windows) == windows_of(3)
+    sides = (windows[:, 2] - windows[:, 0]) * 375
+    np.testing.assert_allclose(sides, [375, *9 * [0.6 * 375], *9 * [500 / 3]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("scales", [1, 2])
@@ -235,6 +261,114 @@ def test_one_box_per_class_targets_the_largest_object():
     assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found["labels"])
 
 
+def baseline(**arguments):
+    keras.utils.set_random_seed(2)
+    return OneBoxPerClass(**{"classes": CLASSES, "backbone": "tiny", "image_size": SIZE} | arguments)
+
+
+def test_one_box_per_class_suppresses_whatever_the_class():
+    boxes = np.array([[[0, 0, 0.5, 0.5], [0.02, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]], "float32")
+    outputs = {"boxes": boxes, "logits": np.log([[0.3, 0.5, 0.2]]).astype("float32")}
+    found = baseline().decode(outputs)
+    assert np.asarray(found["labels"]).tolist() == [[1, 2, -1]]
+    np.testing.assert_allclose(found["scores"], [[0.5, 0.2, 0]], atol=1e-6)
+    every = baseline(iou_threshold=1.0).decode(outputs)
+    assert np.asarray(every["labels"]).tolist() == [[1, 0, 2]]
+
+
+def test_one_box_per_class_is_trained_on_crops_and_mirror_images():
+    source = Shapes(images=6, seed=2, size=150, objects=(1, 1))
+    network = baseline(classes=source.classes)
+    boxes = [
+        labels["boxes"].numpy()
+        for seed in range(2)
+        for _, labels in network.batches(source, 6, training=True, seed=seed)
+    ]
+    plain = [next(iter(network.batches(source, 6, training=True, augment=False)))[1]["boxes"].numpy()]
+    sides = [np.sort((b[:, 0, 2:] - b[:, 0, :2]).ravel()) for b in boxes + plain]
+    np.testing.assert_allclose(sides[0], sides[2] * 256 / 224, rtol=0.01)
+    centers = np.stack([np.sort(b[:, 0].mean(-1)) for b in boxes])
+    assert np.ptp(centers, axis=0).max() > 0.02  # another crop every time
+
+
+def test_the_images_label_trains_a_crop_that_shows_no_object():
+    network = baseline()
+    outside = {"boxes": np.array([[[-0.5, -0.5, -0.1, -0.1]]], "float32"), "labels": np.array([[2]], "int32")}
+    targets = {k: np.asarray(v) for k, v in network.encode_targets(outside).items()}
+    assert targets["shares"].tolist() == [[0, 0, 1]] and not targets["seen"].any()
+    outputs = {"boxes": np.ones((1, 3, 4), "float32"), "logits": np.zeros((1, 3), "float32")}
+    terms = network.compute_losses(targets, outputs)
+    assert float(terms["matching"]) == 0
+    assert float(terms["classification"]) == pytest.approx(np.log(3))
+    cut = outside | {"boxes": np.array([[[-0.5, 0.2, 0.5, 0.6]]], "float32")}
+    np.testing.assert_allclose(network.encode_targets(cut)["boxes"][0, 2], [0, 0.2, 0.5, 0.6])
+
+
+def test_one_box_per_class_looks_at_the_max_center_crop():
+    network, images = baseline(iou_threshold=1.0), pictures(120, 200)
+    network.locations.bias.assign(np.tile([0.3, 0.2, 0.8, 0.7], 3))
+    network.locations.kernel.assign(network.locations.kernel * 0.01)  # so that no box leaves the crop
+    middle = network.detections(images[:, :, 40:160])
+    found = network.detections(images)
+    there = middle["boxes"] * [1, 0.6, 1, 0.6] + [0, 0.2, 0, 0.2]
+    np.testing.assert_allclose(found["scores"], middle["scores"], atol=1e-4)
+    np.testing.assert_allclose(found["boxes"], there, atol=1e-3)
+
+
+def test_the_baseline_starts_from_a_classification_network(tmp_path, capsys):
+    path, keep = tmp_path / "classifier.weights.h5", Classifier(classes=CLASSES, backbone="tiny", image_size=SIZE)
+    keep.save_weights(path)
+    network = OneBoxPerClass(weights=path, classes=CLASSES)
+    assert "locations start from random values" in capsys.readouterr().err
+    for mine, theirs in zip(network.features.weights + network.head.weights, keep.features.weights + keep.head.weights):
+        np.testing.assert_array_equal(mine, theirs)
+    other = OneBoxPerClass(weights=path, classes=["ape", "bat", "cow"])
+    assert "locations, logits start" in capsys.readouterr().err
+    assert np.abs(np.asarray(other.head.kernel) - np.asarray(keep.head.kernel)).max() > 0
+    with pytest.raises(ValueError, match="holds weights of Classifier, not of MultiBox"):
+        MultiBox(weights=path)
+
+
+@pytest.mark.parametrize("region", ["maximum", "minimum"])
+def test_the_classifier_is_trained_on_what_the_detector_shows_it(region):
+    network = Classifier(classes=CLASSES, background=True, backbone="tiny", image_size=SIZE, crops=region)
+    crops = network.augmentation()
+    rng = np.random.default_rng(0)
+    pixels = tf.image.resize(rng.uniform(0, 255, (9, 12, 3)), (90, 160)).numpy().astype("uint8")
+    picture = Picture(tf.constant(b""), tf.constant(pixels), tf.constant([90, 160]))
+    objects = {
+        "boxes": tf.constant([[0.05, 0.3, 0.9, 0.5]]),
+        "labels": tf.constant([1]),
+        "difficult": tf.constant([False]),
+        "is_crowd": tf.constant([False]),
+    }
+    for seed in range(8):
+        key = tf.constant([seed, 3], tf.int64)
+        window, _ = crops.window(objects, key)
+        shown = np.asarray(crops(picture, objects, key)[0])
+        square = square_regions(np.asarray(window), 90, 160, region)
+        expected = np.asarray(crop_and_resize(pixels[None], square[None, None], (SIZE, SIZE)))[0, 0]
+        # Apart by less than one pixel's step at the image's edge, where the two continue from half a pixel apart.
+        assert min(np.abs(shown - view).mean() for view in (expected, expected[:, ::-1])) < 1.0
+
+
+def test_a_classification_network_is_trained_on_crops_of_whole_images():
+    source = Shapes(images=6, seed=2, size=150, objects=(1, 1))
+    network = Classifier(classes=source.classes, backbone="tiny", image_size=SIZE, crops="images")
+    _, found = next(iter(network.batches(source, 6, training=True)))
+    boxes = found["boxes"].numpy()
+    assert np.asarray(network.encode_targets(found)).min() >= 0 and np.ptp(boxes[..., 2:] - boxes[..., :2]) > 0.05
+    with pytest.raises(ValueError, match="no background"):
+        Classifier(classes=CLASSES, background=True, backbone="tiny", image_size=SIZE, crops="images")
+
+
+def test_a_classifier_without_background_names_boxes(model):
+    detector = MultiBoxDetector(localizer=model, classifier=_plain(), windows=3)
+    images = pictures(80, 80)
+    found, boxes = detector.detections(images), model.detections(images)
+    np.testing.assert_allclose(found["scores"].sum(1), boxes["scores"][:, :3].sum(1), rtol=1e-4)
+
+
 def test_a_classifiers_trunk_becomes_the_localisers(classifier):
     network = localizer()
     network.features.set_weights(classifier.features.get_weights())
@@ -262,7 +396,7 @@ def test_pictures_without_a_class_take_no_part(classifier):
         (lambda: localizer(iou_threshold=2.0), "`iou_threshold`"),
         (lambda: localizer(priors=[[0, 0, 1, 1]]), "`priors`"),
         (lambda: localizer(backbone="vgg"), "`backbone`"),
-        (lambda: MultiBoxDetector(localizer=localizer(), classifier=_plain()), "background"),
+        (lambda: Classifier(classes=CLASSES, backbone="tiny", image_size=SIZE, crops="round"), "`crops`"),
         (lambda: MultiBoxDetector(localizer=localizer(max_detections=5), classifier=_plain(True)), "`windows`"),
         (lambda: MultiBoxDetector(localizer=localizer(), classifier=_plain(True), region="best"), "`region`"),
     ],

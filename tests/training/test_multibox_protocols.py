@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from keras_det import cli
+from keras_det import cli, models
 from keras_det.data import Shapes
 from keras_det.metrics import Truth, proposals
 from keras_det.models import Classifier, MultiBox, OneBoxPerClass
@@ -81,6 +81,32 @@ def test_table_2_has_the_papers_rows(networks, scenes):
         multibox.table_2(*networks, Shapes(3, size=96, objects=(4, 4)))
 
 
+def test_table_2_suppresses_at_its_own_threshold_and_the_baseline_not_at_all(networks, scenes, monkeypatch):
+    seen = []
+
+    def spy(model, *rest):
+        seen.append(model)
+        return find(model, *rest)
+
+    find = multibox.find_boxes
+    monkeypatch.setattr(multibox, "find_boxes", spy)
+    plain = Classifier(classes=scenes.classes, crops="images", **OPTIONS)  # as the paper's, without background
+    multibox.table_2(networks[0], plain, scenes, OneBoxPerClass(classes=scenes.classes, **OPTIONS), windows=(2,))
+    assert seen[0].arguments["iou_threshold"] == 1.0
+    assert seen[1].localizer.arguments["iou_threshold"] == 0.4 and seen[1].arguments["region"] == "minimum"
+    for mine, theirs in zip(seen[1].localizer.weights, networks[0].weights):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_figure_5_suppresses_the_baseline_across_classes(scenes):
+    keras.utils.set_random_seed(0)
+    baseline = OneBoxPerClass(classes=scenes.classes, **OPTIONS)
+    baseline.locations.kernel.assign(keras.ops.zeros_like(baseline.locations.kernel))
+    baseline.locations.bias.assign(np.tile([0.1, 0.1, 0.6, 0.6], 6))  # all six boxes are one
+    truth = proposals.without_classes(Truth.from_source(scenes))
+    assert len(multibox._agnostic_results(baseline, scenes, truth, 4).scores) == len(scenes)
+
+
 def test_a_share_is_held_out_at_random():
     source = Shapes(50)
     rest, held = hold_out(source, 0.1, seed=3)
@@ -97,6 +123,16 @@ def test_the_papers_recipes_say_what_the_paper_says():
         recipe = RECIPES[name]
         assert recipe.optimizer["class_name"] == "Adagrad" and recipe.batch_size == 128 and recipe.hold_out == 0.1
         assert isinstance(recipe.build_optimizer(), keras.optimizers.Adagrad)
+    for data in ("voc12", "ilsvrc"):
+        base = RECIPES[f"multibox-{data}"].arguments
+        assert RECIPES[f"multibox-{data}-200-boxes"].arguments == base | {"boxes": 200}
+        assert RECIPES[f"multibox-{data}-prediction-matching"].arguments == base | {"matching": "predictions"}
+        assert RECIPES[f"multibox-one-box-{data}"].start == "multibox-classifier-ilsvrc"
+    assert RECIPES["multibox-ilsvrc"].arguments["iou_threshold"] == 0.4
+    for name, recipe in RECIPES.items():
+        if name.startswith("multibox-") and name != "multibox-shapes":
+            arguments = {k: v for k, v in recipe.arguments.items()} | {"backbone": "tiny", "image_size": 64}
+            models.get(recipe.model)(classes=["cat", "dog"], **arguments)
     assert MultiBox.defaults["alpha"] == 0.3 and MultiBox.defaults["image_size"] == 220
 
 
