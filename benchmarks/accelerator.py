@@ -14,6 +14,7 @@ is set beside the peak of TF32, in which such devices compute it by default. Run
 """
 
 import argparse
+import itertools
 import os
 import time
 
@@ -44,15 +45,11 @@ class Case:
 
     Args:
         model: the network, built with the precision.
-        name: of the model.
-        precision: Keras's dtype policy.
-        mode: `"inference"` or `"training"`.
-        batch: images.
+        key: `model`, `precision`, `mode` and `batch`.
     """
 
-    def __init__(self, model, name, precision, mode, batch):
-        self.model = model
-        self.key = {"model": name, "precision": precision, "mode": mode, "batch": batch}
+    def __init__(self, model, key):
+        self.model, self.key = model, key
         self.program = None
         self.memory = None
 
@@ -83,10 +80,6 @@ class Case:
             row["memory_gb"] = round(self.memory / 1e9, 2)
         return row
 
-    def free(self):
-        """Let go of the program and of what it holds on the device."""
-        self.program = self.arguments = None
-
 
 def build(name, precision, backbone, trained):
     """A network with a full image's scores, or one compiled for training."""
@@ -109,23 +102,23 @@ def peak_of(device, precision):
     return next((peaks[precision] for name, peaks in PEAKS.items() if name in device), None)
 
 
-def rows_of(cases, budget, seconds):
-    """Compile and measure each case; what does not fit into the budget or the memory says so."""
-    start, rows = time.perf_counter(), []
-    for case in cases:
+def measured(keys, backbone, budget, seconds):
+    """A row for each key as it is measured; what does not fit into the budget or the memory says so."""
+    start, models_of = time.perf_counter(), {}
+    for key in keys:
         begin = time.perf_counter()
         if begin - start > budget:
-            rows.append(case.key | {"not_measured": "no time left"})
-        else:
-            try:
-                case.compile()
-                compiled = time.perf_counter() - begin
-                rows.append(case.measure(seconds) | {"compile_seconds": round(compiled, 1)})
-            except Exception as error:  # what does not fit into the device's memory is a result, too
-                rows.append(case.key | {"not_measured": str(error).splitlines()[0][:120]})
-        case.free()
-        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    return rows
+            yield key | {"not_measured": "no time left"}
+            continue
+        network = key["model"], key["precision"], backbone, key["mode"] == "training"
+        try:
+            models_of[network] = models_of.get(network) or build(*network)
+            case = Case(models_of[network], key)
+            case.compile()
+            compiled = time.perf_counter() - begin
+            yield case.measure(seconds) | {"compile_seconds": round(compiled, 1)}
+        except Exception as error:  # what does not fit into the device's memory is a result, too
+            yield key | {"not_measured": str(error).splitlines()[0][:120]}
 
 
 def order(key, arguments):
@@ -153,22 +146,24 @@ def main():
         arguments.models, arguments.batches, arguments.seconds = ["ssd300"], [2, 1], 0.05
     backend, device = device_name()
     print(f"{backend} on {device}", flush=True)
-    cases = []
-    for name in arguments.models:
-        for precision in arguments.precisions:
-            for mode in arguments.modes:
-                model = build(name, precision, "tiny" if arguments.small else None, mode == "training")
-                cases += [Case(model, name, precision, mode, batch) for batch in arguments.batches]
-    cases.sort(key=lambda case: order(case.key, arguments))
-    rows = rows_of(cases, arguments.budget, arguments.seconds)
-    for row in rows:
+    keys = [
+        {"model": name, "precision": precision, "mode": mode, "batch": batch}
+        for name, precision, mode, batch in itertools.product(
+            arguments.models, arguments.precisions, arguments.modes, arguments.batches
+        )
+    ]
+    keys.sort(key=lambda key: order(key, arguments))
+    rows, backbone = [], "tiny" if arguments.small else None
+    for row in measured(keys, backbone, arguments.budget, arguments.seconds):
         peak = peak_of(device, row["precision"])
         if peak and "images_per_second" in row:
             operations = 2e9 * GFLOPS[row["model"]] * (3 if row["mode"] == "training" else 1)
             row["fraction_of_peak"] = round(row["images_per_second"] * operations / peak, 4)
-    if not arguments.small:
-        name = f"accelerator_{backend}_{device}".lower().replace(" ", "_")
-        write_result(name, {"device": device, "backend": backend, "rows": rows}, 0, arguments.out)
+        rows.append(row)
+        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        if not arguments.small:  # after each row, so that a run that is cut off keeps what it measured
+            name = f"accelerator_{backend}_{device}".lower().replace(" ", "_")
+            write_result(name, {"device": device, "backend": backend, "rows": rows}, 0, arguments.out, quiet=True)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ def versions():
     return found
 
 
-def write_result(name, figures, seed=None, folder=FOLDER):
-    """Write the figures of one script, and print where."""
+def write_result(name, figures, seed=None, folder=FOLDER, quiet=False):
+    """Write the figures of one script, and print where unless `quiet`."""
     path = Path(folder, f"{name}.json")
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     command = " ".join(["python", *(os.path.relpath(sys.argv[0], FOLDER.parents[1]), *sys.argv[1:])])
@@ -35,7 +35,8 @@ def write_result(name, figures, seed=None, folder=FOLDER):
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(result, indent=2, default=str) + "\n")
     temporary.replace(path)
-    print(f"written: {path}")
+    if not quiet:
+        print(f"written: {path}")
 
 
 def write_weights(model, name):
