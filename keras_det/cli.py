@@ -36,7 +36,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Data = Annotated[
     str,
     typer.Option(
-        "--data", help="shapes, voc:DEVKIT, coco:FOLDER, folder:FOLDER (pictures with VOC XML), or tfds:NAME."
+        "--data",
+        help="shapes, voc:DEVKIT, coco:FOLDER, ilsvrc:FOLDER, folder:FOLDER (images with VOC XML), or tfds:NAME.",
     ),
 ]
 Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]

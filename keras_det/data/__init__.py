@@ -1,9 +1,10 @@
-"""Data sources: Pascal VOC, COCO, TensorFlow Datasets, folders of one's own pictures, and rendered scenes."""
+"""Data sources: Pascal VOC, COCO, ILSVRC, TensorFlow Datasets, folders of one's own pictures, and rendered scenes."""
 
 from __future__ import annotations
 
 from keras_det.data.coco import Coco
 from keras_det.data.folder import Folder
+from keras_det.data.ilsvrc import Ilsvrc
 from keras_det.data.pictures import picture_size, read_image
 from keras_det.data.relabel import relabel
 from keras_det.data.shapes import Shapes
@@ -15,6 +16,7 @@ __all__ = [
     "Annotation",
     "Coco",
     "Folder",
+    "Ilsvrc",
     "Mirroring",
     "ObjectCrops",
     "Problem",
@@ -33,17 +35,18 @@ __all__ = [
     "whole_images",
 ]
 
-_KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "tfds": Tfds}
-_FORMS = "shapes, voc:/path/VOCdevkit, coco:/path, folder:/path or tfds:voc/2007"
+_KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "ilsvrc": Ilsvrc, "tfds": Tfds}
+_FORMS = "shapes, voc:/path/VOCdevkit, coco:/path, ilsvrc:/path, folder:/path or tfds:voc/2007"
 
 
 def load(spec: str, split: str | None = None, **options) -> Source:
     """The data source that a short text names, as `--data` and `--split` of the command do.
 
     Args:
-        spec: `"shapes"`, `"voc:/path/VOCdevkit"`, `"coco:/path"`, `"folder:/path"` or `"tfds:voc/2007"`.
+        spec: `"shapes"`, `"voc:/path/VOCdevkit"`, `"coco:/path"`, `"ilsvrc:/path"`, `"folder:/path"` or
+            `"tfds:voc/2007"`.
         split: In the source's notation: `"2007_trainval+2012_trainval"`, `"val2017"`, `"train"`,
-            `"train+validation"`; shapes have none.
+            `"CLS-LOC/train_loc"`, `"train+validation"`; shapes have none.
         **options: The source's own, such as `missing="skip"` of `Voc`, `Coco` and `Folder`, `classes` of `Folder`,
             `data_dir` of `Tfds`, `images`, `seed` and `size` of `Shapes`.
 

@@ -207,6 +207,8 @@ class VocFiles(ReadSource):
     reported as `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none.
     """
 
+    first_pixel = 1  # as of `clean_boxes`
+
     def __init__(
         self,
         name: str,
@@ -235,7 +237,7 @@ class VocFiles(ReadSource):
         height, width = frame.size
         if not height:
             return Annotation(item.stem, 0, 0, np.zeros((0, 4)), [], [], [], []), problems
-        boxes, kept, faults = frame.clean_boxes(xml.corners, item.xml, xml.numbers, first_pixel=1)
+        boxes, kept, faults = frame.clean_boxes(xml.corners, item.xml, xml.numbers, self.first_pixel)
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         crowd = np.zeros(len(kept), bool)
         annotation = Annotation(item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area)

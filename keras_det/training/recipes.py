@@ -60,6 +60,19 @@ _SSD_TABLES = {
     "voc07plus12-coco": (_VOC12, "mAP on VOC2012 test", 77.5, 80.0, 79.3, 82.2),
     "coco": (_COCO, "AP on COCO test-dev2015", 23.2, 26.8, 25.1, 28.8),
 }
+_SSD_ILSVRC = _COCO.replace(
+    data="ilsvrc:ILSVRC",
+    split="DET/train+DET/val1",
+    val_split="DET/val2",
+    about="SSD of section 3.5: the network for COCO on ILSVRC2014 DET. The lists val1 and val2 are those of R-CNN's "
+    "authors, to be put into ImageSets/DET.",
+    expected="43.4 mAP on val2",
+    steps=440_000,
+    drops=(320_000, 400_000),
+    metrics=("area",),
+    keep="last",
+    gflops=40.33,
+)
 _SSD_GFLOPS = {"ssd300": {"voc": 31.374, "coco": 34.36}, "ssd512": {"voc": 90.208, "coco": 98.63}}
 
 
@@ -350,6 +363,7 @@ RECIPES = {
         evaluate_every=4,
     ),
     **_ssd_tables(),
+    "ssd300-ilsvrc-det": dataclasses.replace(_SSD_ILSVRC, evaluate_every=None),
     "ssd300-table2-no-thirds": _ablation(73.7, "Table 2: no boxes of aspect ratio 1/3 and 3.", aspect_ratios=(2,)),
     "ssd300-table2-squares": _ablation(71.6, "Table 2: boxes of aspect ratio 1 alone.", aspect_ratios=()),
     "ssd300-table2-no-atrous": _ablation(74.2, "Table 2: the full VGG16.", atrous=False),
