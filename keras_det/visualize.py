@@ -2,10 +2,11 @@
 
 import colorsys
 import os
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from keras_det.files import whole
 
 GAP = 4  # pixels between the pictures of a grid
 TRUTH = (255, 255, 255)
@@ -215,13 +216,8 @@ def _figure(columns):
 
 def _save(figure, path):
     """Write the figure as PNG to a temporary file and move it in place."""
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _picture(image):

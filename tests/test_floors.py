@@ -10,6 +10,7 @@ import keras_det
 ROOT = pathlib.Path(keras_det.__file__).parent
 FLOORS = {
     "version": 0,
+    "files": 0,
     "boxes": 1,
     "weights": 1,
     "layers": 2,

@@ -1,7 +1,8 @@
 """Files of exports: whole or not at all, and never over another."""
 
-import os
 from pathlib import Path
+
+from keras_det.files import whole
 
 
 def write_whole(path, data):
@@ -17,10 +18,6 @@ def write_whole(path, data):
     if path.exists():
         raise FileExistsError(f"{path} exists; choose another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with whole(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -1,8 +1,6 @@
 """Export as a TensorFlow SavedModel in TF Serving's layout."""
 
 import json
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_det.data.resize import resize
+from keras_det.files import whole
 from keras_det.models.detector import Detector
 from keras_det.version import __version__
 
@@ -52,12 +51,8 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
     if target.exists():
         raise FileExistsError(f"{target} exists; choose another --out or version.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=target.parent))
-    try:
-        _write(model, temporary / "model")
-        os.replace(temporary / "model", target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole(target) as temporary:
+        _write(model, temporary)
     return target
 
 
@@ -106,5 +101,5 @@ def _write_assets(model, folder):
     }
     files = {"labels.txt": "\n".join(model.classes) + "\n", "model.json": json.dumps(description, indent=2) + "\n"}
     for name, text in files.items():
-        (folder / name).write_text(text)
+        (folder / name).write_bytes(text.encode("utf-8"))  # whatever the locale, and with these line ends
     return [folder / name for name in files]

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.numbers import real, whole
+from keras_det.files import write_text
 from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.files import read_text, write_text
+from keras_det.metrics.files import read_text
 
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 ENGINES = ("faster-coco-eval", "pycocotools")

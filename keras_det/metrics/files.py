@@ -1,8 +1,7 @@
-"""Reading within bounds, and writing that never leaves a half-written file behind."""
+"""Reading results files within bounds."""
 
 import os
 import pathlib
-import tempfile
 
 MAX_BYTES = 2 * 2**30
 """The largest results file that is read, in bytes."""
@@ -24,17 +23,3 @@ def read_text(path: str | os.PathLike) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error}") from error
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` to a temporary file beside `path`, then move it there in one step."""
-    path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_det.files import write_text
 from keras_det.metrics import coco, diagnosis, plots, voc, worst
 from keras_det.metrics.columns import Results, Truth
 from keras_det.metrics.evaluator import METRICS, Evaluator
-from keras_det.metrics.files import write_text
 from keras_det.metrics.tide import Tide, tide
 from keras_det.version import __version__
 

@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_det.files import write_text
 from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.files import read_text, write_text
+from keras_det.metrics.files import read_text
 from keras_det.metrics.matching import best_of_groups, overlap, pairs
 
 FALSE, TRUE, IGNORED = 0, 1, 2

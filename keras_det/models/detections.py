@@ -1,12 +1,13 @@
 """What a detector found in one picture."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+
+from keras_det.files import whole
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,6 @@ class Detections:
         return draw_boxes(self.image, self.boxes, labels=self.labels, scores=self.scores, names=self.classes)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write `plot()` to `path`, whose ending names the format; nothing half-written is left behind."""
-        path = os.fspath(path)
-        folder, name = os.path.split(path)
-        handle, temporary = tempfile.mkstemp(suffix=os.path.splitext(name)[1] or ".png", dir=folder or ".")
-        os.close(handle)
-        try:
-            self.plot().save(temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        """Write `plot()` to `path`, whose ending names the format, PNG where it has none; whole or not at all."""
+        with whole(path) as temporary:
+            self.plot().save(temporary, None if temporary.suffix else "png")

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_det import weights as zoo
+from keras_det.files import whole
 from keras_det.weights.registry import same_class
 from keras_det.weights.variables import place
 
@@ -160,17 +161,19 @@ def save_weights(model, path, optimizer=True, training=None):
 
 def _save_h5(model, path, optimizer, metadata):
     """Keras's format with the metadata as an attribute, first in a temporary file."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     state = getattr(model, "optimizer", None)
     leave_out = state is not None and not optimizer
     try:
         if leave_out:
             model.optimizer = None
         _check_space(model, path.parent)
-        keras.Model.save_weights(model, temporary)
-        with h5py.File(temporary, "a") as file:
-            file.attrs[ATTRIBUTE] = json.dumps(metadata)
-        replace_durably(temporary, path)
+        with whole(path) as temporary:
+            keras.Model.save_weights(model, temporary)
+            with h5py.File(temporary, "a") as file:
+                file.attrs[ATTRIBUTE] = json.dumps(metadata)
+            _flush(temporary, os.O_RDWR)  # so that a crash of the machine, too, leaves the old file or the new one
+        if os.name == "posix":  # elsewhere a folder cannot be opened
+            _flush(path.parent, os.O_RDONLY)
     except (OSError, RuntimeError) as error:  # on a full disk HDF5 raises either
         said = re.search(r"error message = '([^']*)'", str(error))
         reason = said.group(1) if said else getattr(error, "strerror", None) or error
@@ -178,7 +181,6 @@ def _save_h5(model, path, optimizer, metadata):
     finally:
         if leave_out:
             model.optimizer = state
-        temporary.unlink(missing_ok=True)
 
 
 def _check_space(model, folder):
@@ -187,14 +189,6 @@ def _check_space(model, folder):
     needed = 4 * sum(math.prod(v.shape) for v in variables)
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def replace_durably(temporary, path):
-    """Move a finished file in place so that a crash, even of the machine, leaves the old file or the new one, whole."""
-    _flush(temporary, os.O_RDWR)
-    os.replace(temporary, path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _flush(path.parent, os.O_RDONLY)
 
 
 def _flush(path, mode):

@@ -10,6 +10,7 @@ from rich.rule import Rule
 from keras_det import visualize
 from keras_det.data import load
 from keras_det.data.relabel import relabel
+from keras_det.files import write_text
 from keras_det.models import SSD300
 from keras_det.training.evaluate import evaluate
 from keras_det.training.recipes import RECIPES
@@ -94,7 +95,8 @@ def _write_report(folder, found, figures, tuned, rows, agreement, seconds):
     per_class = "\n".join(f"| {name} | {figures[f'ap50/{name}']:.3f} |" for name in classes)
     losses = "\n".join(f"| {row['epoch']} | {row['loss']:.3f} | {row['val_map50']:.3f} |" for row in rows)
     objects = sum(len(detections) for detections in found)
-    (folder / "report.md").write_text(
+    write_text(
+        folder / "report.md",
         f"""# keras_det demo
 
 SSD300 on the tiny backbone with the embedded weights `shapes`. Took {seconds:.0f} s.
@@ -134,5 +136,5 @@ Training pictures as the network sees them, and detections (truth dashed):
 
 `saved_model/1` is a SavedModel with preprocessing and suppression inside; TensorFlow alone runs it. Its scores differ
 from the model's by at most {agreement:.1e}.
-"""
+""",
     )

@@ -5,17 +5,16 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import re
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_det import visualize
+from keras_det.files import remove_leftovers, write_text
 from keras_det.models import Detector, pretrained
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
@@ -312,7 +311,7 @@ def _detections(model, source, pictures):
 
 def write_json(path, value):
     """Write JSON to a temporary file and move it in place."""
-    _write(path, json.dumps(value, indent=2, default=str) + "\n")
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
 
 
 def write_csv(path, rows):
@@ -322,23 +321,14 @@ def write_csv(path, rows):
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def read_csv(path):
     """The rows that `write_csv` wrote, numbers as floats and the epoch as an int."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     return [row | {"epoch": int(row["epoch"])} for row in rows]
-
-
-def _write(path, text):
-    temporary = Path(path).with_name(f".{os.getpid()}-{Path(path).name}")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _make_folder(folder, resume, arguments):
@@ -347,8 +337,7 @@ def _make_folder(folder, resume, arguments):
         raise FileExistsError(f"{folder} holds a run already; pass --resume to go on, or name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in folder.glob(".[0-9]*-*"):
-            unfinished.unlink()
+        remove_leftovers(folder)
         write_json(folder / "args.json", arguments)
     except OSError as error:
         raise OSError(f"the run's folder {folder} cannot be written: {error.strerror}.") from error

@@ -288,7 +288,7 @@ def _range_start(response):
 def _validator(note, url):
     """What identifies the version of the server's file that the part belongs to."""
     try:
-        content = json.loads(note.read_text())
+        content = json.loads(note.read_text(encoding="utf-8"))
         return content["validator"] if content["url"] == url else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -298,7 +298,7 @@ def _write_note(note, url, headers):
     """Remember which version of the server's file is being received; weak ETags cannot be resumed with."""
     tag = headers.get("ETag", "")
     validator = tag if tag.startswith('"') else headers.get("Last-Modified")
-    note.write_text(json.dumps({"url": url, "validator": validator}))
+    note.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
 
 
 class _SameSecurity(urllib.request.HTTPRedirectHandler):

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keras_det.files import whole
 from keras_det.version import __version__
 from keras_det.weights.download import fetch, home, lock
 from keras_det.weights.registry import WeightsEntry, entries
@@ -105,12 +106,8 @@ def _keep(network, path):
     """Save the converted weights; not from a network of less precision, which others would then get."""
     if any(str(variable.dtype) != "float32" for variable in network.weights):
         return
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with whole(path) as temporary:
         network.save_weights(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _load_own(path, network):

@@ -1,12 +1,13 @@
 """Parameters and metadata as a safetensors file."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import safetensors
 from safetensors.numpy import save_file
+
+from keras_det.files import whole
 
 KEY = "keras_det"  # of the file's metadata; safetensors allows texts only, so ours is JSON
 
@@ -19,14 +20,9 @@ def write_safetensors(path, arrays, metadata):
         arrays: dict from names to numpy arrays.
         metadata: what is to be known of them, such as classes, boxes and preprocessing; anything that JSON can hold.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with whole(path) as temporary:
         save_file(arrays, temporary, metadata={KEY: json.dumps(metadata)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_safetensors(path):
