@@ -119,7 +119,6 @@ def batches(
     max_objects=None,
     repeat=False,
     first_step=0,
-    max_unreadable=0.01,
     skipped=None,
     one_class=False,
     cache_bytes=0,
@@ -141,9 +140,8 @@ def batches(
         max_objects: M, to which labels are padded; by default the most that any picture has.
         repeat: go through the data without end; else each iteration is once through it, in a new order.
         first_step: with `repeat`, the batch to begin with.
-        max_unreadable: fraction of the source's images over which unreadable ones stop the run; up to it they are
-            skipped, and one is in any case.
-        skipped: list that gets a `Problem` for each unreadable picture.
+        skipped: list that gets a `Problem` for each unreadable image; more than the source's `max_unreadable` of them
+            end the run.
         one_class: give all objects label 0, for models that do not tell classes apart.
         cache_bytes: keep decoded pictures in up to this much memory. The first ones that fit stay: with a new order in
             each epoch that serves as many as any other rule. Samples are the same with and without.
@@ -165,7 +163,7 @@ def batches(
         raise ValueError(f"`batch_size` must be at least 1 and `first_step` 0; got {batch_size} and {first_step}.")
     if cache_bytes < 0:
         raise ValueError(f"`cache_bytes` must be at least 0; got {cache_bytes}.")
-    reader = _Reader(source, max_unreadable, [] if skipped is None else skipped, cache_bytes)
+    reader = _Reader(source, [] if skipped is None else skipped, cache_bytes)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size
     if share[1] > 1 and not full:
@@ -203,7 +201,7 @@ def batches(
     return dataset.prefetch(2).with_options(options)
 
 
-def whole_images(source, batch_size, max_unreadable=0.01, skipped=None):
+def whole_images(source, batch_size, skipped=None):
     """Every image of a source once with its own pixels, in batches of one size: what a whole inference procedure sees.
 
     Images of one size are batched even where others lie between them, so the order is not the source's. A batch has
@@ -212,7 +210,6 @@ def whole_images(source, batch_size, max_unreadable=0.01, skipped=None):
     Args:
         source: a `Source`.
         batch_size: images in a batch at most, at least 1.
-        max_unreadable: as of `batches`.
         skipped: as of `batches`.
 
     Yields:
@@ -229,7 +226,7 @@ def whole_images(source, batch_size, max_unreadable=0.01, skipped=None):
         raise ValueError(f"{source.name} has no pictures.")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
-    reader = _Reader(source, max_unreadable, [] if skipped is None else skipped, 0)
+    reader = _Reader(source, [] if skipped is None else skipped, 0)
     waiting = collections.defaultdict(list)
     waiting_bytes = 0
     for i, (readable, pixels) in enumerate(_ahead(reader.pixels, range(len(source)))):
@@ -314,13 +311,10 @@ def _order(source, batch_size, seed, repeat, first_step, share):
 class _Reader:
     """Reads pictures and their objects for tf.data: JPEG stays encoded, everything else is decoded or rendered."""
 
-    def __init__(self, source, max_unreadable, skipped, cache_bytes):
-        if not 0 <= max_unreadable <= 1:
-            raise ValueError(f"`max_unreadable` must be a fraction in 0 .. 1; got {max_unreadable}.")
+    def __init__(self, source, skipped, cache_bytes):
         self.source = source
-        self.max_unreadable = max_unreadable
         self.skipped = skipped
-        self.bad = set()
+        self.bad = {}
         self.sizes = {}  # of files seen before: their bytes' number, and what `plain_jpeg_size` found
         self.kept = {}
         self.room = cache_bytes
@@ -401,15 +395,10 @@ class _Reader:
         """Remember an unreadable picture; too many end the run."""
         with self.lock:
             if i not in self.bad:
-                self.bad.add(i)
                 file = self.source.path(i) or f"{self.source.name}, picture {i}"
-                self.skipped.append(unreadable(file, error))
-            if len(self.bad) > max(1, self.max_unreadable * len(self.source)):
-                names = ", ".join(problem.file for problem in self.skipped[-len(self.bad) :][:5])
-                raise ValueError(
-                    f"{len(self.bad)} of the {len(self.source)} images of {self.source.name} cannot be read, more than "
-                    f"{self.max_unreadable:.3g} of them (--max-unreadable, or max_unreadable=, allows more): {names}"
-                )
+                self.bad[i] = unreadable(file, error)
+                self.skipped.append(self.bad[i])
+            self.source.check_unreadable(list(self.bad.values()))
 
 
 def _jpeg(path):

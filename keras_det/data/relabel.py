@@ -34,7 +34,7 @@ def relabel(source, names):
 class _Relabelled(Source):
     def __init__(self, source, names):
         self._source = source
-        self.name = source.name
+        self.name, self.max_unreadable = source.name, source.max_unreadable
         self.classes = tuple(dict.fromkeys(names.values()))
         new = [self.classes.index(names[old]) if old in names else -1 for old in source.classes]
         self._new = np.array(new, "int32")
@@ -58,7 +58,8 @@ class _Relabelled(Source):
         """The file of picture `i`, if there is one."""
         return self._source.path(i)
 
-    @property
-    def problems(self):
-        """The faults of the source."""
-        return self._source.problems
+    def _problems_of(self, i):
+        return self._source._problems_of(i)
+
+    def _general_problems(self):
+        return self._source._general_problems()

@@ -105,10 +105,13 @@ class Source:
     Attributes:
         name: What the source is called in reports, such as `"voc 2007_test"`.
         classes: The names of the classes, in the order of the labels.
+        max_unreadable: The fraction of the images over which unreadable ones end a training or an evaluation; up to it
+            they are skipped, and one is in any case.
     """
 
     name: str
     classes: tuple[str, ...]
+    max_unreadable: float = 0.01
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -132,7 +135,12 @@ class Source:
         return [*self._general_problems(), *itertools.chain.from_iterable(found)]
 
     def check(self) -> None:
-        """Raises ValueError where more than one object, and over `MAX_FAULTY` of them, had to be dropped."""
+        """Raises ValueError where too much is wrong; reads every annotation and every image's header.
+
+        That is more than one object, and over `MAX_FAULTY` of them, that had to be dropped, or more than one image, and
+        over `max_unreadable` of them, that cannot be read.
+        """
+        self.check_unreadable([p for i in range(len(self)) for p in self._problems_of(i) if p.action == "skipped"])
         dropped = [problem for problem in self.problems if problem.action == "dropped"]
         if len(dropped) <= 1:
             return
@@ -141,6 +149,18 @@ class Source:
             raise ValueError(
                 f"{self.name}: {len(dropped)} of {count} objects are faulty, more than {MAX_FAULTY:.0%}; "
                 f"the first: {dropped[0]}"
+            )
+
+    def check_unreadable(self, skipped: Sequence[Problem]) -> None:
+        """Raises ValueError where these unreadable images are too many."""
+        if not 0 <= self.max_unreadable <= 1:
+            raise ValueError(f"max_unreadable must be a fraction in 0 .. 1, got {self.max_unreadable}")
+        if len(skipped) > max(1, self.max_unreadable * len(self)):
+            names = ", ".join(problem.file for problem in skipped[:5])
+            raise ValueError(
+                f"{len(skipped)} of the {len(self)} images of {self.name} cannot be read, more than "
+                f"{self.max_unreadable:.3g} of them (--max-unreadable, or max_unreadable of the source, allows more): "
+                f"{names}"
             )
 
     def _problems_of(self, i: int) -> Sequence[Problem]:
@@ -177,6 +197,7 @@ class _View(Source):
 
     def __init__(self, source: Source, indexes: Iterable[int]):
         self._source = source
+        self.max_unreadable = source.max_unreadable
         self._indexes = [source._check_index(i) for i in indexes]
 
     def __getattr__(self, name: str):

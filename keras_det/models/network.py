@@ -281,12 +281,13 @@ class Network(keras.Model):
 
         Args:
             source: a `keras_det.data.Source`.
-            training: the classes must be the same in the same order; else the source may have fewer, in any order.
+            training: the classes must be the same in the same order; else one in common is enough. Objects of classes
+                that the model lacks are missed then, and detections of classes that the source lacks do not count.
 
         Raises:
             ValueError: they are not.
         """
-        known = set(source.classes) <= set(self.classes) and not training
+        known = set(source.classes) & set(self.classes) and not training
         if tuple(source.classes) != self.classes and not known and not self.class_agnostic:
             raise ValueError(
                 f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "

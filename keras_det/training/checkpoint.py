@@ -72,7 +72,8 @@ def read(path, model, plan):
     if metadata["model"] != name:
         raise ValueError(f"{path} does not hold the weights of this {name}, but of a {metadata['model']}.")
     for what, theirs, ours in (("arguments", metadata["arguments"], model.arguments), ("plan", state["plan"], plan)):
-        other = [key for key in ours if theirs.get(key) != _plain(ours[key])]
+        known = ours if what == "arguments" else theirs  # a plan of before the last version has fewer keys
+        other = [key for key in ours if key in known and theirs.get(key) != _plain(ours[key])]
         if what == "arguments" and other:
             raise ValueError(f"{path} does not hold the weights of this {name}: its {other[0]} is another.")
         if other:

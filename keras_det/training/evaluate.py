@@ -20,15 +20,18 @@ def evaluate(
     batch_size: int = 16,
     metrics=("voc2007_11point", "area", "coco"),
     progress: bool = False,
+    skipped: list | None = None,
 ) -> tuple[dict[str, float], Evaluator]:
     """Run the whole inference over a source's images as they are, as `detect` does, and evaluate in their pixels.
 
     Args:
         model: a `Detector`.
-        source: a `keras_det.data.Source` with the model's classes, or some of them: detections of others do not count.
+        source: a `keras_det.data.Source` with at least one of the model's classes: objects of classes that the model
+            lacks are missed, and detections of classes that the source lacks do not count.
         batch_size: images of one size sent through the network together, at most.
         metrics: as `Evaluator.result` takes them.
         progress: show a progress bar on the terminal.
+        skipped: list that gets a `Problem` for each unreadable image, whose objects count as missed.
 
     Returns:
         `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
@@ -37,7 +40,7 @@ def evaluate(
         `keras_det.training.overfeat.figures` too, DetectorNet `map50_first_stage`, without refinement.
     """
     evaluator = evaluator_of(model, source)
-    collect(model, source, evaluator, batch_size, progress)
+    collect(model, source, evaluator, batch_size, progress, skipped=skipped)
     figures = figures_of(model, evaluator, metrics)
     if isinstance(model, OverFeat):
         figures |= overfeat.figures(model, source, batch_size)
@@ -46,6 +49,43 @@ def evaluate(
         collect(model, source, first, batch_size, progress, model.first_stage_detections)
         figures["map50_first_stage"] = first.result(("area",))["map50"]
     return figures, evaluator
+
+
+def check(model, source):
+    """Refuse beforehand what would end an evaluation during training: classes, unreadable images, faulty objects.
+
+    The smallest and the largest image are sent through the whole inference.
+
+    Args:
+        model: a network.
+        source: a `keras_det.data.Source`.
+
+    Raises:
+        ValueError: no class in common, or too much of the source is faulty.
+    """
+    detects = isinstance(model, Detector)
+    model.check_classes_of(source, training=not detects)
+    source.check()
+    if not detects:
+        return
+    sizes = [source.annotation(i).height * source.annotation(i).width for i in range(len(source))]
+    for i in {int(np.argmin(sizes)), int(np.argmax(sizes))}:
+        try:
+            image = source.image(i)
+        except (OSError, ValueError):  # one unreadable image is allowed
+            continue
+        model.detections(image[None])
+
+
+def unknown_classes(model, source):
+    """What an evaluation's figures leave out or cannot reach, in words; empty where both know the same classes."""
+    if model.class_agnostic:
+        return ""
+    lacking = [name for name in source.classes if name not in model.classes]
+    unused = [name for name in model.classes if name not in source.classes]
+    texts = [f"the model lacks {', '.join(lacking)}, whose objects count as missed"] if lacking else []
+    texts += [f"{source.name} lacks {', '.join(unused)}, whose detections do not count"] if unused else []
+    return "; ".join(texts)
 
 
 def evaluator_of(model, source):
@@ -131,7 +171,7 @@ def pictures_of(source, classes):
     return source.subset(indexes)
 
 
-def collect(model, source, evaluator, batch_size=16, progress=False, detections=None):
+def collect(model, source, evaluator, batch_size=16, progress=False, detections=None, skipped=None):
     """Put a model's `detections` on every image of a source into an empty evaluator of this source.
 
     Images keep their own pixels, as in `detect`: what looks at windows or at several scales sees all of them there.
@@ -142,7 +182,7 @@ def collect(model, source, evaluator, batch_size=16, progress=False, detections=
     label_of = np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
     with Progress(disable=not progress) as bar:
         task = bar.add_task("evaluate", total=len(source))
-        for images, indexes in whole_images(source, batch_size):
+        for images, indexes in whole_images(source, batch_size, skipped):
             found = detections(images)
             evaluator.update(indexes, found | {"labels": label_of[found["labels"]]})
             bar.advance(task, len(indexes))

@@ -170,12 +170,11 @@ def classify_objects(classifier, source, region="maximum", one_per_image=False, 
         return classifier.probabilities(crops)
 
     labels, found = [], []
-    for i in range(len(source)):
-        one = source.annotation(i)
+    for images, indexes in whole_images(source, 1):
+        one, image = source.annotation(int(indexes[0])), tf.constant(images[0])
         kept = np.flatnonzero(~(one.difficult | one.is_crowd))
         if one_per_image:
             kept = kept[np.argsort(-one.area[kept], kind="stable")[:1]]
-        image = tf.constant(source.image(i))
         for first in range(0, len(kept), batch_size):
             rows = kept[first : first + batch_size]
             found.append(probabilities(image, tf.constant(one.boxes[rows])).numpy())

@@ -47,7 +47,8 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
     classes, votes, labels = networks[0].classes, [], []
     for images, indexes in whole_images(source, batch_size):
         votes.append(run(images).numpy())
-        labels += [classes.index(source.classes[source.annotation(int(i)).labels[0]]) for i in indexes]
+        names = (source.classes[source.annotation(int(i)).labels[0]] for i in indexes)
+        labels += [classes.index(name) if name in classes else len(classes) for name in names]  # never guessed
     votes, labels = np.concatenate(votes), np.array(labels)
     ranked = np.argsort(-votes, axis=1, kind="stable")
     return [ilsvrc.top_k_error(ranked, labels, min(n, len(classes))) for n in k]

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_det.training.run import raise_unreadable
+from keras_det.training.evaluate import check
+from keras_det.training.run import in_words
 
 VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient")  # operations that copy nothing
 KEPT_ANYWAY = ("ReadVariableOp", "Const", "Placeholder", "Shape", "Size")
@@ -26,16 +27,16 @@ def plan(model, recipe, source, val_source=None, seed=0):
         `memory`, see `memory`.
 
     Raises:
-        ValueError: the data have no pictures or cannot be read, or the model's classes are others.
+        ValueError: the data or the validation data have no images, cannot be read or have too many faulty objects, or
+            the model's classes are others.
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
     optimizer = recipe.build_optimizer(replicas)
     batches = model.batches(source, recipe.batch_size, training=True, seed=seed, **recipe.batch_options(model))
-    try:
+    with in_words():
         images, labels = next(iter(batches))
-    except tf.errors.OpError as error:
-        raise_unreadable(error)
-        raise
+    if val_source is not None:
+        check(model, val_source)
     share = -(-images.shape[0] // replicas)
     batch = tf.nest.map_structure(lambda value: value[:share], (images, labels))
     needed, outputs = memory(model, optimizer, *batch)

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+import zlib
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from keras_det.files import remove_leftovers, write_text
 from keras_det.models import Detector, pretrained
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
-from keras_det.training.evaluate import EvaluateDetections
+from keras_det.training.evaluate import EvaluateDetections, check
 from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
@@ -69,8 +70,9 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     Raises:
         FileExistsError: the folder holds a run and `resume` is false.
         FileNotFoundError: `resume`, but the folder holds no run.
-        ValueError: the run in the folder is of another network, other data or other arguments; or `model` was built
-            with another precision.
+        ValueError: the run in the folder is of another network, other data or other arguments; `model` was built with
+            another precision; or data or validation data have no classes of the model, too many unreadable images or
+            too many faulty objects.
         OSError: the folder cannot be written; the checkpoint before is intact.
     """
     folder = folder_of(model, folder)
@@ -78,7 +80,10 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         raise ValueError(f"the model was built with {model.dtype_policy.name}, the recipe has {recipe.precision}.")
     per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
     plan = {name: getattr(recipe, name) for name in KEPT} | {"steps_per_epoch": per_epoch, "seed": seed}
+    plan["data"] = fingerprint(source)
     state = checkpoint.read(folder / LAST, model, plan) if resume else None
+    if val_source is not None:
+        check(model, val_source)
     _make_folder(folder, resume, describe(model, recipe, source, seed))
     replicas = model.distribute_strategy.num_replicas_in_sync
     model.compile(optimizer=recipe.build_optimizer(replicas), jit_compile=recipe.jit_compile)
@@ -98,11 +103,12 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         **recipe.batch_options(model),
     )
     if not resume:
-        visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
+        with in_words():
+            visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
     with ProgressLine(recipe.steps, epochs, verbose) as line:
         run = RunFolder(folder, recipe, plan, progress, rows, line, val_source, means)
         try:
-            with Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
+            with in_words(), Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
                 model.fit(
                     batches,
                     epochs=epochs,
@@ -114,12 +120,9 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
                 )
         except KeyboardInterrupt:
             _say(f"stopped at step {progress.step}. {run.how_to_go_on()}")
-        except tf.errors.OpError as error:
-            raise_unreadable(error)
-            raise
-        except OSError as error:
+        except (OSError, ValueError) as error:
             text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_go_on()}"
-            raise OSError(text) from error
+            raise (OSError if isinstance(error, OSError) else ValueError)(text) from error
     if skipped:
         names = ", ".join(problem.file for problem in skipped[:5])
         _say(f"{len(skipped)} unreadable pictures were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
@@ -169,8 +172,13 @@ class RunFolder(keras.callbacks.Callback):
                 self.evaluation = ClassifyObjects(self.val_source, every)
             self.evaluation.set_model(self.model)
             self.evaluation.set_params(self.params)
-            if self.rows:
-                self.evaluation.figures = {k: v for k, v in self.rows[-1].items() if k.startswith("val_")}
+            shown = ({k: v for k, v in row.items() if k.startswith("val_")} for row in reversed(self.rows))
+            self.evaluation.figures = next(filter(None, shown), {})
+        last = self.rows[-1] if self.rows else {}
+        # An epoch that ended with its checkpoint, but perhaps without its evaluation.
+        if last and last["epoch"] == -(-self.progress.step // self.plan["steps_per_epoch"]):
+            if not any(name.startswith("val_") for name in last):
+                self._complete(last)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Go on with the clock and the means where a checkpoint was saved in the middle of this epoch."""
@@ -188,23 +196,14 @@ class RunFolder(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the row, the curves and the weights; the checkpoint last, since a resumed run begins from it."""
-        row = {"epoch": epoch + 1, "seconds": 0.0} | self._figures(logs or {})
-        with averaged(self.model):
-            if self.evaluation is not None:
-                self._evaluate(epoch, row)
-            row["seconds"] = round(time.perf_counter() - self.start, 3)
-            best = self._is_best(row)
-            if best:
-                pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
+        """Write the row and the checkpoint; then evaluate, which may fail and must not cost the epoch."""
+        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)} | self._figures(logs or {})
         self.rows.append(row)
         write_csv(self.folder / "results.csv", self.rows)
-        visualize.plot_curves(self.rows, self.folder / "curves.png")
-        self.board.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
-        self.line.epoch(row, self.progress.step)
         if self.progress.step % self.plan["steps_per_epoch"] == 0:
             self.progress.start_epoch()
         self._save()
+        self._complete(row)
 
     def how_to_go_on(self):
         """What is saved and how the run goes on, in words."""
@@ -217,12 +216,27 @@ class RunFolder(keras.callbacks.Callback):
         steps = (self.progress.step - 1) % self.plan["steps_per_epoch"] + 1
         return {k: float(v) for k, v in logs.items()} | rates(self.progress, self.recipe.batch_size, steps)
 
-    def _evaluate(self, epoch, row):
+    def _complete(self, row):
+        """Evaluate what the last epoch has learned, and write its row in full, the curves and the best weights."""
+        start = time.perf_counter()
+        with averaged(self.model):
+            if self.evaluation is not None:
+                self._evaluate(row)
+            row["seconds"] = round(row["seconds"] + time.perf_counter() - start, 3)
+            if self._is_best(row):
+                pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
+        write_csv(self.folder / "results.csv", self.rows)
+        visualize.plot_curves(self.rows, self.folder / "curves.png")
+        self.board.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
+        self.line.epoch(row, self.progress.step)
+
+    def _evaluate(self, row):
         """Add the evaluation's figures to the row; pictures of detections where it is its turn."""
         before = self.evaluation.figures
-        self.evaluation.on_epoch_end(epoch, row)
+        self.evaluation.on_epoch_end(row["epoch"] - 1, row)
         if self.evaluation.figures is not before and isinstance(self.model, Detector):
-            self.board.pictures("detections", _detections(self.model, self.val_source, BOARD), self.progress.step)
+            if shown := _detections(self.model, self.val_source, BOARD):
+                self.board.pictures("detections", shown, self.progress.step)
 
     def _save(self):
         self.progress.seconds = time.perf_counter() - self.start if self.progress.stepping else 0.0
@@ -235,7 +249,7 @@ class RunFolder(keras.callbacks.Callback):
             return True
         watched = (WATCHED[self.recipe.metrics[0]], *ELSE_WATCHED)
         name, sign = next(((name, 1) for name in watched if name in row), ("loss", -1))
-        before = [sign * other[name] for other in self.rows if name in other and np.isfinite(other[name])]
+        before = [sign * other[name] for other in self.rows[:-1] if name in other and np.isfinite(other[name])]
         return not before or sign * row[name] > max(before)
 
 
@@ -272,11 +286,23 @@ def describe(model, recipe, source, seed):
     }
 
 
-def raise_unreadable(error):
-    """Raise what the input pipeline said of unreadable pictures, if TensorFlow's error holds it, as a ValueError."""
-    said = re.search(r"ValueError: (\d+ of the \d+ images .* cannot be read.*)", str(error))
-    if said:
-        raise ValueError(said.group(1)) from None
+def fingerprint(source):
+    """What tells a source from others: its name, its number of images and a checksum of the names of a hundred."""
+    some = sorted({int(i) for i in np.linspace(0, len(source) - 1, min(len(source), 100))})
+    names = "\n".join(source.annotation(i).image_id for i in some)
+    return f"{source.name}, {len(source)} images (checksum {zlib.crc32(names.encode()):08x})"
+
+
+@contextlib.contextmanager
+def in_words():
+    """Raise what the input pipeline said of unreadable images, inside TensorFlow's error, as a ValueError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        said = re.search(r"ValueError: (\d+ of the \d+ images .* cannot be read.*)", str(error))
+        if said:
+            raise ValueError(said.group(1)) from None
+        raise
 
 
 def _say(text):
@@ -293,15 +319,21 @@ def versions():
 
 
 def draw_detections(model, source, path):
-    """Write a picture of detections beside the truth on the first pictures of a source."""
-    visualize.grid(_detections(model, source, PICTURES), columns=4).save(path)
+    """Write a picture of detections beside the truth on the first images of a source."""
+    if shown := _detections(model, source, PICTURES):
+        visualize.grid(shown, columns=4).save(path)
 
 
 def _detections(model, source, pictures):
-    """Detections beside the truth on the first pictures of a source, drawn."""
+    """Detections beside the truth on the first readable images of a source, drawn."""
     shown = []
-    for i in range(min(pictures, len(source))):
-        image, truth = source.image(i), source.annotation(i)
+    for i in range(len(source)):
+        if len(shown) == pictures:
+            break
+        try:
+            image, truth = source.image(i), source.annotation(i)
+        except (OSError, ValueError):
+            continue
         found = model.detections(image[None])
         keep = found["scores"][0] >= model.detect_threshold
         boxes, scores, labels = (found[key][0][keep] for key in ("boxes", "scores", "labels"))

@@ -513,7 +513,7 @@ def test_an_unreadable_picture_is_skipped_and_recorded(folder, damage):
     path = folder / "2.jpg"
     path.write_bytes(path.read_bytes()[:400] if damage is None else damage)
     source, skipped = load(f"folder:{folder}"), []
-    got = list(batches(source, 3, (32, 32), training=False, max_unreadable=0.5, skipped=skipped))
+    got = list(batches(source, 3, (32, 32), training=False, skipped=skipped))
     indexes = np.concatenate([labels["index"] for _, labels in got])
     assert 2 not in indexes and len(indexes) == 7
     assert [(problem.file, problem.action) for problem in skipped] == [(str(path), "skipped")]
@@ -529,7 +529,7 @@ def test_a_jpeg_with_a_faulty_table_is_skipped(folder, marker):
     path.write_bytes(content)
     for cache in (0, 10**6):
         source, skipped = load(f"folder:{folder}"), []
-        options = {"max_unreadable": 0.5, "skipped": skipped, "cache_bytes": cache}
+        options = {"skipped": skipped, "cache_bytes": cache}
         assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, **options)) == 7
         assert [problem.file for problem in skipped] == [str(path)] and str(skipped[0]).count(str(path)) == 1
 
@@ -538,8 +538,8 @@ def test_a_file_that_is_too_large_is_not_read(folder, monkeypatch):
     sizes = sorted(path.stat().st_size for path in folder.glob("*.[jp]*g"))
     source, skipped = load(f"folder:{folder}"), []
     monkeypatch.setattr(pictures, "MAX_BYTES", sizes[3])
-    options = {"max_unreadable": 1.0, "skipped": skipped}
-    assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, **options)) == 4
+    source.max_unreadable = 1.0
+    assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, skipped=skipped)) == 4
     assert len(skipped) == 4 and all("bytes, at most" in problem.message for problem in skipped)
 
 
@@ -553,17 +553,23 @@ def test_the_bound_on_unreadable_images_is_of_the_whole_source(folder, place):
     source, skipped = load(f"folder:{folder}"), []
     assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, skipped=skipped)) == 7
     assert [problem.file for problem in skipped] == [str(folder / one[0])]
-    (folder / two[1]).write_bytes(b"")
+    path = folder / two[1]
+    path.write_bytes(path.read_bytes()[:-400])  # its header is whole
     source = load(f"folder:{folder}")
     words = r"2 of the 8 images of folder .* cannot be read, more than 0.01 .*--max-unreadable"
     with pytest.raises(tf.errors.OpError, match=words):
         list(batches(source, 3, (32, 32), training=False))
     with pytest.raises(ValueError, match=words):
         list(batching.whole_images(source, 3))
-    assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, max_unreadable=0.25)) == 6
-    assert sum(len(images) for images, _ in batching.whole_images(source, 3, max_unreadable=0.25)) == 6
+    source.max_unreadable = 0.25
+    assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False)) == 6
+    assert sum(len(images) for images, _ in batching.whole_images(source.take(8), 3)) == 6
+    source.max_unreadable = 2
     with pytest.raises(ValueError, match="max_unreadable"):
-        batches(source, 3, (32, 32), training=False, max_unreadable=2)
+        batches(source, 3, (32, 32), training=False)
+    path.write_bytes(b"")  # already known beforehand
+    with pytest.raises(ValueError, match=words):
+        load(f"folder:{folder}").check()
 
 
 def test_a_source_with_too_many_faulty_objects_is_refused(folder):

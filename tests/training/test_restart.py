@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from small_network import RECIPE, Small
 
-from keras_det.data import load
+from keras_det.data import Problem, Source, load
 from keras_det.models import pretrained
 from keras_det.training import run, train
 from keras_det.training.run import LAST, read_csv
@@ -114,6 +114,87 @@ def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_goes_on_to_m
     again = train(Small(scenes.classes), RECIPE, scenes, tmp_path, resume=True, verbose=0)
     assert [row["epoch"] for row in again] == [1, 2]
     assert content(tmp_path / LAST)[1]["progress"]["step"] == 8
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Stands for the evaluation of the second epoch, which fails as often as it is told."""
+
+    failures = 0
+    done = []
+
+    def __init__(self, source, every):
+        super().__init__()
+        self.figures = {}
+
+    def on_epoch_end(self, epoch, logs):
+        if Evaluation.failures:
+            Evaluation.failures -= 1
+            raise ValueError("2 of the 3 images cannot be read")
+        Evaluation.done.append(epoch)
+        self.figures = {"val_top1": 0.25 * (epoch + 1)}
+        logs.update(self.figures)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_failed_evaluation_costs_no_epoch(scenes, tmp_path, monkeypatch, failures):
+    monkeypatch.setattr(run, "ClassifyObjects", Evaluation)
+    Evaluation.done.clear()
+    for folder, fails in (("whole", 0), ("failed", failures)):
+        keras.utils.set_random_seed(1)
+        Evaluation.failures, resume = fails, False
+        for _ in range(fails):
+            with pytest.raises(ValueError, match="stopped at step 4: 2 of the 3 .*holds step 4; go on with --resume"):
+                train(Small(scenes.classes), RECIPE, scenes, tmp_path / folder, scenes, resume=resume, verbose=0)
+            assert content(tmp_path / folder / LAST)[1]["progress"]["step"] == 4
+            resume = True
+        rows = train(Small(scenes.classes), RECIPE, scenes, tmp_path / folder, scenes, resume=resume, verbose=0)
+        assert [row["val_top1"] for row in rows] == [0.25, 0.5]
+    assert_same_runs(tmp_path / "whole", tmp_path / "failed")
+    best = [pretrained.read_metadata(tmp_path / f / "best.weights.h5") for f in ("whole", "failed")]
+    assert Evaluation.done == [0, 1, 0, 1] and best[0] == best[1]
+
+
+def test_a_run_goes_on_with_its_own_data_only(whole_run, scenes, tmp_path):
+    shutil.copytree(whole_run, tmp_path / "run")
+    arguments = (tmp_path / "run" / "args.json").read_bytes()
+    for other in (load("shapes", images=8, seed=4, size=32), scenes.take(7), scenes.subset(range(7, -1, -1))):
+        recipe = RECIPE.replace(steps_per_epoch=4)
+        with pytest.raises(ValueError, match=r"can only go on with its own data, shapes.* 8 images .*; got shapes"):
+            train(Small(scenes.classes), recipe, other, tmp_path / "run", resume=True, verbose=0)
+    assert (tmp_path / "run" / "args.json").read_bytes() == arguments
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_validation_data_are_checked_before_training(scenes, tmp_path, dry):
+    from keras_det.data import relabel
+    from keras_det.training import plan
+
+    def start(source):
+        if dry:
+            plan(Small(scenes.classes), RECIPE, scenes, source)
+        else:
+            train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", source, verbose=0)
+
+    with pytest.raises(ValueError, match="classes"):
+        start(relabel(scenes, {scenes.classes[0]: "other"}))
+    broken = Broken(scenes)
+    with pytest.raises(ValueError, match="2 of the 8 images of broken cannot be read"):
+        start(broken)
+    assert not (tmp_path / "run").exists()
+
+
+class Broken(Source):
+    """Another source, two of whose images cannot be read."""
+
+    def __init__(self, source):
+        self.source, self.name, self.classes = source, "broken", source.classes
+        self.annotation, self.image = source.annotation, source.image
+
+    def __len__(self):
+        return len(self.source)
+
+    def _problems_of(self, i):
+        return [Problem(f"{i}.jpg", None, "not an image", "skipped")] if i in (3, 5) else []
 
 
 def full(*args, **kwargs):
