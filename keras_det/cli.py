@@ -1,11 +1,15 @@
 """The `keras-det` command."""
 
+import collections
 import contextlib
 import dataclasses
 import difflib
+import functools
 import inspect
 import json
+import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +45,28 @@ Data = Annotated[
     ),
 ]
 Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]
+Missing = Annotated[
+    str,
+    typer.Option(
+        "--missing",
+        metavar="error|skip",
+        help="What to do where --data names files that are absent: skip leaves them out.",
+    ),
+]
+RescaleBoxes = Annotated[
+    bool, typer.Option("--rescale-boxes", help="Scale boxes of --data annotated at another size than the image has.")
+]
+MaxUnreadable = Annotated[
+    float,
+    typer.Option(
+        "--max-unreadable", min=0.0, max=1.0, metavar="FRACTION", help="Images of --data that may be unreadable."
+    ),
+]
+DATA_OPTIONS = {
+    "missing": (Missing, "error"),
+    "rescale_boxes": (RescaleBoxes, False),
+    "max_unreadable": (MaxUnreadable, 0.01),
+}
 Threshold = Annotated[
     float | None, typer.Option("--score-threshold", min=0.0, help="Lowest score shown; default: the detector's.")
 ]
@@ -60,6 +86,28 @@ def main():
             "[bold red]keras-det: error:[/bold red]", escape(" ".join(str(error).split())), highlight=False
         )
         sys.exit(2)
+
+
+def reads_data(command):
+    """Gives a command the options of data sources, which `_source` takes from `data_options`."""
+    signature = inspect.signature(command)
+
+    @functools.wraps(command)
+    def run(**arguments):
+        data_options.clear()
+        data_options.update({name: arguments.pop(name) for name in DATA_OPTIONS})
+        return command(**arguments)
+
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in DATA_OPTIONS.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])
+    run.__annotations__ = command.__annotations__ | {name: kind for name, (kind, _) in DATA_OPTIONS.items()}
+    return run
+
+
+data_options: dict = {}  # of the command that runs
 
 
 @app.command()
@@ -94,30 +142,45 @@ def add(file: Annotated[Path, typer.Argument(help="A weight file that was downlo
 
 @app.command()
 def detect(
-    images: Annotated[list[str], typer.Argument(help="Pictures, or patterns in quotes.")],
+    images: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
     model: Model = "ssd300",
     weights: Weights = "shapes",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for pictures with the boxes drawn.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for images with the boxes drawn.")] = None,
     score_threshold: Threshold = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
 ):
-    """Detect objects in pictures."""
+    """Detect objects in images; results appear as they come.
+
+    A file that cannot be read is named and passed over; exit code 1 says so at the end.
+    """
     _load_tensorflow()
+    from keras_det.files import remove_leftovers
+
     network = _detector(model, weights)
-    results = []
-    for found in network.detect(images, score_threshold):
-        results.append(found.to_dict())
+    bad, drawn = [], collections.Counter()
+
+    def passed_over(path, error):
+        bad.append(path)
+        text = " ".join(str(error).split())
+        error_console.print("[bold red]keras-det:[/bold red]", escape(text), highlight=False)
+        if as_json:
+            _print_json({"image": path, "error": text})
+
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
+    for found in network.stream(images, score_threshold, bad=passed_over):
+        result = found.to_dict()
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            results[-1]["drawn"] = str(_free_name(out, found.source, results))
-            found.save(results[-1]["drawn"])
-        if not as_json:
-            _print_detections(results[-1])
-    if as_json:
-        _print_json({"results": results})
+            result["drawn"] = str(_free_name(out, found.source, drawn))
+            found.save(result["drawn"])
+        _print_json(result) if as_json else _print_detections(result)
+    if bad:
+        raise typer.Exit(1)
 
 
 @app.command()
+@reads_data
 def evaluate(
     model: Annotated[str | None, typer.Option("--model", help="Detector; default: ssd300.")] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Registered name or file; default: shapes.")] = None,
@@ -127,6 +190,18 @@ def evaluate(
             "--results", help="In place of a model: a folder of VOC results files, or a file of COCO results (JSON)."
         ),
     ] = None,
+    write_results: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-results",
+            metavar="FOLDER|FILE",
+            help="Write the detections as the servers take them: VOC's files to a folder, COCO's to a .json file. The "
+            "images need no annotations then.",
+        ),
+    ] = None,
+    competition: Annotated[
+        str, typer.Option("--competition", help="Of VOC's results files: comp4, or comp3 if trained on VOC alone.")
+    ] = "comp4",
     data: Annotated[str | None, typer.Option("--data", help="As in `export`; default with a model: shapes.")] = None,
     split: Split = None,
     seed: Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")] = None,
@@ -147,29 +222,48 @@ def evaluate(
     """Evaluate a detector, or the results files of any: VOC and COCO figures in original pixels."""
     from keras_det.metrics.report import write_report
 
+    if competition not in ("comp3", "comp4"):
+        raise ValueError(f"--competition must be comp3 or comp4; got {competition!r}.")
     if results is None:
         name, weights = model or "ssd300", weights or "shapes"
         what, title = {"model": name, "weights": weights}, f"{name} {weights}"
-        source = _only(_source(data or "shapes", split, seed, images), classes)
-        figures, truth, found = _evaluate_model(name, weights, source, batch_size, progress=not as_json)
+        _load_tensorflow()
+        network = _detector(name, weights)
+        given, annotated = (data or "shapes", split, seed, images), True
+        if write_results is None:
+            source = _source(*given)
+        else:
+            source, annotated = _maybe_unannotated(*given, network.classes)
+        source = _only(source, classes)
+        figures, truth, found = _evaluate_model(network, source, batch_size, not as_json, annotated)
     else:
+        if write_results is not None:
+            raise ValueError("--write-results writes a model's detections: leave out --results.")
+        annotated = True
         _check_results_options(model, weights, data, images)
         what, title = {"results": str(results)}, results.name
         source = _only(_source(data, split, seed, images), classes)
         figures, truth, found = _evaluate_results(results, source)
     what |= {"data": source.name, "images": len(source)}
+    if write_results is not None:
+        what["results"] = _write_results(write_results, truth, found, competition)
+    if report is not None and not annotated:
+        raise ValueError("--report compares with annotations, which the images do not have: leave it out.")
     if report is not None:
         path = write_report(truth, found, report / "report.html", source, f"{title} on {source.name}", figures)
         what["report"] = str(path)
     if as_json:
         _print_json(what | figures)
         return
-    _print_figures(figures, source, truth.classes)
-    if report is not None:
-        Console(soft_wrap=True).print(f"written: [bold]{escape(str(path))}[/bold]")
+    if annotated:
+        _print_figures(figures, source, truth.classes)
+    for written in (what.get("report"), what.get("results") if write_results else None):
+        if written:
+            Console(soft_wrap=True).print(f"written: [bold]{escape(written)}[/bold]")
 
 
 @app.command()
+@reads_data
 def train(
     model: Annotated[str | None, typer.Option("--model", help="Detector; default: the recipe's.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="As in `evaluate`; default: the recipe's.")] = None,
@@ -308,6 +402,7 @@ def train(
 
 
 @app.command()
+@reads_data
 def export(
     out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model, else a file.")],
     model: Model = "ssd300",
@@ -345,6 +440,7 @@ def export(
 
 
 @app.command()
+@reads_data
 def benchmark(
     model: Model = "ssd300",
     weights: Weights = "shapes",
@@ -390,6 +486,7 @@ Picture = Annotated[Path, typer.Option("--out", help="PNG file of the figure.")]
 
 
 @multibox_app.command("figure-1")
+@reads_data
 def multibox_figure_1(
     localizer: Localizer = "shapes",
     data: AnyData = "shapes",
@@ -413,6 +510,7 @@ def multibox_figure_1(
 
 
 @multibox_app.command("figure-5")
+@reads_data
 def multibox_figure_5(
     detectors: Annotated[
         list[str], typer.Argument(help="MODEL=WEIGHTS of each curve, such as multibox=shapes or ssd300=voc.")
@@ -443,6 +541,7 @@ def multibox_figure_5(
 
 
 @multibox_app.command("table-1")
+@reads_data
 def multibox_table_1(
     classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier` with background.")],
     localizer: Localizer = "shapes",
@@ -461,6 +560,7 @@ def multibox_table_1(
 
 
 @multibox_app.command("table-2")
+@reads_data
 def multibox_table_2(
     classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier`.")],
     localizer: Localizer = "shapes",
@@ -501,6 +601,7 @@ HeldOut = Annotated[
 
 
 @class_generic_app.command("table-1")
+@reads_data
 def class_generic_table_1(
     pretrained: Pretrained,
     random: FromRandom,
@@ -517,6 +618,7 @@ def class_generic_table_1(
 
 
 @class_generic_app.command("table-2")
+@reads_data
 def class_generic_table_2(
     pretrained: Pretrained,
     random: FromRandom,
@@ -624,7 +726,13 @@ def _source(spec, split, seed, images, options=None):
     """A data source; seed and number of scenes are options of `shapes`, elsewhere `images` takes the first."""
     from keras_det import data
 
-    options = dict(options or {})
+    given = {name: value for name, value in data_options.items() if value != DATA_OPTIONS[name][1]}
+    bound = given.pop("max_unreadable", None)
+    kind = spec.partition(":")[0]
+    for name in given:
+        if kind not in ("voc", "coco", "folder"):
+            raise ValueError(f"--{name.replace('_', '-')} is for files of --data voc, coco or folder; got {spec!r}.")
+    options = dict(options or {}) | given
     if spec == "shapes":
         options = {"images": 500, "seed": 1} | options
         options |= {} if seed is None else {"seed": seed}
@@ -633,6 +741,8 @@ def _source(spec, split, seed, images, options=None):
     if seed is not None:
         raise ValueError(f"--seed chooses scenes of --data shapes; it means nothing for {spec!r}.")
     source = data.load(spec, split, **options)
+    if bound is not None:
+        source.max_unreadable = bound
     return source if images is None else source.take(images)
 
 
@@ -652,14 +762,52 @@ def _only(source, classes):
     return pictures_of(source, _names(classes))
 
 
-def _evaluate_model(model, weights, source, batch_size, progress):
-    """Figures of a model on a source, the objects and the detections."""
-    _load_tensorflow()
+def _maybe_unannotated(spec, split, seed, images, classes):
+    """The source to write results of, and whether it has annotations to evaluate with, too."""
+    from keras_det import data
+
+    if data.is_annotated(spec, split):
+        return _source(spec, split, seed, images), True
+    options = {"annotated": False} | ({"classes": classes} if spec.startswith("folder:") else {})
+    source = _source(spec, split, seed, images, options)
+    error_console.print(f"{escape(source.name)} has no annotations: its results are written, not evaluated.")
+    return source, False
+
+
+def _write_results(path, truth, found, competition):
+    """Write results files; the path, as text."""
+    from keras_det.files import remove_leftovers
+    from keras_det.metrics import coco, voc
+
+    as_file = path.suffix == ".json"
+    (path.parent if as_file else path).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent if as_file else path)
+    if as_file:
+        coco.write_results(path, truth, found)
+    else:
+        voc.write_results(path, truth, found, f"{competition}_det_test_")
+    return str(path)
+
+
+def _evaluate_model(network, source, batch_size, progress, annotated):
+    """Metrics of a model on a source, the objects and the detections; without annotations the detections alone."""
+    from keras_det.metrics import Evaluator, Truth
     from keras_det.training import evaluate as run_evaluation
+    from keras_det.training.evaluate import collect, unknown_classes
 
     _print_problems(source)
-    network = _detector(model, weights)
-    figures, evaluator = run_evaluation(network, source, batch_size, progress=progress)
+    if words := unknown_classes(network, source):
+        error_console.print("[yellow]classes:[/yellow]", escape(words), highlight=False)
+    skipped = []
+    if annotated:
+        figures, evaluator = run_evaluation(network, source, batch_size, progress=progress, skipped=skipped)
+    else:
+        figures, evaluator = {}, Evaluator(Truth.from_source(source))
+        collect(network, source, evaluator, batch_size, progress, skipped=skipped)
+    if skipped:
+        names = ", ".join(problem.file for problem in skipped[:5])
+        text = f"{len(skipped)} unreadable images were skipped, their objects count as missed: {names}"
+        error_console.print(escape(text), highlight=False)
     return figures, evaluator.truth, evaluator.results()
 
 
@@ -697,14 +845,16 @@ def _val_source(plan, val_data, same_data):
     return _source(val_data or plan.data, plan.val_split, None, None, options)
 
 
-def _free_name(folder, source, results):
-    """A file name for a drawn picture that no other picture of this call has."""
+def _free_name(folder, source, drawn):
+    """A file name for a drawn image that no other image of this call has; `drawn` counts the names."""
     stem = Path(source).stem if source else "image"
-    taken = {result.get("drawn") for result in results}
-    path, number = folder / f"{stem}.png", 2
-    while str(path) in taken:
-        path, number = folder / f"{stem}-{number}.png", number + 1
-    return path
+    name, number = stem, drawn[stem]
+    while drawn[name]:
+        number += 1
+        name = f"{stem}-{number}"
+    drawn[name] = 1
+    drawn[stem] = max(number, 1)
+    return folder / f"{name}.png"
 
 
 def _print_detections(result):
@@ -754,12 +904,16 @@ def _export_table(reports):
 
 
 def _print_problems(source, shown=10):
-    """Name the faults of the annotations on stderr."""
-    problems = source.problems
-    for problem in problems[:shown]:
-        error_console.print(f"[yellow]{escape(source.name)}:[/yellow]", escape(str(problem)), highlight=False)
-    if len(problems) > shown:
-        error_console.print(f"[yellow]{escape(source.name)}:[/yellow] and {len(problems) - shown} further faults")
+    """Name the faults of the annotations on stderr: the first of each kind, and how many there are."""
+    kinds = collections.defaultdict(list)
+    for problem in source.problems:
+        kinds[re.sub(r"[\d.]+|'[^']*'", "", problem.message), problem.action].append(problem)
+    of = f"[yellow]{escape(source.name)}:[/yellow]"
+    for problems in list(kinds.values())[:shown]:
+        more = f", and {len(problems) - 1} more of this kind" if len(problems) > 1 else ""
+        error_console.print(of, escape(f"{problems[0]}{more}"), highlight=False)
+    if rest := sum(map(len, list(kinds.values())[shown:])):
+        error_console.print(of, f"and {rest} further faults of other kinds")
 
 
 def _print_recipes(recipes):
@@ -790,7 +944,18 @@ def _print_plan(plan, as_json):
 
 
 def _print_json(value):
-    print(json.dumps(value, default=float))
+    """One line of JSON on stdout; what is not finite is null, since JSON has no such numbers."""
+    print(json.dumps(_finite(value), default=float, allow_nan=False), flush=True)
+
+
+def _finite(value):
+    """The value with None in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    number = getattr(value, "dtype", None) is not None or isinstance(value, float)
+    return None if number and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_models_as_json():
 
 def test_detect_prints_json_alone_and_draws(pictures, tmp_path):
     result = call("detect", pictures / "*.png", "--out", tmp_path / "out", "--json")
-    found = json.loads(result.stdout)["results"]
+    found = [json.loads(line) for line in result.stdout.splitlines()]
     truth = load("shapes", images=2, seed=11)
     for i, one in enumerate(found):
         assert one["image"].endswith(f"scene{i}.png")
@@ -53,6 +53,108 @@ def test_detect_prints_json_alone_and_draws(pictures, tmp_path):
         with Image.open(one["drawn"]) as drawn:
             assert drawn.size == (300, 300)
             assert (np.asarray(drawn) != truth.image(i)).any()
+
+
+def test_detect_goes_on_after_a_corrupt_file_and_says_so(pictures, tmp_path):
+    for path in pictures.iterdir():
+        (tmp_path / "in" / path.name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "in" / "scene00.jpg").write_bytes(b"no image")
+    (tmp_path / "in" / "notes.txt").write_text("no image either")
+    result = call("detect", tmp_path / "in", "--out", tmp_path / "out", "--json")  # a folder
+    assert result.exit_code == 1 and "scene00.jpg" in result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    by_name = {line["image"].rpartition("/")[2]: line for line in lines}
+    assert sorted(by_name) == ["scene0.png", "scene00.jpg", "scene1.png"]
+    assert "not a picture" in by_name["scene00.jpg"]["error"] and by_name["scene1.png"]["objects"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene0.png", "scene1.png"]
+
+
+def test_detect_streams_what_it_finds(pictures, tmp_path, monkeypatch, capsys):
+    """Results are printed while later files are yet to be read, and drawn images have names of their own."""
+    from keras_det.models import inputs
+
+    image, seen = Image.open(pictures / "scene0.png"), []
+    for k in range(20):
+        (tmp_path / f"{k % 2}").mkdir(exist_ok=True)
+        image.save(tmp_path / f"{k % 2}" / f"{k // 2:02}.png")
+    read = inputs.read_image
+
+    def counting(path):
+        seen.append(len(capsys.readouterr().out.splitlines()))
+        return read(path)
+
+    monkeypatch.setattr(inputs, "read_image", counting)
+    with pytest.raises(SystemExit) as end:
+        cli.app(["detect", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(tmp_path / "out")])
+    assert end.value.code == 0
+    printed = sum(seen)
+    assert printed >= 8 and len(seen) == 20
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(names) == 20 and names[:3] == ["00-2.png", "00.png", "01-2.png"]
+
+
+def test_json_has_null_for_what_is_not_finite(capsys):
+    cli._print_json({"a": float("nan"), "b": [np.float32("inf"), 1.5, np.int64(3)], "c": (None, "nan")})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1.5, 3.0], "c": [None, "nan"]}
+
+
+def test_classes_without_objects_are_null_and_in_no_mean():
+    result = json.loads(call("evaluate", "--images", 1, "--seed", 5, "--json").stdout)
+    absent = [name for name, value in result.items() if name.startswith("ap50/") and value is None]
+    assert absent
+    for mean, each in (("map50", "ap50"), ("map50_voc07", "ap50_voc07"), ("AP", "AP"), ("AP50", "AP50")):
+        values = [v for name, v in result.items() if name.startswith(f"{each}/")]
+        assert [v is None for v in values].count(True) == len(absent)
+        assert result[mean] == pytest.approx(np.mean([v for v in values if v is not None]), abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six scenes with VOC XML as tools write it; names with blanks, two images cut short."""
+    root, scenes = tmp_path_factory.mktemp("data"), load("shapes", images=6, seed=11)
+    for i in range(6):
+        Image.fromarray(scenes.image(i)).save(root / f"scene {i}.jpg", quality=95)
+        objects = "".join(
+            f"<object><name>{scenes.classes[label]}</name><difficult>Unspecified</difficult><bndbox>"
+            f"<xmin>{x0 * 300 + 1}</xmin><ymin>{y0 * 300 + 1}</ymin><xmax>{x1 * 300}</xmax><ymax>{y1 * 300}</ymax>"
+            "</bndbox></object>"
+            for label, (y0, x0, y1, x1) in zip(scenes.annotation(i).labels, scenes.annotation(i).boxes)
+        )
+        (root / f"scene {i}.xml").write_text(f"<annotation>{objects}</annotation>")
+    for i in (3, 5):
+        path = root / f"scene {i}.jpg"
+        path.write_bytes(path.read_bytes()[:2000])
+    return root
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train", "train --dry-run"])
+def test_too_many_unreadable_images_are_one_line_and_exit_code_2(folder, command, tmp_path, monkeypatch, capsys):
+    more = ["--backbone", "tiny", "--steps", "2", "--batch-size", "6"] if "train" in command else []
+    monkeypatch.setattr(sys, "argv", ["keras-det", *command.split(), "--data", f"folder:{folder}", *more])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 2 and "2 of the 6 images" in last and "--max-unreadable" in last and "scene 3.jpg" in last
+
+
+def test_results_are_written_for_servers_and_read_again(folder, tmp_path):
+    common = ["--data", f"folder:{folder}", "--max-unreadable", 0.5, "--json"]
+    for path in (tmp_path / "r.json", tmp_path / "voc"):
+        written = json.loads(call("evaluate", *common, "--write-results", path).stdout)
+        again = json.loads(call("evaluate", *common, "--results", path).stdout)
+        assert written["results"] == str(path)
+        for name in ("map50", "AP", "map50_voc07"):
+            assert again[name] == pytest.approx(written[name], abs=1e-6)
+    (tmp_path / "bare").mkdir()
+    for i in (0, 1):
+        (tmp_path / "bare" / f"scene {i}.jpg").write_bytes((folder / f"scene {i}.jpg").read_bytes())
+    result = call("evaluate", "--data", f"folder:{tmp_path / 'bare'}", "--write-results", tmp_path / "un", "--json")
+    assert "no annotations" in result.stderr and "map50" not in json.loads(result.stdout)
+    lines, other = ((tmp_path / f / "comp4_det_test_ring.txt").read_text().split() for f in ("un", "voc"))
+    assert lines[:2] == other[:2] == ["scene", "0"]
+    np.testing.assert_allclose(np.float64(lines[2:7]), np.float64(other[2:7]), atol=1e-3)  # batches of other sizes
 
 
 def test_evaluate_reports_the_figures():
@@ -120,6 +222,9 @@ def test_set_gives_the_constructor_its_arguments(tmp_path):
 
 
 WRONG = {
+    "no such competition": (["evaluate", "--competition", "comp5"], "comp3 or comp4"),
+    "a rule for files": (["evaluate", "--missing", "skip"], "--missing is for files"),
+    "an empty folder": (["detect", "."], "holds no images"),
     "no such argument": (["train", "--data", "shapes", "--set", "expnd=false"], "did you mean expand?"),
     "no value": (["train", "--data", "shapes", "--set", "expand"], "NAME=VALUE"),
     "no such picture": (["detect", "absent.png"], "absent.png"),

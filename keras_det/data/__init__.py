@@ -28,6 +28,7 @@ __all__ = [
     "Voc",
     "batches",
     "clean_boxes",
+    "is_annotated",
     "load",
     "picture_size",
     "read_image",
@@ -68,6 +69,24 @@ def load(spec: str, split: str | None = None, **options) -> Source:
     if kind not in _KINDS or not place:
         raise ValueError(f"a data source must be {_FORMS}, got {spec!r}")
     return _KINDS[kind](place, split, **options)
+
+
+def is_annotated(spec: str, split: str | None = None) -> bool:
+    """Whether the images that a text names have any annotation, as those of a challenge's test set have not.
+
+    Args:
+        spec: As of `load`.
+        split: As of `load`.
+
+    Raises:
+        ValueError, FileNotFoundError: the split or its list is not there.
+
+    >>> is_annotated("shapes")
+    True
+    """
+    kind, _, place = spec.partition(":")
+    found = getattr(_KINDS.get(kind), "is_annotated", None)
+    return found is None or not place or found(place, split)
 
 
 def __getattr__(name: str):

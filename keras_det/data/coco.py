@@ -33,6 +33,8 @@ class Coco(ReadSource):
         split: Such as `"val2017"`; None where there is only one.
         missing: What to do about images without a file: `"error"`, or `"skip"` to leave them out with a `Problem` each.
         rescale_boxes: Scale boxes where the JSON gives another size than the image has, instead of keeping pixels.
+        annotated: False for images without annotations, such as COCO's own test sets, of which only results can be
+            written: read from `annotations/image_info_<split>.json`, or from the JSON of instances without its objects.
 
     Attributes:
         category_ids: The JSON's id of each label, for results files.
@@ -53,16 +55,21 @@ class Coco(ReadSource):
         split: str | None = None,
         missing: str = "error",
         rescale_boxes: bool = False,
+        annotated: bool = True,
     ):
         if missing not in ("error", "skip"):
             raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
         root = os.path.expanduser(os.fspath(root))
-        split = _check_split(root, split)
-        self.annotation_file = file = _annotation_file(root, split)
-        content = _load(file)
-        folder = os.path.join(root, split)
-        if not os.path.isdir(folder):
-            folder = os.path.join(root, "images", split)
+        split = _check_split(root, split, annotated)
+        self.annotation_file = file = _annotation_file(root, split, annotated)
+        content = _load(file, annotated)
+        # The images of test-dev are a part of those of test.
+        folders = [
+            os.path.join(root, *parts)
+            for name in (split, split.replace("-dev", ""))
+            for parts in ((name,), ("images", name))
+        ]
+        folder = next(filter(os.path.isdir, folders), folders[1])
         images, problems = _read_images(file, folder, content["images"])
         there = _existing([path for path, _ in images.values()])
         problems += _report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
@@ -70,7 +77,7 @@ class Coco(ReadSource):
         self._ids = [number for number in images if number not in left_out]
         self._files, self._sizes = zip(*(images[number] for number in self._ids))
         entries = content["annotations"]
-        used = {whole(entry.get("category_id")) for entry in entries}
+        used = {whole(entry.get("category_id")) for entry in entries if annotated}
         labels, self.category_ids, names, faults = _read_categories(file, content["categories"], used)
         problems += faults + self._group(entries, labels, left_out)
         self._rescale = rescale_boxes
@@ -131,15 +138,22 @@ class Coco(ReadSource):
         given = self._area[rows][kept] * (height * width / (frame.said[0] * frame.said[1]))
         area = np.where(np.isfinite(given) & (given >= 0), given, area)
         labels, crowd = self._labels[rows][kept], self._crowd[rows][kept]
-        annotation = Annotation(image_id, height, width, boxes, labels, np.zeros(len(kept), bool), crowd, area)
+        none = np.zeros(len(kept), bool)
+        annotation = Annotation(image_id, height, width, boxes, labels, none, crowd, area, frame.orientation)
         return annotation, problems + faults
 
+    @classmethod
+    def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
+        """Whether there are instances of the split, and not its images alone; arguments and errors as of the class."""
+        root = os.path.expanduser(os.fspath(root))
+        return _check_split(root, split, annotated=False) in _splits(root, annotated=True)
 
-def _check_split(root: str, split: str | None) -> str:
+
+def _check_split(root: str, split: str | None, annotated: bool) -> str:
     """The split, or the only one there is."""
     if not os.path.isdir(root):
         raise FileNotFoundError(f"there is no folder {root}, expected one with COCO's annotations and images")
-    found = _splits(root)
+    found = _splits(root, annotated)
     if split is None and len(found) == 1:
         return found[0]
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", split or ""):
@@ -147,24 +161,29 @@ def _check_split(root: str, split: str | None) -> str:
     return split
 
 
-def _splits(root: str) -> list[str]:
-    """The splits with instances under the root."""
+def _splits(root: str, annotated: bool) -> list[str]:
+    """The splits under the root, those without annotations too if they will do."""
     folder = os.path.join(root, "annotations")
     files = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [match[1] for match in map(re.compile(r"instances_(.+)\.json").fullmatch, files) if match]
+    kinds = "instances" if annotated else "instances|image_info"
+    found = [match[1] for match in map(re.compile(rf"(?:{kinds})_(.+)\.json").fullmatch, files) if match]
+    return list(dict.fromkeys(found))
 
 
-def _annotation_file(root: str, split: str) -> str:
+def _annotation_file(root: str, split: str, annotated: bool) -> str:
     """The split's JSON, if it is there and of a bearable size."""
-    file = os.path.join(root, "annotations", f"instances_{split}.json")
+    kinds = ("instances",) if annotated else ("image_info", "instances")
+    files = [os.path.join(root, "annotations", f"{kind}_{split}.json") for kind in kinds]
+    file = next(filter(os.path.isfile, files), files[0])
     if not os.path.isfile(file):
-        raise FileNotFoundError(f"there is no file {file}; {root} has the splits {', '.join(_splits(root)) or 'none'}")
+        there = ", ".join(_splits(root, annotated)) or "none"
+        raise FileNotFoundError(f"there is no file {file}; {root} has the splits {there}")
     if os.path.getsize(file) > MAX_JSON_BYTES:
         raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {MAX_JSON_BYTES} are read")
     return file
 
 
-def _load(file: str) -> dict[str, list]:
+def _load(file: str, annotated: bool) -> dict[str, list]:
     """The JSON's three lists of objects, without the outlines, which are most of it."""
     try:
         with open(file, "rb") as stream:
@@ -173,6 +192,7 @@ def _load(file: str) -> dict[str, list]:
         raise ValueError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file}: expected an object, got {type(content).__name__}")
+    content |= {} if annotated else {"annotations": []}
     for key in ("images", "annotations", "categories"):
         entries = content.get(key)
         if not isinstance(entries, list):

@@ -26,6 +26,8 @@ class Folder(VocFiles):
         missing: What to do about pictures without annotation, annotations without picture and listed names without
             either: `"error"`, or `"skip"` to leave them out with a `Problem` each.
         rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
+        annotated: False for images without annotations, of which only results can be written: none is looked for, and
+            `classes` must be given.
 
     Raises:
         FileNotFoundError: no such folder or list, or files are missing (with their number and the first one).
@@ -40,17 +42,18 @@ class Folder(VocFiles):
         classes: Sequence[str] | None = None,
         missing: str = "error",
         rescale_boxes: bool = False,
+        annotated: bool = True,
     ):
         root = os.path.expanduser(os.fspath(root))
         if not os.path.isdir(root):
             raise FileNotFoundError(f"there is no folder {root}, expected one of images with VOC XML")
-        in_folders = os.path.isdir(os.path.join(root, "Annotations"))
+        in_folders = any(os.path.isdir(os.path.join(root, part)) for part in ("Annotations", "JPEGImages"))
         xml_folder = os.path.join(root, "Annotations") if in_folders else root
         image_folder = os.path.join(root, "JPEGImages") if in_folders else root
         annotations = _by_stem(xml_folder, (".xml",))
         images = _by_stem(image_folder, SUFFIXES)
         name = f"folder {os.path.basename(os.path.abspath(root))}" + (f" {split}" if split else "")
-        stems = sorted({*annotations, *images}) if split is None else _listed(root, split)
+        stems = sorted({*(annotations if annotated else ()), *images}) if split is None else _listed(root, split)
         if not stems:
             raise ValueError(f"{name}: no images with VOC XML in {root}")
         items = [
@@ -61,13 +64,21 @@ class Folder(VocFiles):
             )
             for stem in stems
         ]
-        items, problems = present(items, name, missing)
+        items, problems = present(items, name, missing, annotated)
+        if classes is None and not annotated:
+            raise ValueError(f"{name}: images without annotations tell no classes, `classes` must be given")
         if classes is None:
             files = (os.path.join(xml_folder, file) for file in annotations.values())
             classes = sorted({c for file in files for c in read_xml(file).names})
         elif isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
             raise ValueError(f"classes must be a sequence of different names, got {classes!r}")
-        super().__init__(name, classes, items, problems, rescale_boxes)
+        super().__init__(name, classes, items, problems, rescale_boxes, annotated)
+
+    @classmethod
+    def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
+        """Whether there is any annotation in the folder."""
+        root = os.path.expanduser(os.fspath(root))
+        return any(_by_stem(folder, (".xml",)) for folder in (root, os.path.join(root, "Annotations")))
 
 
 def _listed(root: str, split: str) -> list[str]:

@@ -57,6 +57,7 @@ class Annotation:
         difficult: `[n]` bool, VOC's flag; False where the format has none.
         is_crowd: `[n]` bool, COCO's flag; False where the format has none.
         area: `[n]` float32, pixels squared: COCO's area of the segmentation, else the box's.
+        orientation: EXIF's, by which the boxes of the annotation's file were turned upright; 1 for not at all.
 
     Raises:
         ValueError: an array's shape does not fit the number of boxes.
@@ -76,6 +77,7 @@ class Annotation:
     difficult: np.ndarray
     is_crowd: np.ndarray
     area: np.ndarray
+    orientation: int = 1
 
     def __post_init__(self):
         for name, dtype in _ARRAYS.items():
@@ -265,6 +267,16 @@ class ReadSource(Source):
 def unreadable(file: str, error: Exception) -> Problem:
     """The problem of a picture that is left out; the error may begin with the file's name."""
     return Problem(file, None, str(error).removeprefix(f"{file}: "), "skipped")
+
+
+def without_objects(image_id: str, image: str) -> tuple[Annotation, list[Problem]]:
+    """The annotation of an image that has none, and the problem where it cannot be read."""
+    frame, problems = Frame((0, 0), (0, 0)), []
+    try:
+        frame = upright_frame(*stored_size(image))
+    except ValueError as error:
+        problems = [unreadable(image, error)]
+    return Annotation(image_id, *frame.size, np.zeros((0, 4)), [], [], [], [], frame.orientation), problems
 
 
 @dataclasses.dataclass(frozen=True)

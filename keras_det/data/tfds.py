@@ -110,6 +110,7 @@ class Tfds(ReadSource):
             np.asarray(objects.get("is_difficult", none))[kept],
             np.asarray(objects.get("is_crowd", none))[kept],
             np.asarray(objects["area"])[kept] if "area" in objects else box_area,
+            frame.orientation,
         )
         return annotation, problems
 

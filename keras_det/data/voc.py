@@ -15,7 +15,7 @@ import numpy as np
 from defusedxml import ElementTree
 
 from keras_det.data.numbers import real
-from keras_det.data.source import Annotation, Problem, ReadSource, find_frame
+from keras_det.data.source import Annotation, Problem, ReadSource, find_frame, without_objects
 
 CLASSES = (
     "aeroplane",
@@ -216,9 +216,11 @@ class VocFiles(ReadSource):
         items: Sequence[VocItem],
         problems: Sequence[Problem] = (),
         rescale_boxes: bool = False,
+        annotated: bool = True,
     ):
         super().__init__(name, classes, problems)
         self._items = tuple(items)
+        self._annotated = annotated
         self._label = {name: label for label, name in enumerate(self.classes)}
         self._rescale = rescale_boxes
 
@@ -231,6 +233,8 @@ class VocFiles(ReadSource):
 
     def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
         item = self._items[i]
+        if not self._annotated:
+            return without_objects(item.stem, item.image)
         xml = read_xml(item.xml)
         labels = self._labels(item.xml, xml)
         frame, problems = find_frame(item.image, xml.size, item.xml, rescale=self._rescale)
@@ -240,7 +244,9 @@ class VocFiles(ReadSource):
         boxes, kept, faults = frame.clean_boxes(xml.corners, item.xml, xml.numbers, self.first_pixel)
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         crowd = np.zeros(len(kept), bool)
-        annotation = Annotation(item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area)
+        annotation = Annotation(
+            item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area, frame.orientation
+        )
         return annotation, [*problems, *xml.problems, *faults]
 
     def _labels(self, file: str, xml: VocXml) -> np.ndarray:
@@ -265,6 +271,8 @@ class Voc(VocFiles):
         missing: What to do about listed pictures without a file or annotation: `"error"`, or `"skip"` to leave them
             out with a `Problem` each.
         rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
+        annotated: False for images without annotations, such as a challenge's test set, of which only results can be
+            written: none is looked for.
 
     Raises:
         FileNotFoundError: no such folder or list, or pictures are missing (with their number and the first one).
@@ -277,18 +285,29 @@ class Voc(VocFiles):
         split: str | None = None,
         missing: str = "error",
         rescale_boxes: bool = False,
+        annotated: bool = True,
     ):
-        root = os.path.expanduser(os.fspath(root))
-        items: list[VocItem] = []
-        for year, name in _parse_split(root, split):
-            folder = os.path.join(root, f"VOC{year}")
-            if not os.path.isdir(folder):
-                raise FileNotFoundError(f"there is no folder {folder}; {_splits_there(root)}")
-            stems = read_list(os.path.join(folder, "ImageSets", "Main", f"{name}.txt"))
-            xml, images = (os.path.join(folder, part) for part in ("Annotations", "JPEGImages"))
-            items += [VocItem(s, os.path.join(xml, f"{s}.xml"), os.path.join(images, f"{s}.jpg")) for s in stems]
-        items, problems = present(list(dict.fromkeys(items)), f"voc {split}", missing)
-        super().__init__(f"voc {split}", CLASSES, items, problems, rescale_boxes)
+        items, problems = present(_listed_items(root, split), f"voc {split}", missing, annotated)
+        super().__init__(f"voc {split}", CLASSES, items, problems, rescale_boxes, annotated)
+
+    @classmethod
+    def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
+        """Whether any listed image has an annotation; arguments and errors as of the class."""
+        return any(os.path.isfile(item.xml) for item in _listed_items(root, split))
+
+
+def _listed_items(root: str | os.PathLike, split: str | None) -> list[VocItem]:
+    """The images in the lists of a split, each once."""
+    root = os.path.expanduser(os.fspath(root))
+    items: list[VocItem] = []
+    for year, name in _parse_split(root, split):
+        folder = os.path.join(root, f"VOC{year}")
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"there is no folder {folder}; {_splits_there(root)}")
+        stems = read_list(os.path.join(folder, "ImageSets", "Main", f"{name}.txt"))
+        xml, images = (os.path.join(folder, part) for part in ("Annotations", "JPEGImages"))
+        items += [VocItem(s, os.path.join(xml, f"{s}.xml"), os.path.join(images, f"{s}.jpg")) for s in stems]
+    return list(dict.fromkeys(items))
 
 
 def _parse_split(root: str, split: str | None) -> list[tuple[str, str]]:
@@ -343,8 +362,10 @@ def read_list(file: str | os.PathLike) -> list[str]:
     return list(names)
 
 
-def present(items: Sequence[VocItem], name: str, missing: str) -> tuple[list[VocItem], list[Problem]]:
-    """The items that have both their files, and a problem for each that has not.
+def present(
+    items: Sequence[VocItem], name: str, missing: str, annotated: bool = True
+) -> tuple[list[VocItem], list[Problem]]:
+    """The items that have both their files, or their image alone where not `annotated`, and a problem for each other.
 
     Raises:
         ValueError: `missing` is neither `"error"` nor `"skip"`, two items share a name, or nothing is left.
@@ -357,7 +378,8 @@ def present(items: Sequence[VocItem], name: str, missing: str) -> tuple[list[Voc
         listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
     kept, problems, stems = [], [], set()
     for item in items:
-        absent = [f for f in (item.image, item.xml) if os.path.basename(f) not in listed[os.path.dirname(f)]]
+        files = (item.image, item.xml) if annotated else (item.image,)
+        absent = [f for f in files if os.path.basename(f) not in listed[os.path.dirname(f)]]
         if absent:
             problems.append(Problem(absent[0], None, f"listed in {name}, but there is no such file", "skipped"))
             continue

@@ -82,8 +82,8 @@ def read_results(path: str | os.PathLike, truth: Truth) -> Results:
     """Read COCO's results file, a JSON list of `image_id`, `category_id`, `bbox` (`xywh`) and `score`.
 
     Args:
-        path: The file. Entries may have more keys; they are not looked at.
-        truth: Its `image_numbers` and `category_ids` are the known ids.
+        path: The file. Of further keys `file_name` alone is looked at, and names the image where it is there.
+        truth: Its `image_numbers` and `category_ids` are the known ids; `image_id` may be a name of `Truth.image_of`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -92,7 +92,7 @@ def read_results(path: str | os.PathLike, truth: Truth) -> Results:
             or height; the message names file and entry, counted from 0.
     """
     entries = _load(path)
-    images = {number: index for index, number in enumerate(image_numbers(truth))}
+    images = truth.image_of() | {number: index for index, number in enumerate(image_numbers(truth))}
     categories = {number: label for label, number in enumerate(truth.category_ids)}
     rows = [_row(path, place, entry, images, categories) for place, entry in enumerate(entries)]
     table = np.array([row[2:] for row in rows], np.float64).reshape(-1, 5)
@@ -103,11 +103,15 @@ def read_results(path: str | os.PathLike, truth: Truth) -> Results:
     if bad.size:
         raise _entry_error(path, bad[0], "has a box of negative width or height", entries[bad[0]])
     boxes = np.concatenate([table[:, 1:3], table[:, 1:3] + table[:, 3:]], axis=1)
-    return Results([row[0] for row in rows], boxes, table[:, 0], [row[1] for row in rows])
+    image = np.array([row[0] for row in rows], np.int64)
+    return Results(image, truth.turn(image, boxes, upright=True), table[:, 0], [row[1] for row in rows])
 
 
 def write_results(path: str | os.PathLike, truth: Truth, results: Results) -> None:
     """Write COCO's results file, as `read_results` and COCO's own tools read it.
+
+    Boxes are of the images as their annotations have them, stored or upright. Images that have no ids of their own but
+    names are numbered, and have their `file_name` beside it.
 
     Args:
         path: The file; replaced in one step where it exists.
@@ -115,10 +119,12 @@ def write_results(path: str | os.PathLike, truth: Truth, results: Results) -> No
         results: The detections.
     """
     results.check_against(truth)
-    images, boxes = image_numbers(truth), to_xywh(results.boxes).tolist()
+    images, boxes = image_numbers(truth), to_xywh(truth.turn(results.image, results.boxes, upright=False)).tolist()
+    own = all(_NUMBER.fullmatch(name) for name in truth.image_ids)
+    named = [{} if own or not name else {"file_name": name} for name in truth.names]
     rows = zip(results.image.tolist(), results.labels.tolist(), boxes, results.scores.tolist())
     entries = [
-        {"image_id": images[i], "category_id": truth.category_ids[label], "bbox": box, "score": score}
+        {"image_id": images[i], "category_id": truth.category_ids[label], "bbox": box, "score": score} | named[i]
         for i, label, box, score in rows
     ]
     write_text(path, json.dumps(entries))
@@ -140,14 +146,14 @@ def _load(path: str | os.PathLike) -> list:
     return content
 
 
-def _row(path, place: int, entry: Any, images: dict[int, int], categories: dict[int, int]) -> tuple:
+def _row(path, place: int, entry: Any, images: dict[int | str, int], categories: dict[int, int]) -> tuple:
     """Image index, label, score and `xywh` of one entry."""
     if not isinstance(entry, dict):
         raise _entry_error(path, place, "is no JSON object", entry)
     missing = [key for key in ("image_id", "category_id", "bbox", "score") if key not in entry]
     if missing:
         raise _entry_error(path, place, f"has no {missing[0]!r}", entry)
-    image, label = images.get(whole(entry["image_id"])), categories.get(whole(entry["category_id"]))
+    image, label = _image(entry, images), categories.get(whole(entry["category_id"]))
     for key, value in (("image_id", image), ("category_id", label)):
         if value is None:
             raise _entry_error(path, place, f"has {key} {entry[key]!r}, which the truth lacks", entry)
@@ -155,6 +161,14 @@ def _row(path, place: int, entry: Any, images: dict[int, int], categories: dict[
     if not isinstance(box, list) or len(box) != 4:
         raise _entry_error(path, place, "needs a finite number as score and four as bbox", entry)
     return (image, label, real(entry["score"]), *map(real, box))
+
+
+def _image(entry: dict, images: dict[int | str, int]) -> int | None:
+    """The image of an entry, by its name where it has one, else by its id."""
+    for name in (entry.get("file_name"), entry["image_id"]):
+        if isinstance(name, str) and name in images:
+            return images[name]
+    return images.get(whole(entry["image_id"]))
 
 
 def _entry_error(path, place: int, fault: str, entry: Any) -> ValueError:

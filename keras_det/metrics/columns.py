@@ -6,10 +6,13 @@ readers of `voc` and `coco`, which shift no box's overlap with another; so both 
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from keras_det.data.pictures import SIDEWAYS, turn_boxes
 
 _COLUMN_TYPES = {
     "image": np.int64,
@@ -37,6 +40,9 @@ class Truth:
         is_crowd: `[N]` bool, COCO's flag; all False when left out.
         area: `[N]` float64, pixels squared, COCO's size of an object (its mask's); the box's when left out.
         category_ids: The C ids that stand for the classes in COCO's files; 1 .. C when left out.
+        names: The I images' file names, by which results files may name them, too; empty where there are none.
+        orientation: `[I]` int64, the EXIF orientation by which the boxes of the annotation's file were turned upright,
+            and those of results files are; 1 for not at all.
 
     Raises:
         ValueError: A column has another length than the rest, a label or an image index is out of range, a box is not
@@ -57,6 +63,8 @@ class Truth:
     is_crowd: np.ndarray | None = None
     area: np.ndarray | None = None
     category_ids: tuple[int, ...] | None = None
+    names: tuple[str, ...] | None = None
+    orientation: np.ndarray | None = None
 
     def __post_init__(self):
         _set(self, classes=tuple(self.classes), image_ids=tuple(str(i) for i in self.image_ids))
@@ -71,10 +79,15 @@ class Truth:
         if self.category_ids is None:
             _set(self, category_ids=range(1, len(self.classes) + 1))
         _set(self, category_ids=tuple(int(i) for i in self.category_ids))
+        _set(self, names=("",) * len(self.image_ids) if self.names is None else tuple(self.names))
+        turned = np.ones(len(self.image_ids), np.int64) if self.orientation is None else self.orientation
+        _set(self, orientation=np.asarray(turned, np.int64))
         _cast_columns(self)
         _check_columns(self, "truth", self.image_ids, len(self.classes))
         _check_unique("truth.image_ids", self.image_ids)
         _check_unique("truth.category_ids", self.category_ids)
+        if {len(self.names), len(self.orientation)} != {len(self.image_ids)}:
+            raise ValueError(f"truth has {len(self.image_ids)} image_ids but {len(self.names)} names.")
         if len(self.sizes) != len(self.image_ids) or len(self.category_ids) != len(self.classes):
             raise ValueError(
                 f"truth has {len(self.image_ids)} image_ids but {len(self.sizes)} sizes, "
@@ -89,9 +102,44 @@ class Truth:
         """`[N]` bool: difficult objects and crowds, which count neither as missed nor as found under VOC's rules."""
         return self.difficult | self.is_crowd
 
+    def image_of(self) -> dict[str, int]:
+        """The index of each image by all that a results file may call it: its id, its file name, and that's stem."""
+        table: dict[str, int] = {}
+        for names in (self.image_ids, self.names, [os.path.splitext(name)[0] for name in self.names]):
+            new: dict[str, list[int]] = {}
+            for index, name in enumerate(names):
+                new.setdefault(name, []).append(index)
+            table = {name: rows[0] for name, rows in new.items() if name and len(rows) == 1} | table
+        return table
+
+    def turn(self, image: np.ndarray, boxes: np.ndarray, upright: bool) -> np.ndarray:
+        """Boxes of results files to boxes of the upright images, or back: images that no EXIF turns keep theirs.
+
+        Args:
+            image: `[D]` the boxes' images.
+            boxes: `[D, 4]` float64 `xyxy` in pixels.
+            upright: To the upright images; else to the frame of the annotation's file.
+        """
+        boxes = np.array(boxes, np.float64)
+        for orientation in np.unique(self.orientation[image]):
+            if orientation == 1:
+                continue
+            rows = np.flatnonzero(self.orientation[image] == orientation)
+            after = self.sizes[image[rows]]
+            before = after[:, ::-1] if orientation in SIDEWAYS else after
+            source, target = (before, after) if upright else (after, before)
+            undo = {6: 8, 8: 6}.get(int(orientation), int(orientation))
+            shares = boxes[rows][:, [1, 0, 3, 2]] / source[:, [0, 1, 0, 1]]
+            boxes[rows] = to_pixels(turn_boxes(shares, int(orientation) if upright else undo), target)
+        return boxes
+
     @classmethod
     def from_annotations(
-        cls, annotations: Iterable[Any], classes: Sequence[str], category_ids: Sequence[int] | None = None
+        cls,
+        annotations: Iterable[Any],
+        classes: Sequence[str],
+        category_ids: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> "Truth":
         """Collect `keras_det.data` annotations; their relative float32 boxes go back to original pixels.
 
@@ -100,6 +148,7 @@ class Truth:
                 `is_crowd` and `area`.
             classes: Class names in label order.
             category_ids: COCO's ids of the classes.
+            names: The images' file names.
         """
         rows = list(annotations)
         sizes = np.array([(a.height, a.width) for a in rows], np.int64).reshape(-1, 2)
@@ -116,6 +165,8 @@ class Truth:
             is_crowd=_stack([a.is_crowd for a in rows], (0,)),
             area=_stack([a.area for a in rows], (0,)),
             category_ids=category_ids,
+            names=names,
+            orientation=[getattr(a, "orientation", 1) for a in rows],
         )
 
     @classmethod
@@ -127,7 +178,9 @@ class Truth:
                 `category_ids`, where it has them, are kept for COCO's files.
         """
         annotations = (source.annotation(i) for i in range(len(source)))
-        return cls.from_annotations(annotations, source.classes, getattr(source, "category_ids", None))
+        path = getattr(source, "path", lambda i: None)
+        names = [os.path.basename(path(i) or "") for i in range(len(source))]
+        return cls.from_annotations(annotations, source.classes, getattr(source, "category_ids", None), names)
 
 
 @dataclasses.dataclass(frozen=True)

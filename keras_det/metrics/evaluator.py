@@ -1,5 +1,6 @@
 """The one streaming evaluation: a detector's batches go in, figures come out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,8 +85,8 @@ class Evaluator:
         Returns:
             Flat figures. `"area"`: `map50`, the mean over classes of VOC's average precision as an area (2010 on) at
             overlap 0.5, and `ap50/<class>`. `"voc2007_11point"`: `map50_voc07` and `ap50_voc07/<class>`, the 11-point
-            form. Means are over the classes that have objects; a class without is NaN. `"coco"`: the twelve of
-            `coco.SUMMARY` and `AP/<class>`, `AP50/<class>`, -1 where there is nothing to find.
+            form. `"coco"`: the twelve of `coco.SUMMARY` and `AP/<class>`, `AP50/<class>`. Means are over the classes
+            that have objects to find; where there are none, of a class or at all, the metric is NaN.
 
         Raises:
             ValueError: A metric or engine is unknown.
@@ -98,7 +99,8 @@ class Evaluator:
         curves = voc.curves(self.truth, results) if set(metrics) & set(_VOC_NAMES) else []
         for form in metrics:
             if form == "coco":
-                figures |= coco.coco_metrics(self.truth, results, engine)
+                found = coco.coco_metrics(self.truth, results, engine)
+                figures |= {name: math.nan if value < 0 else value for name, value in found.items()}
             else:
                 figures |= self._voc_figures(curves, form)
         return figures

@@ -12,6 +12,7 @@ between processors, and moves the figures of a real detector by some 1e-6.
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,10 @@ from keras_det.metrics.files import read_text
 from keras_det.metrics.matching import best_of_groups, overlap, pairs
 
 FALSE, TRUE, IGNORED = 0, 1, 2
+PREFIXES = ("comp4_det_test_", "comp3_det_test_")
+"""How results files begin: trained on any data, and on VOC's alone."""
+
+_UNFIT = re.compile(r'[/\\:*?"<>|%\x00-\x1f]')  # for file names, on any system
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,43 +182,47 @@ def ap_of_curve(curve: Curve, form: str = "area") -> float:
     return average_precision(curve.recall, curve.precision, form) if curve.objects else float("nan")
 
 
-def read_results(directory: str | os.PathLike, truth: Truth, prefix: str = "comp4_det_test_") -> Results:
+def read_results(directory: str | os.PathLike, truth: Truth, prefix: str | None = None) -> Results:
     """Read VOC's results files, one `<prefix><class>.txt` per class.
 
-    A line is `image_id score xmin ymin xmax ymax`, in 1-based inclusive pixels. Boxes may leave the image, as real
-    results do.
+    A line is `image score xmin ymin xmax ymax`, in 1-based inclusive pixels; the image's id, or a name of
+    `Truth.image_of`, may hold blanks. Boxes may leave the image, as real results do.
 
     Args:
         directory: Folder of the files.
         truth: Its classes and image ids are the known ones.
-        prefix: How the file names begin.
+        prefix: How the file names begin; by default `comp4_det_test_` or `comp3_det_test_`, whichever is there.
 
     Raises:
         FileNotFoundError: The file of a class is missing (a detector without detections writes an empty one).
-        ValueError: A line has other than six fields, names an unknown image, holds a score or coordinate that is no
+        ValueError: A line has fewer than six fields, names an unknown image, holds a score or coordinate that is no
             finite number, or an inverted box; the message names file and line.
     """
     folder = pathlib.Path(directory)
-    numbers = {name: index for index, name in enumerate(truth.image_ids)}
-    parts = [_read_class(folder / f"{prefix}{name}.txt", numbers) for name in truth.classes]
+    if prefix is None:
+        there = (start for start in PREFIXES if any((folder / _file(start, name)).is_file() for name in truth.classes))
+        prefix = next(there, PREFIXES[0])
+    numbers = truth.image_of()
+    parts = [_read_class(folder / _file(prefix, name), numbers) for name in truth.classes]
     labels = np.repeat(np.arange(len(parts)), [len(image) for image, _ in parts])
-    values = np.concatenate([values for _, values in parts])
-    boxes = values[:, 1:] - [1, 1, 0, 0]
-    return Results(np.concatenate([image for image, _ in parts]), boxes, values[:, 0], labels)
+    values, image = (np.concatenate(columns) for columns in ([v for _, v in parts], [i for i, _ in parts]))
+    boxes = truth.turn(image, values[:, 1:] - [1, 1, 0, 0], upright=True)
+    return Results(image, boxes, values[:, 0], labels)
 
 
 def write_results(
-    directory: str | os.PathLike, truth: Truth, results: Results, prefix: str = "comp4_det_test_"
+    directory: str | os.PathLike, truth: Truth, results: Results, prefix: str = PREFIXES[0]
 ) -> list[pathlib.Path]:
     """Write VOC's results files, one per class, empty where a class has no detection.
 
-    Numbers keep nine significant digits, so float32 values survive.
+    Numbers keep nine significant digits, so float32 values survive. Boxes are of the images as their annotations have
+    them, stored or upright. Signs of a class's name that no file name may hold are written as `%` and two digits.
 
     Args:
         directory: Folder of the files; made when absent.
         truth: Its classes name the files and its image ids the lines.
         results: The detections.
-        prefix: How the file names begin.
+        prefix: How the file names begin: `comp3` is for detectors trained on VOC's data alone.
 
     Returns:
         The files written, in class order.
@@ -221,14 +230,20 @@ def write_results(
     results.check_against(truth)
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{prefix}{name}.txt" for name in truth.classes]
+    paths = [folder / _file(prefix, name) for name in truth.classes]
+    boxes = truth.turn(results.image, results.boxes, upright=False) + [1, 1, 0, 0]
     for label, path in enumerate(paths):
         rows = np.flatnonzero(results.labels == label)
-        values = np.column_stack([results.scores[rows], results.boxes[rows] + [1, 1, 0, 0]]).tolist()
+        values = np.column_stack([results.scores[rows], boxes[rows]]).tolist()
         names = [truth.image_ids[i] for i in results.image[rows]]
         lines = (f"{name} " + " ".join(f"{v:.9g}" for v in row) for name, row in zip(names, values))
         write_text(path, "".join(line + "\n" for line in lines))
     return paths
+
+
+def _file(prefix: str, name: str) -> str:
+    """The results file of a class."""
+    return prefix + _UNFIT.sub(lambda sign: f"%{ord(sign[0]):02X}", name) + ".txt"
 
 
 def _keys(truth: Truth, rows: Truth | Results) -> np.ndarray:
@@ -248,13 +263,19 @@ def _read_class(path: pathlib.Path, numbers: dict[str, int]) -> tuple[np.ndarray
     if not path.is_file():
         raise FileNotFoundError(f"VOC results file {path} does not exist; write an empty one for a class not detected.")
     lines = read_text(path).splitlines()
-    rows = [line.split() for line in lines]
+    rows = [line.strip().rsplit(None, 5) for line in lines]  # the image's name may hold blanks
     filled = np.array([bool(row) for row in rows], bool)
     _refuse(path, lines, filled & np.array([len(row) != 6 for row in rows], bool), lambda row: "needs six fields")
     place = np.flatnonzero(filled)
     rows = [rows[i] for i in place]
     image = np.array([numbers.get(row[0], -1) for row in rows], np.int64)
-    _refuse_rows(path, lines, place, image < 0, lambda row: f"names image {row.split()[0]!r}, which the truth lacks")
+    _refuse_rows(
+        path,
+        lines,
+        place,
+        image < 0,
+        lambda row: f"names image {row.strip().rsplit(None, 5)[0]!r}, which the truth lacks",
+    )
     values = _floats([field for row in rows for field in row[1:]]).reshape(-1, 5)
     bad = ~np.isfinite(values).all(-1)
     _refuse_rows(path, lines, place, bad, lambda row: "holds a score or coordinate that is no finite number")

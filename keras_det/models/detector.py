@@ -1,5 +1,7 @@
 """The base class of all detectors: inference on pictures of any size."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,7 @@ from keras_det.models.detections import Detections
 from keras_det.models.network import Network
 
 DETECT_BATCH = 8  # pictures of one size that `detect` sends through the network together
+BATCH_PIXELS = 2**24  # of these together, unless one alone has more
 
 
 class Detector(Network):
@@ -66,8 +69,9 @@ class Detector(Network):
         """Detect objects in pictures of any size and kind.
 
         Args:
-            images: a path, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or `[B, H, W, 3]`, or a
-                list of these. Arrays hold values in 0 .. 255, RGB.
+            images: a path, a folder of images, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or
+                `[B, H, W, 3]`, or a list of these. Arrays are RGB, in 0 .. 255, or floating point in 0 .. 1, or of 16
+                bits.
             score_threshold: detections below it are left out; `None` is the model's `detect_threshold`, mostly 0.5.
 
         Returns:
@@ -79,17 +83,26 @@ class Detector(Network):
             ValueError: something that is no picture.
             TypeError: an object of another type.
         """
+        return list(self.stream(images, score_threshold))
+
+    def stream(self, images, score_threshold: float | None = None, bad=None) -> Iterator[Detections]:
+        """As `detect`, one image's detections after the other as they come: of any number of images a few are held.
+
+        Args:
+            images: as `detect` takes them.
+            score_threshold: as `detect` takes it.
+            bad: called with the path and the error of each file that cannot be read, which is passed over; `None`
+                raises the error.
+        """
         from keras_det.models.inputs import read_pictures
 
         threshold = self.detect_threshold if score_threshold is None else score_threshold
-        results = []
-        for batch, names in _same_size(read_pictures(images)):
+        for batch, names in _same_size(read_pictures(images, bad)):
             found = self.detections(np.stack(batch))
             for i, (image, name) in enumerate(zip(batch, names)):
                 keep = (found["scores"][i] >= threshold) & (found["labels"][i] >= 0)
                 boxes, scores, labels = (found[key][i][keep] for key in ("boxes", "scores", "labels"))
-                results.append(Detections(boxes, scores, labels, self.classes, image, name))
-        return results
+                yield Detections(boxes, scores, labels, self.classes, image, name)
 
 
 def compiled(function, model, xla=False, any_size=True):
@@ -121,7 +134,8 @@ def _same_size(pictures):
     """Group consecutive pictures of one size into batches: `(images, names)` pairs."""
     batch, names = [], []
     for image, name in pictures:
-        if batch and (image.shape != batch[0].shape or len(batch) == DETECT_BATCH):
+        most = min(DETECT_BATCH, max(BATCH_PIXELS // (image.shape[0] * image.shape[1]), 1))
+        if batch and (image.shape != batch[0].shape or len(batch) >= most):
             yield batch, names
             batch, names = [], []
         batch.append(image)

@@ -39,6 +39,7 @@ def evaluate(
         precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. OverFeat has those of
         `keras_det.training.overfeat.figures` too, DetectorNet `map50_first_stage`, without refinement.
     """
+    source.check()
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress, skipped=skipped)
     figures = figures_of(model, evaluator, metrics)
