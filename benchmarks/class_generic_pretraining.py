@@ -36,9 +36,9 @@ CLASS_IMAGES, VAL_CLASS_IMAGES = 20_000, 1000
 SCENES = (50, 100, 300, 600)  # with boxes
 VALIDATION, EVALUATED = 200, {"all scenes": 400, "held-out scenes": 300}
 BATCH = 32
-STEPS = {"classes": 4000, "boxes": 300}  # of classes, in a round
-HIGHEST_ERROR, ROUNDS = 0.1, 4  # of pretraining: rounds go on until the top-1 error is lower
-CLASS_RATE = 2e-3
+CLASS_ROUNDS = ((4000, 2e-3), (2000, 1e-3), (2000, 1e-3), (2000, 1e-3))  # steps and rates of pretraining, until
+HIGHEST_ERROR = 0.1  # of new images is named wrongly
+BOX_STEPS = 300
 RATES, SWEPT = (1e-3, 2e-3, 4e-3), (100, 600)  # rates of detection, and the scenes they are compared on
 STARTS, BOXES = ("pretrained", "random"), ("all", "held-out removed")
 RUN = Path("runs/prove/class_generic_pretraining")
@@ -48,26 +48,27 @@ class Training:
     """Trains on one kind of label, any number of times with one compiled step."""
 
     def __init__(self, classes, supervision):
-        self.supervision, self.steps = supervision, STEPS[supervision]
+        self.supervision = supervision
         self.model = ClassGeneric(classes=classes, **NETWORK)
-        self.peak = keras.Variable(0.0, trainable=False)
+        self.peak, self.steps = (keras.Variable(1.0, trainable=False) for _ in range(2))
         self.model.compile(keras.optimizers.AdamW(WarmCosine(self.peak, self.steps), weight_decay=1e-4))
 
-    def run(self, weights, source, rate, seed):
+    def run(self, weights, source, steps, rate, seed):
         """Train from these weights; seconds."""
         self.model.set_weights(weights)
         for variable in self.model.optimizer.variables:
             variable.assign(keras.ops.zeros_like(variable))
         self.peak.assign(rate)
+        self.steps.assign(steps)
         options = {"supervision": self.supervision, "max_objects": 6, "repeat": True}
         batches = self.model.batches(source, BATCH, training=True, seed=seed, **options)
         start = time.perf_counter()
-        self.model.fit(batches, steps_per_epoch=self.steps, epochs=1, shuffle=False, verbose=0)
+        self.model.fit(batches, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
         return time.perf_counter() - start
 
 
 class WarmCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Fifty steps of linear warm-up to a variable's value, then a cosine down to zero."""
+    """Fifty steps of linear warm-up to the value of a variable, then a cosine to zero at that of another."""
 
     def __init__(self, peak, steps):
         self.peak, self.steps = peak, steps
@@ -114,7 +115,9 @@ class Runs:
 
     def __init__(self, data):
         self.data, self.starts = data, {}
-        self.trainings = {supervision: Training(data["classes"].classes, supervision) for supervision in STEPS}
+        self.trainings = {
+            supervision: Training(data["classes"].classes, supervision) for supervision in ("classes", "boxes")
+        }
 
     def start(self, kind, seed):
         """Weights: random ones, or those pretrained from them."""
@@ -128,9 +131,9 @@ class Runs:
 
     def pretrain(self, seed, done):
         """A round of training on class labels; seconds, and the top-1 error on new images."""
-        training = self.trainings["classes"]
+        training, (steps, rate) = self.trainings["classes"], CLASS_ROUNDS[done]
         weights = self.start("pretrained" if done else "random", seed)
-        seconds = training.run(weights, self.data["classes"], CLASS_RATE, seed + len(SEEDS) * done)
+        seconds = training.run(weights, self.data["classes"], steps, rate, seed + len(SEEDS) * done)
         error = top1_error(training.model, self.data["validation classes"])
         self.starts["pretrained", seed] = training.model.get_weights()
         training.model.save_weights(RUN / f"pretrained, seed {seed}.weights.h5", optimizer=False)
@@ -140,7 +143,7 @@ class Runs:
         """Train on boxes; seconds, and the AUC of each evaluated source."""
         training, first = self.trainings["boxes"], seed * max(SCENES)
         source = self.data[boxes].subset(range(first, first + scenes))
-        seconds = training.run(self.start(start, seed), source, rate, seed)
+        seconds = training.run(self.start(start, seed), source, BOX_STEPS, rate, seed)
         auc = {name: evaluate(training.model, self.data[name], batch_size=50)[0]["pr_auc"] for name in evaluated}
         return {"seconds": seconds, "auc": auc}
 
@@ -148,7 +151,7 @@ class Runs:
 def pretrained(runs, seed):
     """Rounds of pretraining until the error is low enough: what `Runs.pretrain` gave in each."""
     rounds = []
-    while not rounds or (rounds[-1]["top1_error"] >= HIGHEST_ERROR and len(rounds) < ROUNDS):
+    while not rounds or (rounds[-1]["top1_error"] >= HIGHEST_ERROR and len(rounds) < len(CLASS_ROUNDS)):
         done = len(rounds)
         rounds.append(kept(f"pretraining, seed {seed}, round {done}", runs.pretrain, seed, done))
     return rounds
@@ -222,8 +225,9 @@ def main():
         "network": NETWORK,
         "class_images": CLASS_IMAGES,
         "batch_size": BATCH,
-        "steps": STEPS,
-        "learning_rates": {"classes": CLASS_RATE, **rates},
+        "pretraining_steps_and_rates": CLASS_ROUNDS,
+        "detection_steps": BOX_STEPS,
+        "detection_rates": rates,
         "validation_auc_by_rate": sweep,
         "evaluated": EVALUATED,
         "pretraining_top1_error": [[one["top1_error"] for one in rounds] for rounds in pretraining],

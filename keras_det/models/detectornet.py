@@ -21,9 +21,10 @@ from keras_det.weights.registry import VOC_CLASSES
 
 FORMS = ("mask", "class", "all")
 SCALES = 3
-OVERLAP = 0.2  # of a window with its neighbour
+OVERLAP = 0.2  # of a window with its neighbour at least
 ENLARGED = 1.2  # a box's sides for refinement
 KEPT = 5  # boxes of a scale and class
+AT_ONCE = 32  # windows of an image that are refined or classified together: they bound the memory
 RASTER = 2 * STEPS  # cells on a side of the merged masks
 _COVERED = 0.5  # least share of a box that the full mask covers, equation 2
 
@@ -47,11 +48,11 @@ class DetectorNet(Detector):
         aspect_ratios: width over height, in shares of the image, of the boxes that are searched: ten clusters of the
             training boxes, see `cluster_aspect_ratios`.
         mask_weight: lambda, the weight of cells outside objects.
-        negative_share: of training crops without any object; the paper has 0.6.
+        negative_share: of training crops without any object; the paper has 0.6 for a network of one class, see
+            `keras_det.data.mask_crops.MaskCrops` for those of several.
         refine: whether boxes are refined by a second look (section 5.3).
         classifier: a `Classifier` with background and these classes, or its arguments: boxes that it does not give the
             detector's class are dropped (section 5.2). `None` drops none.
-        max_refined: boxes of an image that are looked at again, the best of all classes and scales.
         iou_threshold: overlap that suppresses, per class.
         max_detections: detections of an image at most.
 
@@ -80,7 +81,6 @@ class DetectorNet(Detector):
         "negative_share": 0.6,
         "refine": True,
         "classifier": None,
-        "max_refined": 32,
         "iou_threshold": 0.5,
         "max_detections": 100,
     }
@@ -99,7 +99,6 @@ class DetectorNet(Detector):
         negative_share=None,
         refine=None,
         classifier=None,
-        max_refined=None,
         iou_threshold=None,
         max_detections=None,
         **kwargs,
@@ -107,7 +106,7 @@ class DetectorNet(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | checkpoint.arguments | given
+        arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k in self.defaults} | given
         super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
         _check_arguments(arguments)
         ratios, classifier = [float(ratio) for ratio in arguments["aspect_ratios"]], arguments["classifier"]
@@ -281,7 +280,7 @@ class DetectorNet(Detector):
         if self.arguments["refine"]:
             boxes, scores, labels = self._refined(images, boxes, scores, labels)
         if self.classifier is not None:
-            scores = self._pruned(images, boxes, scores, labels)
+            boxes, scores, labels = self._pruned(images, boxes, scores, labels)
         return self._suppressed(boxes, scores, labels)
 
     def _compile(self, procedure=None):
@@ -358,32 +357,36 @@ class DetectorNet(Detector):
         return ops.reshape(found["boxes"], (-1, classes, count, 4)), ops.reshape(found["scores"], (-1, classes, count))
 
     def _refined(self, images, boxes, scores, labels):
-        """The best boxes looked at again: a window 1.2 times as large, its masks, and the best box in them."""
-        total = min(self.arguments["max_refined"], scores.shape[1])
-        kept, index = ops.top_k(scores, total)
-        index = ops.cast(index, "int32")
-        labels = ops.take_along_axis(labels, index, axis=1)
-        windows = enlarged(ops.take_along_axis(boxes, ops.expand_dims(index, 2), axis=1))
+        """Every box of the first stage looked at again, the 15 of each class: `[B, N, 4]`, `[B, N]`, `[B, N]`."""
+        return _in_blocks(lambda *block: self._looked_at_again(images, *block), boxes, scores, labels)
+
+    def _looked_at_again(self, images, boxes, scores, labels):
+        """Of each box a window 1.2 times as large, its masks, and the best box in them with its score."""
+        windows = enlarged(boxes)
         crops = box_ops.crop_and_resize(images, windows, self.image_size)
         masks = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)["masks"]
         own = ops.expand_dims(ops.one_hot(ops.reshape(labels, (-1,)), len(self.classes)), (2, 3, 4))
         found, again, coverage = self._search(_limited(ops.sum(masks * own, axis=1)))
         again = ops.where(coverage > _COVERED, ops.clip(again / 5, 0.0, 1.0), 0.0)
         best = ops.cast(ops.argmax(again, axis=1), "int32")[:, None]
-        found = ops.reshape(ops.take_along_axis(found, best[..., None], axis=1), (-1, total, 4))
-        again = ops.reshape(ops.take_along_axis(again, best, axis=1), (-1, total))
+        found = ops.reshape(ops.take_along_axis(found, best[..., None], axis=1), (-1, AT_ONCE, 4))
+        again = ops.reshape(ops.take_along_axis(again, best, axis=1), (-1, AT_ONCE))
         size = ops.tile(windows[..., 2:] - windows[..., :2], (1, 1, 2))
         found = ops.clip(found * size + ops.tile(windows[..., :2], (1, 1, 2)), 0.0, 1.0)
-        return found, ops.where(kept > 0, again, 0.0), labels
+        return found, ops.where(scores > 0, again, 0.0)
 
     def _pruned(self, images, boxes, scores, labels):
-        """Scores of the boxes to which the classifier gives their class; 0 of the others."""
+        """The boxes to which the classifier gives their class; of the others the score is 0."""
+        return _in_blocks(lambda *block: self._classified(images, *block), boxes, scores, labels)
+
+    def _classified(self, images, boxes, scores, labels):
+        """The boxes, and the scores of those that the classifier gives their class."""
         flat = ops.any(boxes[..., 2:] <= boxes[..., :2], axis=-1, keepdims=True)
         windows = ops.where(flat, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), boxes)
         crops = box_ops.crop_and_resize(images, windows, self.classifier.image_size)
         logits = self.classifier(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))["logits"]
-        named = ops.reshape(ops.cast(ops.argmax(logits, axis=-1), "int32"), (-1, scores.shape[1])) - 1
-        return ops.where(named == labels, scores, 0.0)
+        named = ops.reshape(ops.cast(ops.argmax(logits, axis=-1), "int32"), (-1, AT_ONCE)) - 1
+        return boxes, ops.where(named == labels, scores, 0.0)
 
     def _suppressed(self, boxes, scores, labels):
         """Non-maximum suppression per class of `[B, N, 4]` boxes with `[B, N]` scores and labels."""
@@ -395,13 +398,50 @@ class DetectorNet(Detector):
         return {
             "score_threshold": 0.0,
             "iou_threshold": self.arguments["iou_threshold"],
-            "max_per_class": max(SCALES * KEPT, self.arguments["max_refined"]),
+            "max_per_class": SCALES * KEPT,
             "max_detections": self.arguments["max_detections"],
         }
 
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | self.arguments
+
+
+def _in_blocks(look, boxes, scores, labels):
+    """What `look` gives for all boxes, `AT_ONCE` of each image at a time, the best first, as long as there are any.
+
+    Args:
+        look: of `[B, n, 4]` boxes, `[B, n]` scores and `[B, n]` labels; gives other boxes and scores.
+        boxes: `[B, N, 4]`.
+        scores: `[B, N]`, 0 for padding.
+        labels: `[B, N]` int32.
+
+    Returns:
+        Boxes, scores and labels as they came, of falling old scores, N rounded up to a whole number of blocks.
+    """
+    count = scores.shape[1]
+    blocks = -(-count // AT_ONCE)
+    scores, order = ops.top_k(scores, count)
+    order = ops.cast(order, "int32")
+    more = ((0, 0), (0, blocks * AT_ONCE - count))
+    boxes = ops.pad(ops.take_along_axis(boxes, ops.expand_dims(order, 2), axis=1), (*more, (0, 0)))
+    scores, labels = ops.pad(scores, more), ops.pad(ops.take_along_axis(labels, order, axis=1), more)
+    block_of = ops.arange(blocks * AT_ONCE, dtype="int32") // AT_ONCE
+
+    def work_left(block, found, again):
+        best = ops.take(scores, ops.minimum(block, blocks - 1) * AT_ONCE, axis=1)
+        return ops.logical_and(block < blocks, ops.any(best > 0))
+
+    def look_at_block(block, found, again):
+        here = block * AT_ONCE + ops.arange(AT_ONCE, dtype="int32")
+        new, value = look(*(ops.take(part, here, axis=1) for part in (boxes, scores, labels)))
+        now = block_of == block
+        found = ops.where(now[None, :, None], ops.tile(new, (1, blocks, 1)), found)
+        return block + 1, found, ops.where(now[None], ops.tile(value, (1, blocks)), again)
+
+    nothing = ops.zeros_like(boxes), ops.zeros_like(scores)
+    _, found, again = ops.while_loop(work_left, look_at_block, (ops.convert_to_tensor(0, "int32"), *nothing))
+    return found, again, labels
 
 
 def _flat(boxes, scores):
@@ -416,8 +456,10 @@ def _flat(boxes, scores):
 def window_grid(scale):
     """Where the windows of a scale begin, on either axis: `[n]` cells of `RASTER`, of windows of `RASTER / 2^scale`.
 
-    Each window is half as wide as those of the scale before, neighbours share 20 % of it, and as few as can cover the
-    picture stand at even distances: 1, 3 and 5 on an axis, 35 in all.
+    Each window is half as wide as those of the scale before. As few as can cover the picture with the paper's overlap
+    of 20 % stand at even distances: 1, 3 and 5 on an axis, 35 in all ("usually less than 40"). As windows of a half and
+    a quarter do not go into the picture with just 20 %, neighbours share more: 50 % of a window along the axis at the
+    second scale, 25 % at the third.
     """
     side = 0.5**scale
     count = 1 if scale == 0 else int(np.ceil((1 - side) / (side * (1 - OVERLAP)) - 1e-9)) + 1
@@ -482,7 +524,7 @@ def _check_arguments(arguments):
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}; got {arguments['form']!r}.")
     if arguments["backbone"] not in TRUNKS:
         raise ValueError(f"`backbone` must be one of {', '.join(TRUNKS)}; got {arguments['backbone']!r}.")
-    for name in ("d", "max_refined", "max_detections"):
+    for name in ("d", "max_detections"):
         if not isinstance(arguments[name], int) or arguments[name] < 1:
             raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
     for name in ("iou_threshold", "negative_share"):

@@ -10,7 +10,7 @@ from keras_det.boxes.integral import MASKS
 from keras_det.data import Shapes
 from keras_det.losses.mask import mask_targets
 from keras_det.models import Classifier, DetectorNet
-from keras_det.models.detectornet import RASTER, SCALES, enlarged, merge_masks, window_grid, windows_of
+from keras_det.models.detectornet import AT_ONCE, RASTER, SCALES, enlarged, merge_masks, window_grid, windows_of
 
 CLASSES = ["cat", "dog"]
 
@@ -88,6 +88,28 @@ def test_refinement_places_boxes_better():
         found = served(seeing(truth, [0], refine=refine, aspect_ratios=[1.0, 1.15]), places(300, 300))
         errors.append(1 - np.asarray(iou(np.array(truth, "float32"), found["boxes"][0, :1]))[0, 0])
     assert errors[1] < errors[0]
+
+
+def test_every_box_is_refined_in_batches_of_windows():
+    """Algorithm 1 refines the 15 boxes of every class; each comes out as if it were the only one."""
+    network = seeing([[0.1, 0.1, 0.45, 0.5], [0.55, 0.4, 0.95, 0.9]], [0, 1], d=8, aspect_ratios=[0.9, 1.1])
+    sizes, call = [], network.call
+    network.call = lambda images, training=False: sizes.append(len(images)) or call(images)
+    draw = np.random.default_rng(0)
+    kinds = draw.integers(0, 2, (1, 70)).astype("int32")
+    boxes = (network.truth[kinds[0]] + draw.uniform(-0.05, 0.05, (70, 4)))[None].astype("float32")
+    scores = np.where(np.arange(70) % 7, draw.uniform(0.1, 1, 70), 0)[None].astype("float32")
+    images = places(64, 64)
+    found, again, labels = (np.asarray(part)[0] for part in network._refined(images, boxes, scores, kinds))
+    assert sizes == [AT_ONCE] * 2  # of 60 boxes
+    order = np.argsort(-scores[0], kind="stable")
+    np.testing.assert_array_equal(labels[:70], kinds[0][order])
+    for place in (0, 40):
+        one = order[place : place + 1]
+        alone = network._refined(images, boxes[:, one], scores[:, one], kinds[:, one])
+        np.testing.assert_allclose(found[place], np.asarray(alone[0])[0, 0], atol=1e-6)
+        np.testing.assert_allclose(again[place], np.asarray(alone[1])[0, 0], rtol=1e-6)
+    assert (again[:60] > 0.5).all() and not again[60:].any()
 
 
 @pytest.mark.parametrize("form", [1, 5])
