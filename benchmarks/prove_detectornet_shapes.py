@@ -24,6 +24,7 @@ from keras_det.metrics import voc
 from keras_det.metrics.matching import overlap, pairs
 from keras_det.models import DetectorNet
 from keras_det.training import RECIPES, evaluate, train
+from keras_det.training.detectornet import precision_recall
 from keras_det.training.evaluate import collect, evaluator_of
 
 SEED = 0
@@ -106,11 +107,7 @@ def both_found(truth, results):
 
 def draw_figure_4(truth, runs):
     """Precision and recall over all classes, after the first stage and after refinement."""
-    lines = {}
-    for name, results in runs.items():
-        order = np.argsort(-results.scores, kind="stable")
-        true = np.cumsum(voc.match(truth, results).outcome[order] == voc.TRUE)
-        lines[name] = true / len(truth.labels), true / np.arange(1, len(true) + 1)
+    lines = {name: precision_recall(truth, results) for name, results in runs.items()}
     visualize.plot_precision_recall(lines, FOLDER / "detectornet_shapes_figure_4.png")
 
 

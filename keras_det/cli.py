@@ -302,6 +302,9 @@ def train(
     scale_learning_rate: Annotated[
         bool | None, typer.Option("--scale-learning-rate", help="Multiply the rate by the number of replicas.")
     ] = None,
+    by_class: Annotated[
+        bool | None, typer.Option("--by-class", help="Train detectornet class by class, a run in --out for each.")
+    ] = None,
     supervision: Annotated[
         str | None, typer.Option("--supervision", help="Labels that train class_generic: boxes, classes or both.")
     ] = None,
@@ -338,7 +341,8 @@ def train(
 
     from keras_det import models as zoo
     from keras_det import training
-    from keras_det.training import strategies
+    from keras_det.models import pretrained
+    from keras_det.training import detectornet, strategies
 
     if list_recipes:
         _print_recipes(training.RECIPES)
@@ -365,9 +369,12 @@ def train(
         schedule=schedule,
         warmup=warmup,
         scale_learning_rate=scale_learning_rate,
+        by_class=by_class,
         supervision=supervision,
         without_classes=_names(without_classes),
     )
+    if plan.by_class and plan.model != "detectornet":
+        raise ValueError(f"--by-class trains detectornet, whose classes have networks of their own; not {plan.model}.")
     if plan.start and weights is None and not resume:
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
@@ -386,17 +393,27 @@ def train(
         if backbone is not None:
             arguments = arguments | {"backbone": backbone}
         arguments = arguments | _settings(settings or (), zoo.get(plan.model))
-        if weights is None:
+        if weights is None or pretrained.holds_classifier(weights):
             arguments = zoo.get(plan.model).fit_arguments(arguments, source, plan.augment, seed)
-        network = _network(plan.model, weights, classes=source.classes, **arguments)
+
+        def build(*classes):
+            return _network(plan.model, weights, classes=classes, **arguments)
+
         if dry_run:
-            _print_plan(training.plan(network, plan, source, val_source, seed), as_json)
+            network = build(*source.classes[:1] if plan.by_class else source.classes)
+            _print_plan(training.plan(network, plan, _of_first_class(source, plan, network), val_source, seed), as_json)
             return
-        rows = training.train(
-            network, plan, source, out, val_source, seed=seed, resume=resume, verbose=0 if as_json else "auto"
-        )
+        options = {"seed": seed, "resume": resume, "verbose": 0 if as_json else "auto"}
+        if plan.by_class:
+            rows = detectornet.train_by_class(build, plan, source, out, val_source, **options)
+        else:
+            rows = training.train(build(*source.classes), plan, source, out, val_source, **options)
     if as_json:
         _print_json({"out": str(out), "epochs": rows})
+    elif plan.by_class:
+        Console(soft_wrap=True).print(
+            f"Trained {len(rows)} classes. `keras-det detectornet assemble {out}` joins them."
+        )
     else:
         Console().print(f"The run is in [bold]{out}[/bold]: results.csv, curves.png, detections.png, best.weights.h5")
 
@@ -649,6 +666,102 @@ def _class_generic_table(title, pretrained, random, held_out, source, out, as_js
     visualize.plot_precision_recall({name: (c.recall, c.precision) for name, c in curves.items()}, out)
     rows = {name: {"AUC": proposals.pr_auc(curve)} for name, curve in curves.items()}
     _print_rows(title, rows, as_json, {"out": str(out)})
+
+
+detectornet_app = typer.Typer(help="DetectorNet's table and figure, on any data.", no_args_is_help=True)
+app.add_typer(detectornet_app, name="detectornet")
+
+Masks = Annotated[str, typer.Option("--weights", help="Weights of `detectornet`, or a folder of `train --by-class`.")]
+Pruning = Annotated[
+    str | None, typer.Option("--classifier", help="File of a `classifier` with background, which prunes.")
+]
+
+
+@detectornet_app.command("assemble")
+def detectornet_assemble(
+    weights: Annotated[
+        list[str], typer.Argument(help="Weights of other classes each, or a folder of `train --by-class`.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write, *.weights.h5 or *.safetensors.")],
+    classifier: Pruning = None,
+    as_json: Json = False,
+):
+    """Put networks of single classes into one detector, and a classifier that prunes."""
+    _load_tensorflow()
+    from keras_det.training import detectornet
+
+    files = [file for path in weights for file in detectornet.files_of(path)]
+    model = detectornet.assemble(files, _pruning(classifier))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model.save_weights(out, optimizer=False)
+    if as_json:
+        _print_json({"out": str(out), "classes": list(model.classes), "parameters": model.count_params()})
+    else:
+        Console(soft_wrap=True).print(f"written: [bold]{escape(str(out))}[/bold], {', '.join(model.classes)}")
+
+
+@detectornet_app.command("table-1")
+def detectornet_table_1(
+    weights: Masks = "shapes",
+    classifier: Pruning = None,
+    rival: Annotated[str | None, typer.Option("--sliding-windows", help="File of `sliding_windows`.")] = None,
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    as_json: Json = False,
+):
+    """Average precision of each class, of DetectorNet and of its rival."""
+    _load_tensorflow()
+    from keras_det.training import detectornet, multibox
+
+    source = _source(data, split, None, images)
+    found = {"DetectorNet": detectornet.find_boxes(detectornet.files_of(weights), source, _pruning(classifier))}
+    if rival is not None:
+        found["Sliding windows"] = multibox.find_boxes(_network("sliding_windows", rival), source, batch_size=1)
+    _print_rows("average precision, VOC2007's 11 points", detectornet.table_1(found), as_json)
+
+
+@detectornet_app.command("figure-4")
+def detectornet_figure_4(
+    weights: Masks = "shapes",
+    classifier: Pruning = None,
+    name: Annotated[str | None, typer.Option("--class", help="One class; default: all together.")] = None,
+    data: AnyData = "shapes",
+    split: Split = None,
+    images: Images = None,
+    out: Picture = Path("runs/detectornet_figure_4.png"),
+    as_json: Json = False,
+):
+    """Precision and recall after the first stage and after refinement."""
+    _load_tensorflow()
+    from keras_det import visualize
+    from keras_det.training import detectornet
+
+    source, files, judge = _source(data, split, None, images), detectornet.files_of(weights), _pruning(classifier)
+    if name is not None and name not in source.classes:
+        raise ValueError(f"--class: {source.name} has no class {name!r}, only {', '.join(source.classes)}.")
+    stages = {"first stage": True, "after refinement": False}
+    found = {stage: detectornet.find_boxes(files, source, judge, first_stage=first) for stage, first in stages.items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lines = {stage: detectornet.precision_recall(*boxes, name) for stage, boxes in found.items()}
+    visualize.plot_precision_recall(lines, out)
+    rows = detectornet.table_1(found)
+    shown = {stage: {name or "mean": row[name or "mean"]} for stage, row in rows.items()}
+    _print_rows("average precision, VOC2007's 11 points", shown, as_json, {"out": str(out)})
+
+
+def _pruning(classifier):
+    """The classifier of a file, if one was named."""
+    return None if classifier is None else _network("classifier", classifier)
+
+
+def _of_first_class(source, plan, network):
+    """What the first training sees: where classes have trainings of their own, the first one's images."""
+    if not plan.by_class:
+        return source
+    from keras_det.training import detectornet
+
+    return detectornet.of_one_class(source, network.classes[0], network.arguments["negative_share"])
 
 
 def _print_rows(title, rows, as_json, more=None):

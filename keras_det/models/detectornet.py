@@ -16,7 +16,7 @@ from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
 from keras_det.models.classifier import Classifier
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import find_checkpoint
+from keras_det.models.pretrained import copy_fitting, find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 FORMS = ("mask", "class", "all")
@@ -37,7 +37,8 @@ class DetectorNet(Detector):
     the network.
 
     Args:
-        weights: `None`, a registered name, or a file saved by this package.
+        weights: `None`, a registered name, or a file saved by this package, of this model or of a `Classifier` to start
+            from.
         classes: names, in label order.
         form: `"mask"`: a network for each class and mask type (section 5.1), `"class"`: one for the five masks of each
             class (its suggestion), `"all"`: one for all masks of all classes (its future work).
@@ -51,8 +52,8 @@ class DetectorNet(Detector):
         negative_share: of training crops without any object; the paper has 0.6 for a network of one class, see
             `keras_det.data.mask_crops.MaskCrops` for those of several.
         refine: whether boxes are refined by a second look (section 5.3).
-        classifier: a `Classifier` with background and these classes, or its arguments: boxes that it does not give the
-            detector's class are dropped (section 5.2). `None` drops none.
+        classifier: a `Classifier` with background that knows these classes, or its arguments: boxes that it does not
+            give the detector's class are dropped (section 5.2). `None` drops none.
         iou_threshold: overlap that suppresses, per class.
         max_detections: detections of an image at most.
 
@@ -105,7 +106,7 @@ class DetectorNet(Detector):
     ):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
+        checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
         arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k in self.defaults} | given
         super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
         _check_arguments(arguments)
@@ -123,7 +124,10 @@ class DetectorNet(Detector):
         each = 5 * len(self.classes) // count
         self.regressions = [MaskRegression(each, self.d, name=f"masks{k or ''}") for k in range(count)]
         self.build((None, *self.image_size, 3))
-        checkpoint.load_into(self)
+        if checkpoint.from_classifier:
+            self.load_trunk(Classifier(weights=checkpoint.path))
+        else:
+            checkpoint.load_into(self)
 
     def _trunk(self):
         """A network up to what masks are regressed from: the last hidden layer, or tiny's finest map."""
@@ -136,9 +140,24 @@ class DetectorNet(Detector):
 
     def _checked_classifier(self):
         """The classifier's arguments, if it can tell these classes from background."""
-        if self.classifier.classes != self.classes or not self.classifier.background:
+        if not (set(self.classes) <= set(self.classifier.classes) and self.classifier.background):
             raise ValueError("`classifier` must have this detector's classes, and `background=True`.")
         return self.classifier.arguments
+
+    def pruned_by(self, classifier):
+        """The same detector with a classifier that prunes, and is saved along.
+
+        Args:
+            classifier: as the constructor takes it.
+
+        Raises:
+            ValueError: it has no background, or lacks a class.
+        """
+        pruned = type(self)(**self.arguments | {"classifier": classifier})
+        ours, theirs = (model.trunks + model.regressions for model in (pruned, self))
+        for part, weights in zip(ours, theirs, strict=True):
+            part.set_weights(weights.get_weights())
+        return pruned
 
     @property
     def class_predictors(self):
@@ -168,17 +187,21 @@ class DetectorNet(Detector):
     def load_trunk(self, classifier):
         """Start from a network trained for classification: all its layers but the last (section 6).
 
+        A file of a `Classifier` as `weights` does the same. Of `"tiny"`, whose masks come from a finer map than its
+        classes, the layers up to the classifier's map are taken.
+
         Args:
-            classifier: a `Classifier` on AlexNet of the same image size and width.
+            classifier: a `Classifier` of the same backbone, image size and width.
 
         Raises:
             ValueError: its layers do not fit.
         """
-        values = classifier.features.get_weights()
-        for network in self.trunks:
-            if [v.shape for v in values] != [tuple(v.shape) for v in network.weights]:
-                raise ValueError("`classifier` must have this network's backbone, image_size and width.")
-            network.set_weights(values)
+        same = all(classifier.arguments[name] == self.arguments[name] for name in ("backbone", "image_size", "width"))
+        for network in self.trunks if same else ():
+            missing = copy_fitting(classifier.features, network)
+            same = same and (not missing or self.arguments["backbone"] == "tiny")
+        if not same:
+            raise ValueError("`classifier` must have this network's backbone, image_size and width.")
 
     def call(self, images, training=False):
         """The network, `DNN^h(x)` for all classes.
@@ -385,8 +408,9 @@ class DetectorNet(Detector):
         windows = ops.where(flat, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), boxes)
         crops = box_ops.crop_and_resize(images, windows, self.classifier.image_size)
         logits = self.classifier(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))["logits"]
-        named = ops.reshape(ops.cast(ops.argmax(logits, axis=-1), "int32"), (-1, AT_ONCE)) - 1
-        return boxes, ops.where(named == labels, scores, 0.0)
+        named = ops.reshape(ops.cast(ops.argmax(logits, axis=-1), "int32"), (-1, AT_ONCE))
+        theirs = ops.convert_to_tensor([1 + self.classifier.classes.index(name) for name in self.classes], "int32")
+        return boxes, ops.where(named == ops.take(theirs, labels, axis=0), scores, 0.0)
 
     def _suppressed(self, boxes, scores, labels):
         """Non-maximum suppression per class of `[B, N, 4]` boxes with `[B, N]` scores and labels."""

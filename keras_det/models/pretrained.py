@@ -114,6 +114,12 @@ def find_checkpoint(model_name, weights, from_classifier=False):
     return Checkpoint(name, metadata["arguments"], path=path)
 
 
+def holds_classifier(weights):
+    """Whether a model's `weights` argument is a file of a `Classifier`."""
+    path = Path(os.fspath(weights))
+    return path.is_file() and path.name.endswith(FORMATS) and (read_metadata(path) or {}).get("model") == "Classifier"
+
+
 def read_metadata(path):
     """What a weights file says of its network, `{"model", "arguments", ...}`, or `None` where it says nothing.
 

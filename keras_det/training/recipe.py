@@ -41,6 +41,7 @@ class Recipe:
         keep: which weights become `best.weights.h5`: `"best"`, those of the highest watched figure, or `"last"`, which
             a split that is reported on does not choose.
         augment: whether training pictures are augmented as the paper does.
+        by_class: train a network of each class, one after the other, see `keras_det.training.detectornet`.
         supervision: labels that train, one of the model's `supervisions`, such as `"boxes"`; `None` is its default.
         without_classes: training images that show one of these classes are left out: names, or how many, drawn as
             `keras_det.training.evaluate.chosen_classes` does.
@@ -80,6 +81,7 @@ class Recipe:
     metrics: tuple[str, ...] = ("area",)
     keep: str = "best"
     augment: bool = True
+    by_class: bool = False
     supervision: str | None = None
     without_classes: tuple[str, ...] | int = ()
     hold_out: float = 0.0
