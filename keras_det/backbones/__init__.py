@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import keras
 
 from keras_det.backbones.alexnet import alexnet
+from keras_det.backbones.efficientnet_lite import efficientnet_lite0
 from keras_det.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large, v2_from_application, v3_from_application
 from keras_det.backbones.tiny import tiny
 from keras_det.backbones.trunk import TRUNKS, trunk
 from keras_det.backbones.vgg16 import from_application, vgg16
+from keras_det.weights import fetch, get
 
 __all__ = [
     "BACKBONES",
     "TRUNKS",
     "Backbone",
     "alexnet",
+    "efficientnet_lite0",
     "mobilenet_v2",
     "mobilenet_v3_large",
     "tiny",
@@ -55,6 +58,12 @@ def _v3_imagenet():
     return v3_from_application(keras.applications.MobileNetV3Large(weights="imagenet", include_top=False))
 
 
+def _lite0_imagenet():
+    entry = get("Classifier", "imagenet")
+    parameters = entry.converter.rename(entry.converter.read(fetch(entry)))
+    return {name: value for name, value in parameters.items() if not name.startswith("logits/")}
+
+
 _SYMMETRIC = {"mean": (127.5, 127.5, 127.5), "scale": 1 / 127.5}
 
 BACKBONES = {
@@ -70,6 +79,13 @@ BACKBONES = {
         sources=("block7_expand", "block13_expand", "last_conv"),
         imagenet=_v3_imagenet,
         **_SYMMETRIC,
+    ),
+    "efficientnet_lite0": Backbone(
+        efficientnet_lite0,
+        mean=(127.0, 127.0, 127.0),
+        scale=1 / 128,
+        sources=("block5_expand", "block11_expand", "head"),
+        imagenet=_lite0_imagenet,
     ),
     "tiny": Backbone(tiny, sources=("stage3", "stage4", "stage5"), **_SYMMETRIC),
 }

@@ -3,20 +3,23 @@
 from keras import layers
 
 
-def conv_bn(x, filters, kernel, name, stride=1, activation="relu", momentum=0.97):
-    """Convolution without bias, batch normalisation, activation; symmetric padding, so that sizes round up."""
-    if stride > 1 and kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    padding = "valid" if stride > 1 and kernel > 1 else "same"
+def symmetric(x, kernel, stride, name):
+    """What a convolution is given, and its own padding: both sides padded alike, so that sizes round up."""
+    if stride == 1 or kernel == 1:
+        return x, "same"
+    return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
+
+
+def conv_bn(x, filters, kernel, name, stride=1, activation="relu", momentum=0.97, pad=None):
+    """Convolution without bias, batch normalisation, activation; `pad` is `symmetric` or the like."""
+    x, padding = (pad or symmetric)(x, kernel, stride, name)
     x = layers.Conv2D(filters, kernel, stride, padding, use_bias=False, name=name)(x)
     return norm_act(x, name, activation, momentum)
 
 
-def depthwise_bn(x, kernel, name, stride=1, activation="relu", momentum=0.97):
-    """Depthwise convolution without bias, batch normalisation, activation."""
-    if stride > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    padding = "valid" if stride > 1 else "same"
+def depthwise_bn(x, kernel, name, stride=1, activation="relu", momentum=0.97, pad=None):
+    """Depthwise convolution without bias, batch normalisation, activation; padding as in `conv_bn`."""
+    x, padding = (pad or symmetric)(x, kernel, stride, name)
     x = layers.DepthwiseConv2D(kernel, stride, padding, use_bias=False, name=name)(x)
     return norm_act(x, name, activation, momentum)
 

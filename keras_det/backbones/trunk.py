@@ -5,9 +5,10 @@ from keras import layers
 
 from keras_det.backbones.alexnet import alexnet, scaled
 from keras_det.backbones.common import conv_bn
+from keras_det.backbones.efficientnet_lite import efficientnet_lite0
 from keras_det.backbones.tiny import tiny
 
-TRUNKS = ("alexnet", "tiny")
+TRUNKS = ("alexnet", "efficientnet_lite0", "tiny")
 _SQUEEZED = 14  # channels of the tiny trunk's map, of which each cell is a part of the vector
 
 
@@ -15,7 +16,7 @@ def trunk(name, image_size, width=1.0):
     """A network from pictures to the vector of its last hidden layer, preprocessing included.
 
     Args:
-        name: `"alexnet"`, or `"tiny"` for CPUs.
+        name: `"alexnet"`, `"efficientnet_lite0"`, whose last map is pooled, or `"tiny"` for CPUs.
         image_size: `(height, width)` in pixels.
         width: Factor of the numbers of filters and units of AlexNet; of tiny, of the 14 channels to which its map of
             stride 16 is brought, which are the vector cell by cell.
@@ -39,6 +40,11 @@ def trunk(name, image_size, width=1.0):
         x = layers.Rescaling(1.0, [-123.0, -117.0, -104.0], name="subtract_mean")(inputs)
         maps = alexnet(image_size, width)(x)
         return keras.Model(inputs, {"map": maps["pool5"], "features": maps["fc7"]}, name="trunk")
+    if name == "efficientnet_lite0":
+        x = layers.Rescaling(1 / 128, -127 / 128, name="to_one")(inputs)
+        last = efficientnet_lite0(image_size)(x)["head"]
+        features = layers.Dropout(0.2, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(last))
+        return keras.Model(inputs, {"map": last, "features": features}, name="trunk")
     x = layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)
     network = tiny(image_size)
     last = keras.Model(network.input, network.output["stage4"], name="tiny")(x)  # without what stage3 alone needs

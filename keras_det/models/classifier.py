@@ -24,7 +24,8 @@ class Classifier(Network):
         weights: `None`, a registered name, or a file saved by this package.
         classes: Names, without background.
         background: Whether there is a class 0 for crops without an object.
-        backbone: `"alexnet"` or `"tiny"` (for CPUs).
+        backbone: `"alexnet"`, `"efficientnet_lite0"`, with which `weights="imagenet"` names ImageNet's 1000 classes, or
+            `"tiny"` (for CPUs).
         image_size: Side of the square input in pixels; the paper of DeepMultiBox has 220.
         width: Factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
         crops: What training shows. `"boxes"` are moved boxes of objects, and of background, brought to the input's

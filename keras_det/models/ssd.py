@@ -96,7 +96,8 @@ _ARGUMENTS = """
             bring their own constructor arguments.
         classes: names of the classes, without background. Of the classes of `weights` those of the same name
             keep their predictors (VOC's and COCO's spellings are one); those of other classes start anew.
-        backbone: `"vgg16"`, `"mobilenet_v2"`, `"mobilenet_v3_large"` or `"tiny"` (0.7 M parameters, for CPUs).
+        backbone: `"vgg16"`, `"mobilenet_v2"`, `"mobilenet_v3_large"`, `"efficientnet_lite0"` (for phones and 8 bits) or
+            `"tiny"` (0.7 M parameters, for CPUs).
         box_scales: scales of the default boxes: `"voc"` (section 3.1), `"coco"` (section 3.4), one number more than
             there are maps, or for each source layer a list of `(s_k, s_k+1)` pairs.
         aspect_ratios: ratios in use beside 1, such as `(2,)` or `()` (Table 2), or a tuple of ratios for each source
@@ -118,8 +119,9 @@ _ARGUMENTS = """
         iou_threshold: overlap that suppresses, per class.
         max_per_class: candidates of a class that enter suppression.
         max_detections: detections of an image at most.
-        backbone_weights: `"imagenet"` starts the backbone from Keras's network trained on ImageNet, as the paper does;
-            of VGG16's dense layers every third row and column and every fourth channel is kept.
+        backbone_weights: `"imagenet"` starts the backbone from a network trained on ImageNet, as the paper does: from
+            Keras's, and `"efficientnet_lite0"` from its authors'. Of VGG16's dense layers every third row and column
+            and every fourth channel is kept.
 
     Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
 """

@@ -87,6 +87,17 @@ class Converter:
         raise_problems(f"the parameters are not those of {self.publisher}", problems)
         return values
 
+    def rename(self, parameters):
+        """What `convert` gives without a network to compare with: every parameter under our name, in our layout.
+
+        Raises:
+            ValueError: entries that are missing, named.
+        """
+        used = [rule for rule in self.rules if rule.ours is not None]
+        missing = [rule.theirs for rule in used if rule.theirs not in parameters]
+        raise_problems(f"the parameters are not those of {self.publisher}", {"missing": missing})
+        return {rule.ours: _changed(rule, parameters[rule.theirs]) for rule in used}
+
     def known(self, parameters):
         """How many of the names a file of this publisher would have."""
         return len(parameters.keys() & {rule.theirs for rule in self.rules})

