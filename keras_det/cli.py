@@ -305,6 +305,9 @@ def train(
     by_class: Annotated[
         bool | None, typer.Option("--by-class", help="Train detectornet class by class, a run in --out for each.")
     ] = None,
+    mining_rounds: Annotated[
+        int | None, typer.Option("--mining-rounds", min=1, help="Rounds of hard negative mining of sliding_windows.")
+    ] = None,
     supervision: Annotated[
         str | None, typer.Option("--supervision", help="Labels that train class_generic: boxes, classes or both.")
     ] = None,
@@ -342,7 +345,7 @@ def train(
     from keras_det import models as zoo
     from keras_det import training
     from keras_det.models import pretrained
-    from keras_det.training import detectornet, strategies
+    from keras_det.training import detectornet, mining, strategies
 
     if list_recipes:
         _print_recipes(training.RECIPES)
@@ -370,11 +373,14 @@ def train(
         warmup=warmup,
         scale_learning_rate=scale_learning_rate,
         by_class=by_class,
+        mining_rounds=mining_rounds,
         supervision=supervision,
         without_classes=_names(without_classes),
     )
     if plan.by_class and plan.model != "detectornet":
         raise ValueError(f"--by-class trains detectornet, whose classes have networks of their own; not {plan.model}.")
+    if plan.mining_rounds and plan.model != "sliding_windows":
+        raise ValueError(f"--mining-rounds trains the classifier of sliding_windows; not {plan.model}.")
     if plan.start and weights is None and not resume:
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
@@ -406,6 +412,8 @@ def train(
         options = {"seed": seed, "resume": resume, "verbose": 0 if as_json else "auto"}
         if plan.by_class:
             rows = detectornet.train_by_class(build, plan, source, out, val_source, **options)
+        elif plan.mining_rounds:
+            rows = mining.train_in_rounds(build(*source.classes), plan, source, out, val_source, **options)
         else:
             rows = training.train(build(*source.classes), plan, source, out, val_source, **options)
     if as_json:
@@ -414,6 +422,8 @@ def train(
         Console(soft_wrap=True).print(
             f"Trained {len(rows)} classes. `keras-det detectornet assemble {out}` joins them."
         )
+    elif plan.mining_rounds:
+        Console(soft_wrap=True).print(f"Each round is a run in [bold]{out}[/bold], beside the windows that were mined.")
     else:
         Console().print(f"The run is in [bold]{out}[/bold]: results.csv, curves.png, detections.png, best.weights.h5")
 

@@ -238,6 +238,13 @@ WRONG = {
         ["train", "--recipe", "ssd300-voc0712-coco"],
         "--weights runs/ssd300-coco/best.weights.h5",
     ),
+    "classes have no networks": (["train", "--data", "shapes", "--by-class"], "--by-class"),
+    "nothing to mine for": (["train", "--data", "shapes", "--mining-rounds", "2"], "--mining-rounds"),
+    "no choice of labels": (
+        ["train", "--data", "shapes", "--backbone", "tiny", "--images", "4", "--supervision", "boxes"],
+        "`supervision`",
+    ),
+    "no such class": (["train", "--data", "shapes", "--without-classes", "cat"], "no class 'cat'"),
     "no such precision": (["train", "--data", "shapes", "--precision", "half"], "mixed_bfloat16"),
     "no such strategy": (["train", "--data", "shapes", "--strategy", "pipeline"], "mirrored"),
     "no detector": (["detect", "x.png", "--model", "classifier"], "gives no boxes"),

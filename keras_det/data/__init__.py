@@ -18,6 +18,7 @@ __all__ = [
     "Folder",
     "Ilsvrc",
     "Mirroring",
+    "Negatives",
     "ObjectCrops",
     "Problem",
     "SSDAugmentation",
@@ -34,6 +35,7 @@ __all__ = [
     "read_image",
     "relabel",
     "whole_images",
+    "with_negatives",
 ]
 
 _KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "ilsvrc": Ilsvrc, "tfds": Tfds}
@@ -100,6 +102,8 @@ def __getattr__(name: str):
         "SSDAugmentation": "augment",
         "SquareCrops": "crops",
         "ObjectCrops": "crops",
+        "Negatives": "negatives",
+        "with_negatives": "negatives",
         "ScaledCrops": "scaled_crops",
     }
     if name not in modules:

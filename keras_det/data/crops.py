@@ -130,6 +130,24 @@ class ObjectCrops:
         return crops[tf.argmax(tf.cast(free, tf.int32))], tf.reduce_any(free)
 
 
+class GivenCrops:
+    """The image's only object is the crop, which shows background: samples of `keras_det.data.Negatives`.
+
+    Args:
+        image_size: `(height, width)` of the sample in pixels.
+
+    Call as `keras_det.data.SSDAugmentation`; the samples have no objects.
+    """
+
+    def __init__(self, image_size):
+        self.image_size = tuple(image_size)
+
+    def __call__(self, picture, objects, seed):
+        """One training sample, flipped half of the time: `(image, objects)`."""
+        nothing = {name: value[:0] for name, value in objects.items()}
+        return _sample(picture, nothing, objects["boxes"][0], self.image_size, seed)
+
+
 def sampled_boxes(source, seed, samples, crops=True):
     """Boxes of the objects of training samples, from annotations alone.
 

@@ -22,7 +22,7 @@ class SlidingWindows(Detector):
     classifier's input; its scores are the softmax.
 
     Args:
-        weights: `None`, a registered name, or a file saved by this package.
+        weights: `None`, a registered name, or a file saved by this package, of this model or of its `Classifier`.
         classifier: a `Classifier` with background, or its arguments. Training this model trains the classifier.
         classes: names of the classes, instead of the classifier's where that is given by its arguments.
         stride: pixels from a box to the next along either axis.
@@ -63,9 +63,11 @@ class SlidingWindows(Detector):
     ):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | checkpoint.arguments | given
-        if classifier is None:
+        checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
+        arguments = self.defaults | ({} if checkpoint.from_classifier else checkpoint.arguments) | given
+        if checkpoint.from_classifier:
+            classifier = {"weights": checkpoint.path}
+        elif classifier is None:
             classifier = arguments.get("classifier", {"background": True})
         if isinstance(classifier, dict):
             classifier = Classifier(**(classifier | ({} if classes is None else {"classes": list(classes)})))
@@ -78,7 +80,8 @@ class SlidingWindows(Detector):
         self.arguments = arguments | own
         _check_arguments(self.arguments)
         self.built = True
-        checkpoint.load_into(self)
+        if not checkpoint.from_classifier:
+            checkpoint.load_into(self)
 
     def class_entries(self, layer):
         """As of the classifier."""
@@ -101,6 +104,32 @@ class SlidingWindows(Detector):
     def augmentation(self):
         """Crops of objects and of background."""
         return self.classifier.augmentation()
+
+    def batches(
+        self, source, batch_size, training, seed=0, augment=True, negatives=None, negative_fraction=0.25, **options
+    ):
+        """As `Detector.batches`, with hard negatives among the training samples.
+
+        Args:
+            source: a `keras_det.data.Source`.
+            batch_size: images in a batch.
+            training: sample and shuffle.
+            seed: seed of order and augmentation.
+            augment: whether training images are augmented.
+            negatives: `keras_det.data.Negatives`, or `None`.
+            negative_fraction: of each batch that they take.
+            **options: further arguments of `keras_det.data.batches`.
+
+        Returns:
+            `tf.data.Dataset` of `(images, labels)`.
+        """
+        from keras_det.data import with_negatives
+
+        dataset = super().batches(source, batch_size, training, seed, augment, **options)
+        if not training or negatives is None:
+            return dataset
+        part = self._share(batch_size).get("share", (0, 1))[0]  # of several machines each has windows of its own
+        return with_negatives(dataset, negatives, negative_fraction, self.image_size, seed + part)
 
     # Inference
 

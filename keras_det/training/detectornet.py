@@ -10,7 +10,7 @@ from keras_det.data import relabel
 from keras_det.metrics import Evaluator, Results, Truth, voc
 from keras_det.models import DetectorNet, pretrained
 from keras_det.training.evaluate import collect
-from keras_det.training.run import LAST, train
+from keras_det.training.run import LAST, finished, train
 
 POSITIVE = 0.4  # share of samples that cover an object of the class, section 6
 
@@ -73,7 +73,7 @@ def train_by_class(build, recipe, source, folder, val_source=None, seed=0, resum
     """
     rows = {}
     for name, run in _runs(source.classes, folder).items():
-        if resume and _is_done(run, recipe):
+        if resume and finished(run, recipe):
             continue
         keras.utils.set_random_seed(seed)
         model = build(name)
@@ -81,7 +81,7 @@ def train_by_class(build, recipe, source, folder, val_source=None, seed=0, resum
         val = None if val_source is None else relabel(val_source, {name: name})
         going_on = resume and (run / LAST).exists()
         rows[name] = train(model, recipe, own, run, val, seed=seed, resume=going_on, verbose=verbose)
-        if not _is_done(run, recipe):
+        if not finished(run, recipe):
             break
     return rows
 
@@ -90,13 +90,6 @@ def _runs(classes, folder):
     """The folder of each class's run, in label order."""
     slugs = (re.sub(r"[^\w-]+", "_", name) for name in classes)
     return {name: Path(folder) / f"{k:03d}-{slug}" for k, (name, slug) in enumerate(zip(classes, slugs))}
-
-
-def _is_done(run, recipe):
-    """Whether a class's run has had all its steps."""
-    if not (run / LAST).exists():
-        return False
-    return pretrained.read_metadata(run / LAST)["training"]["progress"]["step"] >= recipe.steps
 
 
 def files_of(path):

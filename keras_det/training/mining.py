@@ -1,72 +1,84 @@
 """Hard negative mining in rounds: false detections of a detector become training samples of its classifier."""
 
+from pathlib import Path
+
 import numpy as np
-import tensorflow as tf
 from rich.progress import track
 
-from keras_det.boxes import crop_and_resize, iou
-from keras_det.data import whole_images
+from keras_det.boxes import iou
+from keras_det.data import Negatives, whole_images
+from keras_det.training.run import LAST, finished, train
 
 NEGATIVE_IOU = 0.3  # a detection with less overlap with every object shows background
 
 
 def hard_negatives(model, source, each=20, progress=False):
-    """Crops of background that a detector takes for objects (DetectorNet, section 7).
+    """Windows of background that a detector takes for objects (DetectorNet, section 7).
 
     Args:
         model: a `Detector` whose boxes are classified crops, such as `SlidingWindows`.
-        source: the pictures to search, a `keras_det.data.Source` with annotations.
-        each: crops of a picture at most, those of the highest scores.
+        source: the images to search, a `keras_det.data.Source` with annotations. Unreadable ones are left out.
+        each: windows of an image at most, those of the highest scores.
         progress: show a progress bar on the terminal.
 
     Returns:
-        `[N, H, W, 3]` uint8 crops of the model's `image_size`.
+        `keras_det.data.Negatives`, the windows of each image in order of their scores.
     """
-    crops = [np.zeros((0, *model.image_size, 3), "uint8")]
-    for images, indexes in track(whole_images(source, 1), "mine", total=len(source), disable=not progress):
-        found = model.detections(images)
+    images, windows = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
+    for pixels, indexes in track(whole_images(source, 1), "mine", total=len(source), disable=not progress):
+        found, index = model.detections(pixels), int(indexes[0])
         boxes = found["boxes"][0][: int(found["num_detections"][0])]
-        objects = source.annotation(int(indexes[0])).boxes
+        boxes = np.clip(boxes, 0, 1)
+        boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+        objects = source.annotation(index).boxes
         if len(objects):
             boxes = boxes[np.asarray(iou(boxes, objects)).max(axis=1) < NEGATIVE_IOU]
-        if len(boxes):
-            crops.append(np.asarray(crop_and_resize(images, boxes[None, :each], model.image_size))[0].round())
-    return np.concatenate(crops).astype("uint8")
+        windows.append(boxes[:each])
+        images.append(np.full(len(windows[-1]), index))
+    return Negatives(source, np.concatenate(images), np.concatenate(windows))
 
 
-def with_negatives(batches, crops, share, seed=0):
-    """Batches of which a share are mined crops, mirrored half of the time.
+def train_in_rounds(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto"):
+    """Rounds of hard negative mining: search the training images, then train on what was wrongly found, too.
+
+    Each round is a run of its own in the folder, beside `negatives-K.npz`, all windows found so far.
 
     Args:
-        batches: `tf.data.Dataset` of `(images, labels)` with one size of batch.
-        crops: `[N, H, W, 3]` uint8, N at least 1, as `hard_negatives` gives them.
-        share: of each batch, in 0 .. 1.
-        seed: of the crops' order.
+        model: a `SlidingWindows` whose classifier is trained.
+        recipe: a `Recipe` with `mining_rounds`; its steps are those of each round.
+        source: data to mine and to train on.
+        folder: where to.
+        val_source: data to evaluate on during training.
+        seed: seed of order and augmentation.
+        resume: leave out the rounds that are done, and continue with the one that was stopped.
+        verbose: as of `train`.
 
     Returns:
-        `tf.data.Dataset` as `batches`; the first rows of a batch are the crops, without objects.
+        The rows of `results.csv` of the rounds trained now; fewer where the user stopped.
 
     Raises:
-        ValueError: no crops, or a share that is none.
+        FileExistsError: the folder holds runs and `resume` is false.
+        ValueError: the detector takes nothing of the images for an object wrongly; or as `train`.
     """
-    if not len(crops) or not 0 <= share <= 1:
-        raise ValueError(f"`crops` must hold some and `share` be in 0 .. 1; got {len(crops)} and {share}.")
-    size = batches.element_spec[1]["labels"].shape[0]
-    count = round(share * size)
-    if not count:
-        return batches
-    mined = tf.data.Dataset.random(seed).map(lambda draw: _drawn(crops, draw)).batch(count)
-
-    def mix(batch, negatives):
-        images, labels = batch
-        images = tf.concat([tf.cast(negatives, images.dtype), images[count:]], 0)
-        empty = tf.fill([count, labels["labels"].shape[1]], tf.constant(-1, labels["labels"].dtype))
-        return images, labels | {"labels": tf.concat([empty, labels["labels"][count:]], 0)}
-
-    return tf.data.Dataset.zip(batches, mined).map(mix).prefetch(2)
-
-
-def _drawn(crops, draw):
-    """One crop, mirrored or not, by a random number."""
-    picture = tf.convert_to_tensor(crops)[(draw // 2) % len(crops)]
-    return tf.cond(draw % 2 == 0, lambda: picture, lambda: picture[:, ::-1])
+    rows, mined = [], None
+    for number in range(1, recipe.mining_rounds + 1):
+        run, file = Path(folder) / f"round-{number}", Path(folder) / f"negatives-{number}.npz"
+        if file.exists() and not resume:
+            raise FileExistsError(f"{folder} holds a run already; pass --resume to go on, or name another folder.")
+        if file.exists():
+            mined = Negatives.load(file, source)
+        else:
+            found = hard_negatives(model, source, recipe.mined, progress=verbose != 0)
+            mined = found if mined is None else mined + found
+            file.parent.mkdir(parents=True, exist_ok=True)
+            mined.save(file)
+        if not len(mined):
+            raise ValueError(f"no hard negatives: the detector finds nothing wrong in {source.name}.")
+        if not (resume and finished(run, recipe)):
+            going_on = resume and (run / LAST).exists()
+            options = {"negatives": mined, "negative_fraction": recipe.mined_fraction}
+            rows += train(model, recipe, source, run, val_source, seed + number, going_on, verbose, options)
+            if not finished(run, recipe):
+                break
+        model.load_weights(run / LAST)
+    return rows

@@ -42,6 +42,9 @@ class Recipe:
             a split that is reported on does not choose.
         augment: whether training pictures are augmented as the paper does.
         by_class: train a network of each class, one after the other, see `keras_det.training.detectornet`.
+        mining_rounds: rounds of hard negative mining, each of `steps`, see `keras_det.training.mining`.
+        mined: hard negatives of an image at most, in each round.
+        mined_fraction: of each batch of such a round.
         supervision: labels that train, one of the model's `supervisions`, such as `"boxes"`; `None` is its default.
         without_classes: training images that show one of these classes are left out: names, or how many, drawn as
             `keras_det.training.evaluate.chosen_classes` does.
@@ -82,6 +85,9 @@ class Recipe:
     keep: str = "best"
     augment: bool = True
     by_class: bool = False
+    mining_rounds: int = 0
+    mined: int = 20
+    mined_fraction: float = 0.25
     supervision: str | None = None
     without_classes: tuple[str, ...] | int = ()
     hold_out: float = 0.0

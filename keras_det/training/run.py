@@ -30,18 +30,11 @@ ELSE_WATCHED = ("val_pr_auc", "val_top1")  # of class-agnostic detectors and of 
 PICTURES = 12  # in the pictures of samples and of detections
 BOARD = 4  # pictures of detections in TensorBoard
 LAST = "last.weights.h5"
-KEPT = (
-    "optimizer",
-    "batch_size",
-    "accumulate",
-    "ema",
-    "precision",
-    "augment",
-    "supervision",
-)  # of a recipe, while a run is resumed
+# Of a recipe, while a run is resumed.
+KEPT = ("optimizer", "batch_size", "accumulate", "ema", "precision", "augment", "supervision")
 
 
-def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto"):
+def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto", batch_options=None):
     """Train a detector by a recipe and keep everything worth keeping in a folder.
 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
@@ -62,6 +55,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         resume: go on from `last.weights.h5` of this folder.
         verbose: 0 prints nothing, 1 a line that stays at the bottom of a terminal, 2 plain lines; `"auto"` is 1 on
             terminals, else 2.
+        batch_options: further arguments of `model.batches` for training.
 
     Returns:
         The rows of `results.csv`, a list of dicts: `images_per_second` and `input_wait` (share of the time that steps
@@ -100,7 +94,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         repeat=True,
         first_step=progress.step,
         skipped=skipped,
-        **recipe.batch_options(model),
+        **recipe.batch_options(model) | (batch_options or {}),
     )
     if not resume:
         with in_words():
@@ -129,6 +123,12 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     if val_source is not None and isinstance(model, Detector):
         draw_detections(model, val_source, folder / "detections.png")
     return rows
+
+
+def finished(folder, recipe):
+    """Whether the run in a folder, a `Path`, has had all its steps."""
+    path = folder / LAST
+    return path.exists() and pretrained.read_metadata(path)["training"]["progress"]["step"] >= recipe.steps
 
 
 class RunFolder(keras.callbacks.Callback):

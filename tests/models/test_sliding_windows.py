@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 
 from keras_det.boxes import iou
-from keras_det.data import Shapes
+from keras_det.data import Negatives, Shapes, batches
+from keras_det.data.crops import GivenCrops
+from keras_det.data.source import Annotation, Source
 from keras_det.models import Classifier, SlidingWindows
-from keras_det.training import mining
+from keras_det.training import Recipe, mining
 
 CLASSIFIER = {"classes": ["cat", "dog"], "background": True, "backbone": "tiny", "image_size": 32}
 
@@ -133,23 +135,101 @@ def test_hard_negatives_are_false_detections_alone(monkeypatch):
         return {"boxes": boxes, "num_detections": np.array([3])}
 
     monkeypatch.setattr(model, "detections", detections)
-    crops = mining.hard_negatives(model, source.take(1))
-    assert crops.shape == (2, 32, 32, 3) and crops.dtype == np.uint8
+    mined = mining.hard_negatives(model, source.take(1))
+    np.testing.assert_array_equal(mined.boxes, free)
+    assert mined.images.tolist() == [0, 0] and mined.annotation(1).boxes.tolist() == free[1:].tolist()
     assert len(mining.hard_negatives(model, source.take(1), each=1)) == 1
 
 
-def test_a_share_of_each_batch_is_mined():
+class Plain(Source):
+    """Images of one colour each but for a dark left half, and which of them were read."""
+
+    classes = ("cat", "dog")
+
+    def __init__(self, count):
+        self.name, self.count, self.read = "plain", count, []
+
+    def __len__(self):
+        return self.count
+
+    def annotation(self, i):
+        return Annotation(str(i), 40, 40, [[0, 0, 1, 1]], [0], [False], [False], [1.0])
+
+    def image(self, i):
+        self.read.append(i)
+        image = np.full((40, 40, 3), 240 + i % 16, "uint8")
+        image[:, :20] = 0
+        return image
+
+    def path(self, i):
+        return None
+
+
+def test_a_fraction_of_each_batch_is_mined():
     source = Shapes(images=8, seed=0, objects=(1, 2), size=64)
-    classifier = Classifier(**CLASSIFIER | {"classes": list(source.classes)})
-    crops = np.zeros((3, 32, 32, 3), "uint8")
-    crops[:, :, :4] = np.array([250, 251, 252], "uint8")[:, None, None, None]
-    batches = classifier.batches(source, 8, training=True, repeat=True)
+    model = build(classifier=CLASSIFIER | {"classes": list(source.classes)})
+    mined = Negatives(Plain(3), [0, 1, 2], [[0, 0, 0.5, 1], [0, 0.5, 1, 1], [0, 0, 1, 1]])
+    options = {"training": True, "repeat": True, "negative_fraction": 0.25}
     seen = []
-    for images, labels in mining.with_negatives(batches, crops, 0.25).take(8):
+    for images, labels in model.batches(source, 8, negatives=mined, **options).take(8):
         assert images.shape == (8, 32, 32, 3)
         assert (labels["labels"].numpy()[:2] == -1).all()
-        images = images.numpy()[:2].astype("uint8")
+        images = images.numpy()[:2].round().astype("uint8")
         seen += [(int(image.max()), bool(image[0, 0, 0])) for image in images]
-    assert {value for value, _ in seen} == {250, 251, 252} and {side for _, side in seen} == {True, False}
-    with pytest.raises(ValueError, match="crops"):
-        mining.with_negatives(batches, crops[:0], 0.25)
+    assert set(seen) == {(240, False), (240, True), (241, True), (242, False), (242, True)}
+    with pytest.raises(ValueError, match="negatives"):
+        model.batches(source, 8, negatives=Negatives(Plain(3), [], np.zeros((0, 4))), **options)
+
+
+def test_two_million_windows_take_little_memory_and_are_read_when_needed(tmp_path):
+    source, draw = Plain(11_540), np.random.default_rng(0)
+    low = draw.random((2_000_000, 2), "float32") * 0.5
+    mined = Negatives(source, draw.integers(0, len(source), 2_000_000), np.concatenate([low, low + 0.5], 1))
+    assert mined.images.nbytes + mined.boxes.nbytes == 48_000_000 and not source.read
+    few = mined.subset(range(5_000, 5_040))
+    dataset = batches(few, 8, (16, 16), training=True, augment=GivenCrops((16, 16)), max_objects=1)
+    assert next(iter(dataset))[0].shape == (8, 16, 16, 3) and set(source.read) <= set(mined.images[5_000:5_040])
+    small = Negatives(source, mined.images[:9], mined.boxes[:9])
+    small.save(tmp_path / "n.npz")
+    again = Negatives.load(tmp_path / "n.npz", source)
+    np.testing.assert_array_equal(again.images, small.images)
+    np.testing.assert_array_equal((again + small).boxes, np.tile(small.boxes, (2, 1)))
+    with pytest.raises(ValueError, match="n.npz holds no windows of plain"):
+        Negatives.load(tmp_path / "n.npz", Plain(2))
+
+
+def test_it_starts_from_a_classifiers_file(tmp_path):
+    classifier = Classifier(**CLASSIFIER)
+    classifier.save_weights(tmp_path / "c.weights.h5")
+    model = SlidingWindows(weights=tmp_path / "c.weights.h5", stride=7)
+    np.testing.assert_array_equal(model.classifier.head.kernel, classifier.head.kernel)
+    model.save_weights(tmp_path / "s.weights.h5")
+    again = SlidingWindows(weights=tmp_path / "s.weights.h5")
+    assert again.arguments["stride"] == 7 and again.classes == ("cat", "dog")
+    Classifier(**CLASSIFIER | {"background": False}).save_weights(tmp_path / "b.weights.h5")
+    with pytest.raises(ValueError, match="background"):
+        SlidingWindows(weights=tmp_path / "b.weights.h5")
+
+
+def test_rounds_of_mining_can_be_stopped_and_resumed(tmp_path, monkeypatch):
+    source = Shapes(images=6, seed=0, objects=(1, 2), size=64)
+    model = build(classifier=CLASSIFIER | {"classes": list(source.classes)})
+    searched = []
+
+    def detections(images):
+        searched.append(1)
+        boxes = np.array([[[0.0, 0.0, 0.1, 0.1], [0.9, 0.9, 1.0, 1.0]]], "float32")
+        return {"boxes": boxes, "num_detections": np.array([2])}
+
+    monkeypatch.setattr(model, "detections", detections)
+    sgd = {"class_name": "SGD", "momentum": 0.9}
+    recipe = Recipe("sliding_windows", "shapes", "", batch_size=4, steps=1, mining_rounds=1, mined=1, optimizer=sgd)
+    assert len(mining.train_in_rounds(model, recipe, source, tmp_path, verbose=0)) == 1 and len(searched) == 6
+    with pytest.raises(FileExistsError, match="resume"):
+        mining.train_in_rounds(model, recipe, source, tmp_path, verbose=0)
+    more = recipe.replace(mining_rounds=2)
+    rows = mining.train_in_rounds(model, more, source, tmp_path, resume=True, verbose=0)
+    assert len(rows) == 1 and len(searched) == 12
+    counts = [len(Negatives.load(tmp_path / f"negatives-{k}.npz", source)) for k in (1, 2)]
+    assert 0 < counts[0] <= 6 and counts[1] == 2 * counts[0]
+    assert mining.train_in_rounds(model, more, source, tmp_path, resume=True, verbose=0) == [] and len(searched) == 12

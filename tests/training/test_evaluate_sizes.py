@@ -7,6 +7,7 @@ import pytest
 import small_models
 
 from keras_det.data import Shapes, batches, whole_images
+from keras_det.data.crops import GivenCrops
 from keras_det.data.source import Annotation, Source
 from keras_det.models import SSD300
 from keras_det.training.evaluate import collect, evaluate, evaluator_of
@@ -63,7 +64,7 @@ def test_few_images_wait_for_others_of_their_size(monkeypatch):
 
 def test_unreadable_images_are_skipped_and_named():
     skipped = []
-    found = [i for _, indexes in whole_images(Mixed(broken=(2,)), 2, 0.5, skipped) for i in indexes]
+    found = [i for _, indexes in whole_images(Mixed(broken=(2,)), 2, skipped) for i in indexes]
     assert sorted(found) == [0, 1, 3, 4, 5, 6] and "image 2 is broken" in str(skipped[0])
 
 
@@ -116,6 +117,8 @@ def test_mining_cuts_crops_of_the_image_itself_and_knows_its_objects():
 
     true, wrong = [0.1, 0.2, 0.5, 0.7], [0.6, 0.0, 1.0, 0.4]
     assert len(mine([true])) == 0 and sorted(seen) == sorted(Mixed.sizes[1:])
-    crops = mine([true, wrong])
-    assert crops.shape == (6, 16, 16, 3)
-    assert crops.std(axis=(1, 2, 3)).min() > 40  # noise of 74; in a thumbnail of the image of 512 it is averaged away
+    mined = mine([true, wrong])
+    assert sorted(mined.images) == list(range(1, len(source))) and (mined.boxes == np.float32(wrong)).all()
+    for images, labels in batches(mined, 2, (16, 16), training=True, augment=GivenCrops((16, 16))):
+        assert images.numpy().std(axis=(1, 2, 3)).min() > 40  # noise of 74; in a thumbnail of 512 it is averaged away
+        assert (labels["labels"].numpy() == -1).all()
