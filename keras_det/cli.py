@@ -438,6 +438,7 @@ def export(
     precision: Annotated[
         str, typer.Option("--precision", help="float32; for tflite also float16, dynamic or int8.")
     ] = "float32",
+    version: Annotated[int, typer.Option("--version", min=1, help="Of a saved_model: its folder within --out.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Compare with the model, in a process of its own.")] = False,
     data: Data = "shapes",
     split: Split = None,
@@ -452,9 +453,10 @@ def export(
     from keras_det import export as exporters
 
     network = _detector(model, weights)
-    source = _source(data, split, None, images) if check or precision == "int8" else None
+    source = _source(data, split, None, images).readable() if check or precision == "int8" else None
     with _silent_stderr():
-        path = exporters.export(network, format, out, precision, _pictures(source) if precision == "int8" else None)
+        pictures = _pictures(source) if precision == "int8" else None
+        path = exporters.export(network, format, out, precision, pictures, version)
     report = exporters.check(network, format, path, precision, source) if check else None
     if as_json:
         _print_json({"path": str(path), "format": format, "precision": precision} | _figures(report))
@@ -480,7 +482,7 @@ def benchmark(
     _load_tensorflow()
     from keras_det import export as exporters
 
-    network, source = _detector(model, weights), _source(data, split, None, images)
+    network, source = _detector(model, weights), _source(data, split, None, images).readable()
     reports, console = [], Console(stderr=True)
     with console.status("the model itself") as status, _silent_stderr():
         for report in exporters.benchmark(network, source):

@@ -185,6 +185,18 @@ class Source:
             raise ValueError(f"take needs a number of pictures of at least 0, got {n}")
         return self.subset(range(min(n, len(self))))
 
+    def readable(self) -> Source:
+        """A view of the images that can be decoded; all are. Raises ValueError where too many cannot, as `check`."""
+        good, bad = [], []
+        for i in range(len(self)):
+            try:
+                self.image(i)
+                good.append(i)
+            except (OSError, ValueError) as error:
+                bad.append(unreadable(self.path(i) or f"{self.name}, image {i}", error))
+                self.check_unreadable(bad)
+        return self.subset(good)
+
     def subset(self, indexes: Iterable[int]) -> Source:
         """A view of the pictures with these numbers, in this order; nothing is read or copied.
 

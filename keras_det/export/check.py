@@ -67,7 +67,9 @@ class Report:
     failure: str | None = None
 
 
-def export(model: Detector, format: str, path: str | Path, precision: str = "float32", pictures=None) -> Path:
+def export(
+    model: Detector, format: str, path: str | Path, precision: str = "float32", pictures=None, version: int = 1
+) -> Path:
     """Export by the name of the format; arguments as of `saved_model`, `onnx` and `tflite`.
 
     Raises:
@@ -81,7 +83,7 @@ def export(model: Detector, format: str, path: str | Path, precision: str = "flo
         raise ValueError(f"--precision of {format} must be one of {', '.join(known)}; got {precision!r}.")
     if format == "tflite":
         return tflite(model, path, precision, pictures)
-    return saved_model(model, path) if format == "saved_model" else onnx(model, path)
+    return saved_model(model, path, version) if format == "saved_model" else onnx(model, path)
 
 
 def check(model: Detector, format: str, path: str | Path, precision: str, source: Source) -> Report:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_det.data.resize import resize
+from keras_det.export.upright import decode_upright
 from keras_det.files import whole
 from keras_det.models.detector import Detector
 from keras_det.version import __version__
@@ -26,7 +27,8 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
     Signatures:
 
     - `serving_default`: `images` `[B, h, w, 3]` uint8 RGB of any size, resized inside.
-    - `serving_bytes`: `image_bytes` `[B]` strings, JPEG or PNG of any sizes (REST: `{"b64": ...}`).
+    - `serving_bytes`: `image_bytes` `[B]` strings, JPEG or PNG of any sizes (REST: `{"b64": ...}`), upright by their
+      EXIF orientation as in `detect`.
     - `raw`: `images` `[B, H, W, 3]` float32 of the network's size, to the network's outputs.
 
     The first two give `detection_boxes [B, D, 4]` as `(ymin, xmin, ymax, xmax)` in shares of the picture,
@@ -49,7 +51,7 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
         raise ValueError(f"`version` must be a positive integer; got {version!r}.")
     target = Path(path) / str(version)
     if target.exists():
-        raise FileExistsError(f"{target} exists; choose another --out or version.")
+        raise FileExistsError(f"{target} exists; choose another --out or --version.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole(target) as temporary:
         _write(model, temporary)
@@ -70,8 +72,9 @@ def _write(model, folder):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def serving_bytes(image_bytes):
-        spec = tf.TensorSpec([*model.image_size, 3], tf.float32)
-        return detections(tf.map_fn(lambda b: _decode(b, model.image_size), image_bytes, fn_output_signature=spec))
+        size = model.image_size
+        spec = tf.TensorSpec([*size, 3], tf.float32)
+        return detections(tf.map_fn(lambda b: resize(decode_upright(b), size), image_bytes, fn_output_signature=spec))
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.image_size, 3], tf.float32, "images")])
     def raw(images):
@@ -82,11 +85,6 @@ def _write(model, folder):
         module.assets = [tf.saved_model.Asset(str(p)) for p in _write_assets(model, Path(assets))]
         signatures = {"serving_default": serving_default, "serving_bytes": serving_bytes, "raw": raw}
         tf.saved_model.save(module, str(folder), signatures=signatures)
-
-
-def _decode(encoded, size):
-    """An encoded picture at the network's size; of an animation the first frame."""
-    return resize(tf.io.decode_image(encoded, channels=3, expand_animations=False), size)
 
 
 def _write_assets(model, folder):

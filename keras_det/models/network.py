@@ -289,10 +289,9 @@ class Network(keras.Model):
         """
         known = set(source.classes) & set(self.classes) and not training
         if tuple(source.classes) != self.classes and not known and not self.class_agnostic:
-            raise ValueError(
-                f"the source's classes {tuple(source.classes)} are not the model's {self.classes}; "
-                "build the model with `classes=source.classes`."
-            )
+            text = f"the source's classes {tuple(source.classes)} are not the model's {self.classes}"
+            advice = "build the model with `classes=source.classes`" if training else "one in common is needed"
+            raise ValueError(f"{text}: {advice}.")
 
     def label_names(self, source):
         """Names of the labels in training batches of a source."""

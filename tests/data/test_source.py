@@ -99,6 +99,22 @@ def test_numbers_outside_are_errors():
         source.take(-1)
 
 
+class OneBroken(Numbered):
+    def image(self, i):
+        if i in self.broken:
+            raise ValueError(f"{i}.jpg: not an image")
+        return super().image(i)
+
+
+def test_readable_images_are_a_view_unless_too_many_are_not():
+    source = OneBroken(4)
+    source.broken = (2,)
+    assert [source.readable().path(i) for i in range(3)] == ["0.jpg", "1.jpg", "3.jpg"]
+    source.broken = (2, 3)
+    with pytest.raises(ValueError, match="2 of the 4 images of numbered cannot be read, more than 0.01 .*2.jpg, 3.jpg"):
+        source.readable()
+
+
 FAULTS = [
     ([10, 20, 40, 60], None, [0.1, 0.1, 0.4, 0.3]),
     ([0, 0, 100, 200], None, [0, 0, 1, 1]),
