@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import io
 import json
 import math
 import os
@@ -74,6 +75,9 @@ Threshold = Annotated[
 
 def main():
     """Run the command; bad input ends it with exit code 2 and one line."""
+    for stream in (sys.stdout, sys.stderr):  # names of classes and files, on a terminal that may lack their letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

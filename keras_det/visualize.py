@@ -4,9 +4,10 @@ import colorsys
 import os
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from keras_det.files import whole
+from keras_det.fonts import in_their_scripts, legible
 
 GAP = 4  # pixels between the pictures of a grid
 TRUTH = (255, 255, 255)
@@ -50,14 +51,15 @@ def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -
     canvas, line = ImageDraw.Draw(picture), max(1, round(min(picture.size) / 200))
     for box in () if truth is None else np.asarray(truth, "float32").reshape(-1, 4):
         _dashed(canvas, _pixels(box, picture.size), line)
-    font = ImageFont.load_default(size=max(10, round(min(picture.size) / 26)))
+    size = max(10, round(min(picture.size) / 28))
     for i in reversed(range(len(boxes))):  # the best score on top
         label = 0 if labels is None else int(labels[i])
         canvas.rectangle(_pixels(boxes[i], picture.size), outline=colour(label), width=line)
         words = [names[label]] if names is not None and labels is not None else []
         words += [f"{scores[i]:.2f}"] if scores is not None else []
         if words:
-            _tag(canvas, " ".join(words), _pixels(boxes[i], picture.size), colour(label), font, picture.size)
+            text, font = legible(" ".join(words), size)
+            _tag(canvas, text, _pixels(boxes[i], picture.size), colour(label), font, picture.size)
     return picture
 
 
@@ -147,7 +149,8 @@ def grid(images, columns: int = 4, titles=None) -> Image.Image:
     for i, image in enumerate(images):
         x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + head + GAP)
         if titles:
-            canvas.text((x, y), titles[i], fill=(0, 0, 0), font=ImageFont.load_default(size=13))
+            text, font = legible(titles[i], 12)
+            canvas.text((x, y), text, fill=(0, 0, 0), font=font)
         sheet.paste(image, (x, y + head))
     return sheet
 
@@ -217,7 +220,7 @@ def _figure(columns):
 def _save(figure, path):
     """Write the figure as PNG to a temporary file and move it in place."""
     with whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        in_their_scripts(figure).savefig(temporary, format="png", dpi=110)
 
 
 def _picture(image):

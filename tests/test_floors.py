@@ -11,6 +11,7 @@ ROOT = pathlib.Path(keras_det.__file__).parent
 FLOORS = {
     "version": 0,
     "files": 0,
+    "fonts": 0,
     "boxes": 1,
     "weights": 1,
     "layers": 2,

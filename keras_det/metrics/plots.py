@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from keras_det.fonts import in_their_scripts
 from keras_det.metrics import diagnosis, voc
 from keras_det.metrics.columns import Results, Truth
 from keras_det.metrics.tide import ERRORS, Tide, tide
@@ -92,7 +93,7 @@ def plot_false_positives(
             axes[2 * (place // columns) + row, place % columns].set_axis_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("share of each kind (%)", fontsize=8)
-    return figure
+    return in_their_scripts(figure)
 
 
 def plot_sensitivity(
@@ -128,7 +129,7 @@ def plot_sensitivity(
         axis.set(xlim=(-1, 6 * width - 1), ylim=(0, 1.16), yticks=np.arange(0, 1.1, 0.25))
         axis.set_ylabel("normalized AP", fontsize=8)
         _plain(axis)
-    return figure
+    return in_their_scripts(figure)
 
 
 def plot_tide(truth: Truth, results: Results, found: Tide | None = None) -> Figure:
@@ -154,7 +155,7 @@ def plot_tide(truth: Truth, results: Results, found: Tide | None = None) -> Figu
     left.set_ylabel("AP gained were it put right (points)", fontsize=8)
     left.set_title("errors", fontsize=9)
     right.set_title("all false, all missed", fontsize=9)
-    return figure
+    return in_their_scripts(figure)
 
 
 def plot_precision_recall(
@@ -180,7 +181,7 @@ def plot_precision_recall(
         axis.set_axis_off()
     figure.supxlabel("recall", fontsize=8)
     figure.supylabel("precision", fontsize=8)
-    return figure
+    return in_their_scripts(figure)
 
 
 def plot_confusion(
@@ -223,7 +224,7 @@ def plot_confusion(
     bar = figure.colorbar(picture, ax=axis, shrink=0.6, pad=0.02)
     bar.set_label("share of the row", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    return figure
+    return in_their_scripts(figure)
 
 
 def to_png(figure: Figure, dpi: int = 120) -> bytes:
