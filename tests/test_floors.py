@@ -11,6 +11,8 @@ ROOT = pathlib.Path(keras_det.__file__).parent
 FLOORS = {
     "version": 0,
     "files": 0,
+    "registration": 0,
+    "optimizers": 2,
     "fonts": 0,
     "boxes": 1,
     "weights": 1,

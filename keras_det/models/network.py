@@ -1,6 +1,8 @@
 """What every trainable network of the package shares: its objective, the training step, batches, saving."""
 
 import contextlib
+import functools
+import inspect
 import os
 
 import keras
@@ -60,6 +62,8 @@ class Network(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Sum of `compute_losses` and of the layers' own losses; Keras's step calls it on every backend."""
+        if sample_weight is not None:
+            raise ValueError(_NO_WEIGHTS.format("a sample weight"))
         return self._total(self.compute_losses(self.encode_targets(y), y_pred))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -112,7 +116,7 @@ class Network(keras.Model):
             """
             import tensorflow as tf
 
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            x, y = _unweighted(data)
             targets = self.encode_targets(y)
             state = [(v, tf.identity(v.value)) for v in self.non_trainable_weights]
             with tf.GradientTape() as tape:
@@ -138,7 +142,7 @@ class Network(keras.Model):
             """Losses of a batch, each batch weighted by its pictures; arguments and results as in `train_step`."""
             import tensorflow as tf
 
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            x, y = _unweighted(data)
             with tf.control_dependencies([x]):  # the step that finds no more data updates nothing
                 targets = self.encode_targets(y)
                 terms = self.compute_losses(targets, self(x, training=False))
@@ -166,7 +170,7 @@ class Network(keras.Model):
     def _apply(self, gradients):
         self.optimizer.apply(gradients, self.trainable_variables)
 
-    def compile(self, optimizer="adam", jit_compile=None, **kwargs):
+    def compile(self, optimizer="adam", loss=None, *, jit_compile=None, **kwargs):
         """As Keras's `compile`, without a loss: the objective is the paper's.
 
         On several replicas batch normalisation uses the statistics of the global batch, and the optimizer gets the
@@ -174,13 +178,21 @@ class Network(keras.Model):
 
         Args:
             optimizer: Keras optimizer.
+            loss: must stay `None`.
             jit_compile: compile the step with XLA. By default only where there is no other way, on JAX, since XLA's
                 convolutions on CPUs are much slower than TensorFlow's own.
             **kwargs: further arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: the optimizer accumulates gradients and there are several replicas.
+            ValueError: `loss`, `loss_weights`, `metrics` or `weighted_metrics`, which would not be used; or the
+                optimizer accumulates gradients and there are several replicas.
         """
+        for name, value in ({"loss": loss} | kwargs).items():
+            if name in ("loss", "loss_weights", "metrics", "weighted_metrics") and value is not None:
+                raise ValueError(
+                    f"`{name}` is not taken: {type(self).__name__} trains on its paper's objective and reports its "
+                    "terms; `keras_det.training.EvaluateDetections` adds a detector's metrics to `fit`."
+                )
         if jit_compile is None:
             jit_compile = "auto" if keras.backend.backend() == "jax" else False
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
@@ -188,6 +200,15 @@ class Network(keras.Model):
             vars(self)["_loss_tracker"] = _Mean(name="loss")  # as `compile` has it, not among the layer's own metrics
         if keras.backend.backend() == "tensorflow" and self.distribute_strategy.num_replicas_in_sync > 1:
             self._join_replicas()
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        """As Keras's `fit`. Raises ValueError for `class_weight` and `sample_weight`."""
+        given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        for name in ("class_weight", "sample_weight"):
+            if given.get(name) is not None:
+                raise ValueError(_NO_WEIGHTS.format(f"`{name}`"))
+        return super().fit(*args, **kwargs)
 
     def _join_replicas(self):
         """Make the layers and the optimizer work on the global batch."""
@@ -325,6 +346,17 @@ class Network(keras.Model):
     def get_config(self):
         """Constructor arguments that rebuild the network; weights are saved apart."""
         return {"name": self.name} | self.arguments
+
+
+_NO_WEIGHTS = "{} is not taken: the objectives are normalized by the objects of a whole batch, as their papers have it."
+
+
+def _unweighted(data):
+    """Images and labels of a batch; raises ValueError where it has sample weights, too."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    if weight is not None:
+        raise ValueError(_NO_WEIGHTS.format("a sample weight"))
+    return x, y
 
 
 class _SameOnAllReplicas:

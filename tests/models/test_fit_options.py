@@ -140,3 +140,36 @@ def test_loss_curves_in_half_precision_stay_beside_float32(policy):
     for name in ("mixed_bfloat16", "mixed_float16"):
         policy(name)
         assert last_loss() == pytest.approx(expected, rel=BAND), name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"loss": "mse"}, {"loss_weights": {"a": 1.0}}, {"metrics": ["accuracy"]}, {"weighted_metrics": ["mse"]}],
+)
+def test_what_compile_would_not_use_is_refused(arguments):
+    with pytest.raises(
+        ValueError, match=f"`{next(iter(arguments))}` is not taken: SSD300 trains on its paper's objective"
+    ):
+        build("ssd300").compile("sgd", **arguments)
+
+
+def test_a_loss_by_its_place_is_refused():
+    with pytest.raises(ValueError, match="`loss` is not taken"):
+        build("ssd300").compile("sgd", "mse")
+
+
+def test_weights_of_samples_and_classes_are_refused():
+    model = build("ssd300")
+    model.compile(optimizer="sgd")
+    images, labels = batch(model)
+    for arguments, named in (
+        ({"class_weight": {0: 2.0}}, "`class_weight`"),
+        ({"sample_weight": np.ones(len(images))}, "`sample_weight`"),
+    ):
+        with pytest.raises(ValueError, match=f"{named} is not taken"):
+            model.fit(images, labels, verbose=0, **arguments)
+    weighted = tf.data.Dataset.from_tensors((images, labels, tf.ones(len(images))))
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="a sample weight is not taken"):
+            call(weighted, verbose=0)
+    assert np.isfinite(model.fit(images, labels, batch_size=len(images), verbose=0).history["loss"][0])
