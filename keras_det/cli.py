@@ -68,6 +68,8 @@ DATA_OPTIONS = {
     "rescale_boxes": (RescaleBoxes, False),
     "max_unreadable": (MaxUnreadable, 0.01),
 }
+Seed = Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")]
+Images = Annotated[int | None, typer.Option("--images", min=1, help="The first N pictures.")]
 Threshold = Annotated[
     float | None, typer.Option("--score-threshold", min=0.0, help="Lowest score shown; default: the detector's.")
 ]
@@ -161,15 +163,7 @@ def detect(
     from keras_det.files import remove_leftovers
 
     network = _detector(model, weights)
-    bad, drawn = [], collections.Counter()
-
-    def passed_over(path, error):
-        bad.append(path)
-        text = " ".join(str(error).split())
-        error_console.print("[bold red]keras-det:[/bold red]", escape(text), highlight=False)
-        if as_json:
-            _print_json({"image": path, "error": text})
-
+    drawn, bad, passed_over = collections.Counter(), *_passing_over(as_json)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         remove_leftovers(out)
@@ -208,7 +202,7 @@ def evaluate(
     ] = "comp4",
     data: Annotated[str | None, typer.Option("--data", help="As in `export`; default with a model: shapes.")] = None,
     split: Split = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")] = None,
+    seed: Seed = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N pictures.")] = None,
     classes: Annotated[
         str | None,
@@ -338,7 +332,9 @@ def train(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Highest rate.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N pictures.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of weights, order and augmentation; default: the recipe's.")
+    ] = None,
     list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Print the recipes and stop.")] = False,
     as_json: Json = False,
 ):
@@ -387,6 +383,7 @@ def train(
         raise ValueError(f"--mining-rounds trains the classifier of sliding_windows; not {plan.model}.")
     if plan.start and weights is None and not resume:
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
+    seed = plan.seed if seed is None else seed
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
     val_source = _val_source(plan, val_data, same_data)
     if val_source is None and plan.hold_out:
@@ -514,7 +511,6 @@ app.add_typer(multibox_app, name="multibox")
 
 Localizer = Annotated[str, typer.Option("--localizer", help="Weights of `multibox`: a registered name or a file.")]
 AnyData = Annotated[str, typer.Option("--data", help="As in `evaluate`.")]
-Images = Annotated[int | None, typer.Option("--images", min=1, help="The first N pictures.")]
 Picture = Annotated[Path, typer.Option("--out", help="PNG file of the figure.")]
 
 
@@ -780,6 +776,155 @@ def _of_first_class(source, plan, network):
     return detectornet.of_one_class(source, network.classes[0], network.arguments["negative_share"])
 
 
+overfeat_app = typer.Typer(help="OverFeat's tables on any data, and its authors' weights.", no_args_is_help=True)
+app.add_typer(overfeat_app, name="overfeat")
+
+Networks = Annotated[
+    list[str], typer.Option("--weights", help="Weights of `overfeat`: a registered name or a file; repeat for several.")
+]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")]
+
+
+@overfeat_app.command("table-2")
+@reads_data
+def overfeat_table_2(
+    weights: Networks = ("shapes",),
+    data: AnyData = "shapes",
+    split: Split = None,
+    seed: Seed = None,
+    images: Images = None,
+    batch_size: Batch = 16,
+    as_json: Json = False,
+):
+    """Top-1 and top-5 error of each way to vote, on the images with one object; several networks are an ensemble."""
+    _load_tensorflow()
+    from keras_det.training import overfeat
+
+    networks = [_network("overfeat", name) for name in weights]
+    source = overfeat.single_objects(_source(data, split, seed, images))
+    rows = overfeat.table_2(networks, source, batch_size)
+    _print_rows("error", {name: {"top-1": one, "top-5": five} for name, (one, five) in rows.items()}, as_json)
+
+
+@overfeat_app.command("figure-9")
+@reads_data
+def overfeat_figure_9(
+    weights: Networks = ("shapes",),
+    data: AnyData = "shapes",
+    split: Split = None,
+    seed: Seed = None,
+    images: Images = None,
+    batch_size: Batch = 16,
+    out: Picture = Path("runs/overfeat_figure_9.png"),
+    as_json: Json = False,
+):
+    """Localization error from the center window to all scales, on the images with one object; of each network given,
+    one regressor for all classes (SCR) or one for each (PCR)."""
+    _load_tensorflow()
+    from keras_det import visualize
+    from keras_det.training import overfeat
+
+    networks = {name: _network("overfeat", name) for name in weights}
+    for name, network in networks.items():
+        if network.regressor is None:
+            raise ValueError(f"--weights {name}: Figure 9 needs a regressor; this network is for {network.task}.")
+    source = overfeat.single_objects(_source(data, split, seed, images))
+    rows = {}
+    for name, network in networks.items():
+        for bar, (five, one) in overfeat.figure_9(network, source, batch_size).items():
+            rows[bar if len(networks) == 1 else f"{Path(name).name}: {bar}"] = {"5 guesses": five, "1 guess": one}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    visualize.plot_bars(rows, out, ylabel="Localization error")
+    _print_rows("localization error", rows, as_json, {"out": str(out)})
+
+
+@overfeat_app.command("convert")
+def overfeat_convert(
+    file: Annotated[
+        Path, typer.Argument(help="net_weight_0 (fast) or net_weight_1 (accurate) of the authors' release.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: ends in .weights.h5 or .safetensors.")],
+    classes: Annotated[
+        Path | None, typer.Option("--classes", help="Names of the 1000 classes in the authors' order, one a line.")
+    ] = None,
+    as_json: Json = False,
+):
+    """The weights that OverFeat's authors released as a file of this package, a classifier."""
+    names = None if classes is None else [line for line in classes.read_text("utf-8").splitlines() if line.strip()]
+    _load_tensorflow()
+    from keras_det.models import OverFeat
+
+    model = OverFeat.from_released(file, names)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model.save_weights(out)
+    found = {"out": str(out), "variant": model.arguments["variant"], "classes": len(model.classes)}
+    if as_json:
+        _print_json(found)
+    else:
+        Console(soft_wrap=True).print(f"written: [bold]{escape(str(out))}[/bold], the {found['variant']} network")
+
+
+@app.command()
+def features(
+    images: Annotated[list[str], typer.Argument(help="Images, folders of them, or patterns in quotes.")],
+    weights: Annotated[
+        str, typer.Option("--weights", help="Weights of `overfeat`: registered name or file.")
+    ] = "shapes",
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="conv1, pool1, full6 and so on; default: the last hidden layer.")
+    ] = None,
+    shorter_side: Annotated[
+        int | None, typer.Option("--shorter-side", min=1, help="Pixels to resize images to; default: as they are.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for a .npy file of each image.")] = Path("runs/features"),
+    as_json: Json = False,
+):
+    """Activations of OverFeat's layers, `[height, width, channels]` float32 of each image: a vector for each window.
+
+    An image of the window's size gives one vector of the dense layers, a larger one a map of them. With --json one
+    object a line for each image. Exit code 1 means that some file is no image.
+    """
+    _load_tensorflow()
+    import numpy as np
+
+    from keras_det.data.resize import resize
+    from keras_det.files import remove_leftovers, whole
+    from keras_det.models.inputs import read_pictures
+
+    network = _network("overfeat", weights)
+    written, bad, passed_over = collections.Counter(), *_passing_over(as_json)
+    out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
+    for image, name in read_pictures(images, passed_over):
+        if shorter_side is not None:
+            image = resize(image, [round(shorter_side * side / min(image.shape[:2])) for side in image.shape[:2]])
+        found = np.asarray(network.features(np.asarray(image)[None], layer)[0], "float32")
+        path = _free_name(out, name, written, ".npy")
+        with whole(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, found)
+        if as_json:
+            _print_json({"image": name, "shape": list(found.shape), "file": str(path)})
+        else:
+            shape = " x ".join(map(str, found.shape))
+            Console(soft_wrap=True).print(f"{escape(name)}: {shape}, {escape(str(path))}", highlight=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _passing_over(as_json):
+    """Paths of files that are no images, and what is called with each of them."""
+    bad = []
+
+    def passed_over(path, error):
+        bad.append(path)
+        text = " ".join(str(error).split())
+        error_console.print("[bold red]keras-det:[/bold red]", escape(text), highlight=False)
+        if as_json:
+            _print_json({"image": path, "error": text})
+
+    return bad, passed_over
+
+
 def _print_rows(title, rows, as_json, more=None):
     """Figures in rows, as a table or as JSON."""
     if as_json:
@@ -974,8 +1119,8 @@ def _val_source(plan, val_data, same_data):
     return _source(val_data or plan.data, plan.val_split, None, None, options)
 
 
-def _free_name(folder, source, drawn):
-    """A file name for a drawn image that no other image of this call has; `drawn` counts the names."""
+def _free_name(folder, source, drawn, ending=".png"):
+    """A file name that no other image of this call has; `drawn` counts the names."""
     stem = Path(source).stem if source else "image"
     name, number = stem, drawn[stem]
     while drawn[name]:
@@ -983,7 +1128,7 @@ def _free_name(folder, source, drawn):
         name = f"{stem}-{number}"
     drawn[name] = 1
     drawn[stem] = max(number, 1)
-    return folder / f"{name}.png"
+    return folder / f"{name}{ending}"
 
 
 def _print_detections(result):

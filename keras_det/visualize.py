@@ -209,6 +209,27 @@ def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
     _save(figure, path)
 
 
+def plot_bars(rows, path: str | os.PathLike, **axes) -> None:
+    """Write a picture of bars, a group for each row.
+
+    Args:
+        rows: dict from a row's name to a dict from a bar's name to its height, the same names in each row.
+        path: PNG file to write.
+        **axes: `ylabel`, `ylim` as matplotlib's `Axes.set` takes them.
+    """
+    figure, (axis,) = _figure(1)
+    names = list(next(iter(rows.values())))
+    for k, name in enumerate(names):
+        places = [i + (k - (len(names) - 1) / 2) * 0.8 / len(names) for i in range(len(rows))]
+        bars = axis.bar(places, [row[name] for row in rows.values()], 0.8 / len(names), label=name)
+        axis.bar_label(bars, fmt="{:.3f}", fontsize="x-small")
+    axis.set_xticks(range(len(rows)), list(rows), rotation=30, ha="right", fontsize="small")
+    axis.set(**axes)
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(fontsize="small")
+    _save(figure, path)
+
+
 def _figure(columns):
     """A matplotlib figure of its own, without pyplot's global state."""
     from matplotlib.figure import Figure

@@ -93,6 +93,9 @@ class Architecture:
         return unpooled // self.pool - self.head_kernel + 1
 
 
+REGRESSOR = (4096, 1024)  # filters of the regressor's hidden layers, section 4.2
+CONTEXT = 1.4  # ratio of a scale to the next lower one, section 4.2
+
 _PAD = {"kernel": 3, "padding": 1}
 ARCHITECTURES = {
     "fast": Architecture(
@@ -340,21 +343,71 @@ def count(variant, classes=1000, width=1.0, size=None):
     return {"parameters": sum(weights), "connections": connections}
 
 
+def multiply_adds(variant, size, outputs, box_outputs=0, context=False):
+    """Multiply-adds of a pass over a training sample of detection or localization, at fine stride, in full width.
+
+    Args:
+        variant: `"fast"` or `"accurate"`.
+        size: side of the sample in pixels.
+        outputs: of the classifier.
+        box_outputs: of the regressor; 0 is none.
+        context: whether the next lower scale goes through the convolutions and into the dense layers, too.
+
+    Returns:
+        `{"features": int, "classifier": int, "regressor": int}`.
+
+    >>> sum(multiply_adds("accurate", 221, 1000).values()) / 1e9  # the paper's Table 4 has 5.369
+    5.357...
+    """
+    form = architecture(variant)
+    channels, kernel = form.convolutions[-1].filters * (1 + context), form.head_kernel
+    sides = [size, round(size / CONTEXT) + 3 * form.stride] if context else [size]
+    features = sum(
+        n * positions**2 for side in sides for n, positions in zip(layer_weights(variant), _positions(form, side)[:-3])
+    )
+
+    def dense(*filters):
+        inputs, total = kernel * kernel * channels, 0
+        for n in filters:
+            total += (inputs + 1) * n
+            inputs = n
+        return total * form.cells(size) ** 2
+
+    return {
+        "features": features,
+        "classifier": dense(*form.dense, outputs),
+        "regressor": dense(*REGRESSOR, box_outputs) if box_outputs else 0,
+    }
+
+
+def kernel_shapes(variant, classes=1000, width=1.0):
+    """`(height, width, in, out)` of each layer's kernel in turn, under the names that the layers have in `OverFeat`.
+
+    >>> list(kernel_shapes("fast"))[-2:], kernel_shapes("accurate")["classifier_full7"]
+    (['classifier_full7', 'classifier_output'], (5, 5, 1024, 4096))
+    """
+    form = architecture(variant)
+    first = len(form.convolutions) + 1
+    layers_ = [(f"conv{i}", scaled(c.filters, width), c.kernel) for i, c in enumerate(form.convolutions, start=1)]
+    layers_ += [
+        (f"classifier_full{first + i}", scaled(n, width), 1 if i else form.head_kernel)
+        for i, n in enumerate(form.dense)
+    ]
+    shapes, channels = {}, 3
+    for name, filters, kernel in [*layers_, ("classifier_output", classes, 1)]:
+        shapes[name] = (kernel, kernel, channels, filters)
+        channels = filters
+    return shapes
+
+
 def layer_weights(variant, classes=1000, width=1.0):
     """Weights and biases of each layer in turn.
 
     >>> layer_weights("fast")[0]
     34944
     """
-    form = architecture(variant)
-    weights, channels = [], 3
-    dense = [(n, 1) for n in form.dense]
-    dense[0] = (form.dense[0], form.head_kernel)
-    for filters, kernel in [(c.filters, c.kernel) for c in form.convolutions] + dense:
-        filters = scaled(filters, width)
-        weights.append((kernel * kernel * channels + 1) * filters)
-        channels = filters
-    return [*weights, (channels + 1) * classes]
+    shapes = kernel_shapes(variant, classes, width).values()
+    return [(kernel * kernel * channels + 1) * filters for kernel, _, channels, filters in shapes]
 
 
 def _positions(form, size):

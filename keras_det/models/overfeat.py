@@ -5,6 +5,7 @@ several scales. Each window votes for a class and predicts the edges of its obje
 and their confidences add up.
 """
 
+import os
 import sys
 
 import keras
@@ -16,6 +17,7 @@ from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.pretrained import copy_fitting, find_checkpoint
+from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
 
 TASKS = ("classification", "localization", "detection")
@@ -23,7 +25,7 @@ COVERED = 0.5  # share of an object that lies in a window whose object it is, se
 BACKGROUND = 0.25  # a window of background has less than this share of any object that it could show
 TOO_SMALL = 0.8  # of the smallest object: a smaller one is background
 TOO_FAR = 0.1  # shares of the window over the largest offset: an object farther off is background
-CONTEXT = 1.4  # ratio of a scale to the next lower one, section 4.2
+RELEASED_CLASSES = 1000  # of the networks that the authors released
 SHORTER_SIDE = 256  # pixels of training pictures, and of those that ten views are taken of, section 3.1
 
 
@@ -52,6 +54,7 @@ class OverFeat(Detector):
         image_size: `(height, width)` of training samples in pixels; `None` is one window for classification, else seven
             windows a side. Any number of windows trains at once.
         scales: `(height, width)` of the pictures looked at, smallest first; `None` is Table 5's six.
+        training_scales: the same of the pictures trained on, for localization and detection; `None` is `scales`.
         fine: pool at every offset (section 3.3); else windows are 3 (accurate) or 2 (fast) times as far apart.
         per_class: a regressor's last layer for each class (PCR in Figure 9) instead of one for all.
         context: each scale also sees the next lower one: the dense layers get its map too, each cell what the lower map
@@ -108,6 +111,7 @@ class OverFeat(Detector):
         "dense_width": None,
         "image_size": None,
         "scales": None,
+        "training_scales": None,
         "fine": True,
         "per_class": False,
         "context": False,
@@ -142,6 +146,7 @@ class OverFeat(Detector):
         dense_width=None,
         image_size=None,
         scales=None,
+        training_scales=None,
         fine=None,
         per_class=None,
         context=None,
@@ -182,7 +187,8 @@ class OverFeat(Detector):
         self.features_model, self.classifier, self.regressor = self._networks()
         self.noise, self._combiners = keras.random.SeedGenerator(0), {}
         self.build((None, *self.image_size, 3))
-        if checkpoint.name and checkpoint.arguments.get("task", self.task) != self.task:
+        kept = ("task", "context")  # what makes layers of another form
+        if checkpoint.name and any(checkpoint.arguments[k] != arguments[k] for k in kept if k in checkpoint.arguments):
             self._take_from(type(self)(weights=weights))
         else:
             checkpoint.load_into(self)
@@ -208,7 +214,7 @@ class OverFeat(Detector):
 
         classifier = head(form.dense, len(self.classes) + self.background, a["dropout"], "classifier")
         boxes = len(self.classes) if a["per_class"] else 1
-        regressor = None if self.task == "classification" else head((4096, 1024), 4 * boxes, 0.0, "regressor")
+        regressor = None if self.task == "classification" else head(networks.REGRESSOR, 4 * boxes, 0.0, "regressor")
         return features, classifier, regressor
 
     @property
@@ -262,7 +268,7 @@ class OverFeat(Detector):
     def _lower_map(self, x, cells, training):
         """The map of preprocessed pictures `x` at the next lower scale, read where each of the `cells` looks."""
         form, sides = self.form, x.shape[1:3]
-        smaller = [round(side / CONTEXT) for side in sides]
+        smaller = [round(side / networks.CONTEXT) for side in sides]
         before, after = form.stride, 2 * form.stride  # of the mean, so that the map reaches as far as the cells look
         lower = ops.pad(_resize(x, smaller), ((0, 0), (before, after), (before, after), (0, 0)))
         maps = ops.cast(self.features_model(ops.cast(lower, self.compute_dtype), training=training), "float32")
@@ -301,6 +307,37 @@ class OverFeat(Detector):
         network = keras.Model(self.features_model.input, self.features_model.get_layer(layer).output)
         return network(ops.cast(x, self.compute_dtype))
 
+    @classmethod
+    def from_released(cls, path, classes=None, **arguments):
+        """The classifier of a weight file that the authors released: `net_weight_0` is fast, `net_weight_1` accurate.
+
+        Args:
+            path: the file; its size says which of the two it is, see `keras_det.weights.read_released`.
+            classes: names of the classes in the network's order, which stands in the authors' source; `None` calls them
+                `"class 0"` to `"class 999"`.
+            **arguments: other constructor arguments, such as `scales`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it is of neither network.
+        """
+        from keras_det.weights import read_released, released_size
+
+        classes = [f"class {k}" for k in range(RELEASED_CLASSES)] if classes is None else list(classes)
+        sizes = {}
+        for variant in networks.ARCHITECTURES:
+            shapes = networks.kernel_shapes(variant, len(classes), arguments.get("width", 1.0))
+            sizes[variant] = released_size(shapes)
+            if os.path.isfile(path) and os.path.getsize(path) == sizes[variant]:
+                model = cls(**{"variant": variant, "task": "classification", "classes": classes} | arguments)
+                assign(model, read_released(path, shapes), os.fspath(path))
+                return model
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"there is no file {os.fspath(path)}.")
+        known = " or ".join(f"{size:,} ({variant})" for variant, size in sizes.items())
+        size = os.path.getsize(path)
+        raise ValueError(f"{os.fspath(path)} has {size:,} bytes; with {len(classes)} classes it should have {known}.")
+
     def folded(self):
         """The same network without batch normalisation: the paper's form, with the same outputs."""
         plain = type(self)(**(self.arguments | {"batch_norm": False}))
@@ -324,10 +361,24 @@ class OverFeat(Detector):
         return (np.concatenate([corners, corners + self.form.field], axis=1) / np.tile(size, 2)).astype("float32")
 
     def _take_from(self, donor):
-        """Copy the layers of a network for another task that fit."""
+        """Copy the layers of another form that fit; with context the lower scale counts for nothing yet."""
         missing = copy_fitting(donor, self)
+        if self.arguments["context"] and not donor.arguments["context"]:
+            missing = [name for name in missing if not self._extend(name, donor)]
         if missing:
             print(f"for {self.task}, {', '.join(missing)} start from random values.", file=sys.stderr)
+
+    def _extend(self, name, donor):
+        """Take a dense layer whose inputs the donor has half of; whether it is one."""
+        heads = zip((self.classifier, self.regressor), (donor.classifier, donor.regressor))
+        for mine, theirs in heads:
+            names = [{layer.name for layer in head.layers} if head is not None else () for head in (mine, theirs)]
+            if all(name in each for each in names):
+                kernel, bias = theirs.get_layer(name).get_weights()
+                if kernel.shape[2] * 2 == mine.get_layer(name).kernel.shape[2]:
+                    mine.get_layer(name).set_weights([np.concatenate([kernel, kernel * 0], axis=2), bias])
+                    return True
+        return False
 
     # Training, sections 3.1, 4.2, 5
 
@@ -335,7 +386,8 @@ class OverFeat(Detector):
         """Classification: crops of pictures whose shorter side is 256 pixels; else crops at all scales."""
         from keras_det.data import ScaledCrops
 
-        scales = (SHORTER_SIDE,) if self.task == "classification" else self.scales
+        scales = self.arguments["training_scales"] or self.scales
+        scales = (SHORTER_SIDE,) if self.task == "classification" else scales
         sides = self.arguments["smallest_object"] * self.window, self.window
         return ScaledCrops(self.image_size, scales, self.arguments["border"], self.arguments["around"], sides)
 

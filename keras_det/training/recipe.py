@@ -59,6 +59,7 @@ class Recipe:
         ema: momentum, in each step, of the averages of the weights that are evaluated and kept as the best; 0 is none.
         scale_learning_rate: multiply the learning rate by the number of replicas.
         start: name of the recipe whose best weights it starts from.
+        seed: of the first weights, the order and the augmentation, unless another is asked for.
         expected: score and where it was published.
         gflops: multiply-adds of one sample's forward pass in 10^9, for `gpu_hours`.
     """
@@ -99,6 +100,7 @@ class Recipe:
     ema: float = 0.0
     scale_learning_rate: bool = False
     start: str | None = None
+    seed: int = 0
     expected: str = ""
     gflops: float | None = None
 

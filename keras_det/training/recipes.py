@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_det.backbones.overfeat import architecture, multiply_adds
 from keras_det.training.recipe import Recipe
 
 _CAFFE = {"class_name": "CaffeSGD", "momentum": 0.9, "decay": 5e-4}
@@ -183,6 +184,94 @@ _OVERFEAT = Recipe(
     steps_per_epoch=_EPOCH,
     evaluate_every=90,
 )
+
+_ENSEMBLE = 7  # networks, "each trained with different initializations" (section 3.4)
+_DET_EPOCH = 395_909 // 128  # of ILSVRC13's training images for detection
+
+
+def _overfeat():
+    """OverFeat's networks of Table 2 and of Figures 9 and 11."""
+    accurate = _OVERFEAT.arguments
+    fast = _OVERFEAT.replace(
+        arguments=accurate | {"variant": "fast"},
+        expected="16.39 % top-5 error on ILSVRC12 validation, four scales (Table 2)",
+        gflops=_sample_gflops("fast", 1000),
+    )
+    recipes = {"overfeat-classification": _OVERFEAT, "overfeat-fast-classification": fast}
+    for name, recipe, error in (
+        ("overfeat-classification", _OVERFEAT, 13.24),
+        ("overfeat-fast-classification", fast, 13.86),
+    ):
+        for seed in range(1, _ENSEMBLE):
+            recipes[f"{name}-{seed + 1}"] = recipe.replace(
+                about=f"Network {seed + 1} of the ensemble of {_ENSEMBLE} (section 3.4), from other random weights.",
+                expected=f"{error} % top-5 error of all {_ENSEMBLE} on ILSVRC12 validation, four scales (Table 2)",
+                seed=seed,
+            )
+    arguments = {"variant": "accurate", "task": "localization"}
+    localization = _OVERFEAT.replace(
+        about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier.",
+        start="overfeat-classification",
+        expected="30.0 % localization error on ILSVRC12 validation, one regressor for all classes (Figure 9)",
+        arguments=arguments,
+        gflops=_sample_gflops("accurate", 1000, regressed=1),
+    )
+    detection = localization.replace(
+        about="Detection as of OverFeat's section 5, from a trained classifier.",
+        data="folder:ILSVRC13_DET",
+        expected="19.4 % mAP on ILSVRC13 detection (Figure 11)",
+        arguments={"variant": "accurate", "task": "detection"},
+        gflops=_sample_gflops("accurate", 201, regressed=1, trunk=True),
+        learning_rate=5e-3,
+        drops=(30 * _DET_EPOCH,),
+        steps=60 * _DET_EPOCH,
+        steps_per_epoch=_DET_EPOCH,
+        evaluate_every=60,
+    )
+    return recipes | {
+        "overfeat-localization": localization,
+        "overfeat-localization-per-class": localization.replace(
+            about=f"{localization.about} Its last layer is each class's own (PCR in Figure 9).",
+            expected="44.1 % localization error on ILSVRC12 validation (section 4.4)",
+            arguments=arguments | {"per_class": True},
+            gflops=_sample_gflops("accurate", 1000, regressed=1000),
+        ),
+        "overfeat-localization-single-scale": localization.replace(
+            about="The regressor trained at one scale (section 4.2), here the second: the paper does not say which.",
+            expected="not given; worse at other scales than one trained at all",
+            arguments=arguments | {"training_scales": ((281, 317),)},
+        ),
+        "overfeat-detection": detection,
+        "overfeat-detection-context": detection.replace(
+            about="Detection with context, each scale seeing the next lower one too, and twice as long (section 5).",
+            expected="24.3 % mAP on ILSVRC13 detection (Figure 11)",
+            arguments=detection.arguments | {"context": True},
+            gflops=_sample_gflops("accurate", 201, regressed=1, trunk=True, context=True),
+            drops=(60 * _DET_EPOCH,),
+            steps=120 * _DET_EPOCH,
+            evaluate_every=120,
+        ),
+    }
+
+
+def _sample_gflops(variant, outputs, regressed=0, trunk=False, context=False):
+    """A third of the multiply-adds in 10^9 of a training step's passes over one sample.
+
+    Args:
+        variant: of the network.
+        outputs: of the classifier.
+        regressed: boxes of the regressor's last layer; 0 is none, and samples are one window.
+        trunk: whether the convolutions and the classifier are trained beside the regressor.
+        context: whether the lower scale goes through the convolutions, too.
+    """
+    form = architecture(variant)
+    size = form.field + (6 * form.stride if regressed else 0)
+    cost = multiply_adds(variant, size, outputs, 4 * regressed, context)
+    forward = sum(cost.values())
+    # A layer that is trained goes backward twice; one that is not, and has none below it that is, not at all.
+    backward = 2 * (forward if trunk or not regressed else cost["regressor"])
+    return (forward + backward) / 3 / 1e9
+
 
 _ALEXNET_SGD = {"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3}
 
@@ -498,27 +587,7 @@ RECIPES = {
         steps_per_epoch=500,
         evaluate_every=13,
     ),
-    "overfeat-classification": _OVERFEAT,
-    "overfeat-fast-classification": _OVERFEAT.replace(
-        arguments=_OVERFEAT.arguments | {"variant": "fast"},
-        expected="16.27 % top-5 error on ILSVRC12 validation, six scales (Table 2)",
-        gflops=2.81,
-    ),
-    "overfeat-localization": _OVERFEAT.replace(
-        about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier.",
-        start="overfeat-classification",
-        expected="30.0 % localization error on ILSVRC12 validation, one regressor for all classes (Figure 9)",
-        arguments={"variant": "accurate", "task": "localization"},
-    ),
-    "overfeat-detection": _OVERFEAT.replace(
-        about="Detection as of OverFeat's section 5, from a trained classifier.",
-        start="overfeat-classification",
-        expected="19.4 % mAP on ILSVRC13 detection, with the competition's other models (section 5)",
-        arguments={"variant": "accurate", "task": "detection"},
-        learning_rate=5e-3,
-        drops=(10 * _EPOCH,),
-        steps=20 * _EPOCH,
-    ),
+    **_overfeat(),
 }
 
 

@@ -4,6 +4,7 @@ Nothing here knows a model. A model's constructor calls `find`, which gives the 
 need, and, once built, `load`.
 """
 
+from keras_det.weights.convert_overfeat import read_released, released_size
 from keras_det.weights.download import add, fetch, home
 from keras_det.weights.registry import Integrity, Preprocessing, Reported, WeightsEntry, entries, get
 from keras_det.weights.resolve import Found, find, load
@@ -30,9 +31,11 @@ __all__ = [
     "load",
     "parameters",
     "read_checkpoint",
+    "read_released",
     "read_safetensors",
     "read_safetensors_metadata",
     "read_torch",
+    "released_size",
     "write_safetensors",
     "zoo_table",
 ]

@@ -178,3 +178,23 @@ def test_one_pixel_short_of_the_next_cell_there_is_one_cell_less(variant):
 def test_wrong_arguments_are_named(variant, width):
     with pytest.raises(ValueError, match="`variant`" if variant == "slow" else "`width`"):
         networks.overfeat(variant, width)
+
+
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("variant", ["fast", "accurate"])
+def test_multiply_adds_are_those_of_the_layers_that_run(variant, context):
+    form = networks.ARCHITECTURES[variant]
+    one = networks.multiply_adds(variant, form.field, 1000)
+    assert sum(one.values()) == networks.count(variant)["connections"]
+    size = form.field + 6 * form.stride
+    found = networks.multiply_adds(variant, size, 1000, 4, context)
+    trunk = networks.overfeat(variant, 1 / 96)
+    sides = [size, round(size / 1.4) + 3 * form.stride] if context else [size]
+    positions = [
+        layer.compute_output_shape((1, n, n, c))[1] ** 2 for side in sides for layer, n, c in _inputs(trunk, side)
+    ]
+    weights = networks.layer_weights(variant)[: len(form.convolutions)] * len(sides)
+    assert found["features"] == sum(np.multiply(positions, weights))
+    channels = form.convolutions[-1].filters * (1 + context)
+    first = (form.head_kernel**2 * channels + 1) * 4096
+    assert found["regressor"] == 49 * (first + 4097 * 1024 + 1025 * 4)

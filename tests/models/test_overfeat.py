@@ -523,6 +523,23 @@ def test_a_classifiers_weights_go_on_in_the_other_tasks(tmp_path, capsys):
         )
 
 
+def test_a_network_with_context_starts_as_the_network_without(tmp_path, capsys):
+    path, images = tmp_path / "plain.weights.h5", pictures(263, 279)
+    plain = build()
+    plain.save_weights(path)
+    model = OverFeat(weights=path, context=True)
+    assert capsys.readouterr().err == "" and model.arguments["context"]
+    for name, value in plain(images).items():
+        np.testing.assert_allclose(model(images)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_training_at_other_scales_than_those_that_are_looked_at():
+    model = build(task="localization", training_scales=((343, 343),))
+    assert model.augmentation().scales == ((343, 343),) and model.scales == SCALES
+    assert build(task="localization").augmentation().scales == SCALES
+    assert build(task="classification", training_scales=((343, 343),)).augmentation().scales == (256,)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -1,10 +1,16 @@
 """OverFeat's figures against plain loops over the pictures."""
 
+import json
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from plain_boxes import plain_iou
+from typer.testing import CliRunner
 
+from keras_det import cli
 from keras_det.data import Shapes
 from keras_det.data.source import Annotation, Source
 from keras_det.models.overfeat import OverFeat
@@ -84,18 +90,103 @@ def test_evaluate_reports_them(network):
     assert figures["top5"] == 1  # three classes
 
 
-def test_table_2_and_figure_9_are_their_rows(network):
-    source = Pictures(3)
-    rows = overfeat.table_2([network, network], source)
-    assert list(rows)[2] == "1 network, 1 scale, fine stride" and "2 networks, 1 scale, fine stride" in rows
-    assert rows["1 network, 4 corners + centre + flip"] == overfeat.top_errors(network, source, ten_views=True)
-    assert rows["1 network, scale 1, coarse stride"] == overfeat.top_errors(network, source, fine=False)
-    bars = overfeat.figure_9(network, source)
-    assert list(bars) == ["SCR, centre window", "SCR, scale 1"]
-    assert bars["SCR, scale 1"] == overfeat.localization_errors(network, source)
+def test_the_rows_of_table_2_are_its_ways_to_vote(monkeypatch):
+    six = tuple((247 + 16 * k, 247) for k in range(6))
+    asked = []
+    monkeypatch.setattr(
+        overfeat, "top_errors", lambda networks, source, size, **options: asked.append(options) or [0, 0]
+    )
+    network = SimpleNamespace(scales=six)
+    rows = overfeat.table_2([network, network], None)
+    four = [six[0], six[1], six[3], six[5]]
+    mean = {"over_scales": "mean"}
+    assert dict(zip(rows, asked)) == {
+        "1 network, scale 1, coarse stride": mean | {"scales": six[:1], "fine": False},
+        "1 network, scale 1, fine stride": mean | {"scales": six[:1]},
+        "1 network, 4 scales, fine stride": mean | {"scales": four},
+        "1 network, 6 scales, fine stride": mean,
+        "1 network, 6 scales, fine stride, their highest vote": {"over_scales": "max"},
+        "1 network, 4 corners + centre + flip": mean | {"ten_views": True},
+        "2 networks, 4 scales, fine stride": mean | {"scales": four},
+    }
+
+
+@pytest.mark.parametrize(("per_class", "kind"), [(False, "SCR"), (True, "PCR")])
+def test_the_bars_of_figure_9(monkeypatch, per_class, kind):
+    six, asked = tuple((247 + 16 * k, 247) for k in range(6)), []
+    monkeypatch.setattr(overfeat, "localization_errors", lambda n, s, size, **options: asked.append(options) or [0, 0])
+    network = SimpleNamespace(scales=six, regressor=object(), arguments={"per_class": per_class})
+    bars = overfeat.figure_9(network, None)
+    assert dict(zip(bars, asked)) == {
+        f"{kind}, centre window": {"scales": six[:1], "centre": True},
+        f"{kind}, scales 1-2": {"scales": six[:2]},
+        f"{kind}, scales 1-4": {"scales": six[:4]},
+        f"{kind}, scales 1-6": {"scales": six},
+    }
+    network.regressor = None
+    with pytest.raises(ValueError, match="needs a network with a regressor"):
+        overfeat.figure_9(network, None)
 
 
 def test_scenes_are_rendered_with_one_object_each_and_other_sources_give_their_pictures_of_one():
     scenes = overfeat.single_objects(Shapes(images=5, seed=8, size=64))
     assert len(scenes) == 5 and [len(scenes.annotation(i).labels) for i in range(5)] == [1] * 5
     assert len(overfeat.single_objects(Pictures(4))) == 4
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    keras.utils.set_random_seed(1)
+    path = tmp_path_factory.mktemp("overfeat") / "narrow.weights.h5"
+    classes = Shapes(images=1).classes
+    OverFeat(
+        variant="fast", width=1 / 48, classes=classes, scales=((247, 247),), score_threshold=0.0, max_per_class=4
+    ).save_weights(path)
+    return path
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_commands_print_table_2_and_figure_9(file, tmp_path, monkeypatch):
+    asked = []
+
+    def rows(name):
+        return lambda networks, source, size: asked.append((networks, len(source), size)) or {name: [0.5, 0.25]}
+
+    monkeypatch.setattr(overfeat, "table_2", rows("one way"))
+    monkeypatch.setattr(overfeat, "figure_9", rows("SCR, scale 1"))
+    data = ("--data", "shapes", "--images", 2, "--seed", 5, "--batch-size", 3, "--json")
+    found = json.loads(call("overfeat", "table-2", "--weights", file, "--weights", file, *data).stdout)
+    assert found["rows"] == {"one way": {"top-1": 0.5, "top-5": 0.25}}
+    assert len(asked[0][0]) == 2 and asked[0][1:] == (2, 3)
+    out = tmp_path / "new" / "9.png"
+    found = json.loads(call("overfeat", "figure-9", "--weights", file, *data, "--out", out).stdout)
+    assert found["rows"] == {"SCR, scale 1": {"5 guesses": 0.5, "1 guess": 0.25}} and out.stat().st_size > 5000
+    classifier = tmp_path / "classifier.weights.h5"
+    OverFeat(variant="fast", width=1 / 48, task="classification").save_weights(classifier)
+    result = call("overfeat", "figure-9", "--weights", classifier, *data, code=1)
+    assert "needs a regressor" in str(result.exception)
+
+
+def test_the_command_writes_features_of_a_layer(file, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 240, 300, 3)).astype("uint8")
+    for i, image in enumerate(pixels):
+        (tmp_path / str(i)).mkdir()
+        Image.fromarray(image).save(tmp_path / str(i) / "same.png")  # two images of one name
+    first, options = tmp_path / "0" / "same.png", ("--weights", file, "--out", tmp_path / "out", "--json")
+    lines = call("features", tmp_path / "*" / "same.png", "--layer", "full6", *options).stdout.splitlines()
+    rows, network = [json.loads(line) for line in lines], OverFeat(weights=file)
+    assert len({row["file"] for row in rows}) == 2
+    for image, row in zip(pixels, rows):
+        found = np.load(row["file"])
+        assert found.dtype == np.float32 and list(found.shape) == row["shape"] == [1, 5, 64]
+        np.testing.assert_allclose(found, network.features(image[None], "full6")[0], rtol=1e-4, atol=1e-5)
+    row = json.loads(call("features", first, "--shorter-side", 231, *options).stdout)
+    assert row["shape"] == [1, 4, 85]
+    (tmp_path / "bad.png").write_text("no image")
+    assert "bad.png" in call("features", tmp_path / "bad.png", *options, code=1).stdout
+    assert "conv1, pool1" in str(call("features", first, "--layer", "x", *options, code=1).exception)

@@ -23,6 +23,28 @@ def test_every_recipe_names_a_model_and_builds_its_optimizer(name):
     assert recipe.command(name).startswith(f"keras-det train --recipe {name}")
 
 
+def test_overfeats_tables_and_figures_are_there():
+    seven = [
+        f"{name}{k}" for name in ("overfeat-classification", "overfeat-fast-classification") for k in range(-7, -1)
+    ]
+    assert set(seven) <= set(RECIPES) and {RECIPES[name].seed for name in seven} == set(range(1, 7))
+    small = {"width": 1 / 96, "classes": ["cat", "dog"]}
+    found = {}
+    for name, recipe in RECIPES.items():
+        if name.startswith("overfeat-") and recipe.data.startswith("folder") and name not in seven:
+            found[name] = models.get(recipe.model)(**recipe.arguments | small)
+    assert found["overfeat-localization-per-class"].arguments["per_class"]
+    assert found["overfeat-localization-single-scale"].arguments["training_scales"]
+    assert found["overfeat-detection-context"].arguments["context"]
+    assert RECIPES["overfeat-detection"].data == RECIPES["overfeat-detection-context"].data != "folder:ILSVRC"
+    for name, model in found.items():
+        if model.task != "classification":
+            assert model.image_size == (293, 293)
+            # Four windows' area in the convolutions, 49 windows in the dense layers.
+            assert RECIPES[name].gflops > 2 * RECIPES["overfeat-classification"].gflops
+    assert RECIPES["overfeat-detection"].gflops == pytest.approx(21.6, abs=0.1)
+
+
 def test_ssds_tables_are_there():
     data = ("voc07", "voc0712", "voc0712-coco", "voc07plus12", "voc07plus12-coco", "coco")
     for size in ("ssd300", "ssd512"):
