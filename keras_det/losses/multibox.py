@@ -73,7 +73,7 @@ def hard_negatives(losses, positive, ratio=3, usable=True):
     return ops.logical_and(ops.logical_or(above, tied), wanted > 0)
 
 
-def multibox_loss(targets, outputs, negative_ratio=3, usable=True):
+def multibox_loss(targets, outputs, negative_ratio=3, usable=True, over_batch=False):
     """Both terms of equation 1 before the division by N.
 
     Args:
@@ -81,14 +81,18 @@ def multibox_loss(targets, outputs, negative_ratio=3, usable=True):
         outputs: `{"offsets": [B, A, 4], "logits": [B, A, C + 1]}`, float32.
         negative_ratio: hard negatives for each positive at most.
         usable: `[A]` bool; false boxes are neither positive nor negative.
+        over_batch: mine among all images together, instead of in each for its own positives.
 
     Returns:
         `{"localization": [B], "confidence": [B], "matched": [B]}`, sums and the number of matched default boxes of each
-        image, float32. An image without objects has 0 in all three.
+        image, float32. An image without objects has 0 in all three, but for its mined negatives with `over_batch`.
     """
     positive = targets["classes"] > 0
     losses = confidence_losses(targets["classes"], outputs["logits"])
-    negative = hard_negatives(ops.stop_gradient(losses), positive, negative_ratio, usable)
+    mined = ops.stop_gradient(losses), positive, ops.logical_and(usable, ops.ones_like(positive))
+    if over_batch:  # as one image of all boxes
+        mined = [ops.reshape(rows, (1, -1)) for rows in mined]
+    negative = ops.reshape(hard_negatives(*mined[:2], negative_ratio, mined[2]), ops.shape(positive))
     return {
         "localization": localization_losses(targets["offsets"], outputs["offsets"], positive),
         "confidence": ops.sum(ops.where(ops.logical_or(positive, negative), losses, 0.0), axis=-1),

@@ -110,6 +110,9 @@ _ARGUMENTS = """
         localization_weight: alpha, weight of the localization loss (equation 1).
         matching_iou: IoU over which default boxes are matched to an object, beside its best one (section 2.2).
         negative_ratio: hard negatives for each positive at most (section 2.2).
+        mining: where they are chosen: `"image"`, of each image for its own positives as the paper does, so that an
+            image without objects teaches nothing; or `"batch"`, of all images of a batch (of one replica) together,
+            those without objects included.
         sampling: whether training takes patches and distorts colours (section 2.2); if not, it sees the original
             pictures and their mirror images (Table 2).
         expand: whether training pictures are also zoomed out (section 3.6).
@@ -146,6 +149,7 @@ class SSD(Detector):
         "localization_weight": 1.0,
         "matching_iou": 0.5,
         "negative_ratio": 3,
+        "mining": "image",
         "sampling": True,
         "expand": True,
         "freeze": None,
@@ -173,6 +177,7 @@ class SSD(Detector):
         localization_weight=None,
         matching_iou=None,
         negative_ratio=None,
+        mining=None,
         sampling=None,
         expand=None,
         freeze=None,
@@ -359,7 +364,8 @@ class SSD(Detector):
 
     def compute_losses(self, targets, outputs):
         """Equation 1: both terms divided by N, the matched boxes of the global batch; 0 where N is 0."""
-        terms = multibox_loss(targets, outputs, self.arguments["negative_ratio"], self._usable)
+        over_batch = self.arguments["mining"] == "batch"
+        terms = multibox_loss(targets, outputs, self.arguments["negative_ratio"], self._usable, over_batch)
         terms["localization"] = self.arguments["localization_weight"] * terms["localization"]
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
         return {name: ops.sum(term) / n for name, term in terms.items()}
@@ -420,6 +426,8 @@ def _check_limits(arguments):
     for name in ("max_per_class", "max_detections"):
         if not isinstance(arguments[name], int) or arguments[name] < 1:
             raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+    if arguments["mining"] not in ("image", "batch"):
+        raise ValueError(f"`mining` must be 'image' or 'batch'; got {arguments['mining']!r}.")
     for name in ("localization_weight", "negative_ratio"):
         if not 0 <= arguments[name] < float("inf"):
             raise ValueError(f"`{name}` must be a number of at least 0; got {arguments[name]!r}.")

@@ -30,6 +30,27 @@ def test_hard_negatives_are_the_highest_and_never_too_many(seed, boxes, ratio, t
     np.testing.assert_array_equal(found, plain_negatives(losses, positive, ratio, usable))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.booleans())
+def test_mining_over_the_batch_takes_the_highest_of_all_images(seed, ratio, ties):
+    """The third image has no object; its boxes take part all the same."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(3, 20, 4)).astype("float32")
+    logits = np.round(logits) if ties else logits
+    classes = (rng.integers(1, 4, (3, 20)) * (rng.random((3, 20)) < 0.2)).astype("int32")
+    classes[2], usable = 0, rng.random(20) < 0.8
+    targets = {"offsets": np.zeros((3, 20, 4), "float32"), "classes": classes}
+    outputs = {"offsets": np.zeros((3, 20, 4), "float32"), "logits": logits}
+    losses = np.asarray(confidence_losses(classes, logits))
+    positive, all_usable = (classes > 0).reshape(1, -1), np.tile(usable, 3)
+    chosen = plain_negatives(losses.reshape(1, -1), positive, ratio, all_usable).reshape(3, 20)
+    expected = np.where(chosen | (classes > 0), losses, 0).sum(1)
+    terms = multibox_loss(targets, outputs, ratio, usable, over_batch=True)
+    np.testing.assert_allclose(terms["confidence"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(terms["matched"], (classes > 0).sum(1))
+    assert float(multibox_loss(targets, outputs, ratio, usable)["confidence"][2]) == 0
+
+
 def test_smooth_l1():
     x = np.array([-3, -1, -0.5, 0, 0.25, 1, 2], "float32")
     np.testing.assert_allclose(smooth_l1(x), np.where(abs(x) < 1, x**2 / 2, abs(x) - 0.5), atol=1e-7)
