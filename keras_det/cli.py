@@ -146,6 +146,48 @@ def add(file: Annotated[Path, typer.Argument(help="A weight file that was downlo
     Console(soft_wrap=True).print(f"{entry.model} {entry.name}: added as {path}", highlight=False)
 
 
+@weights_app.command("import")
+def import_weights(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An SSD of TensorFlow's Object Detection API: frozen graph (.pb), SavedModel folder, TF1 checkpoint."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Weight file to write: .weights.h5 or .safetensors.")],
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Names with commas, in the order of their ids, or a label_map.pbtxt."),
+    ] = None,
+    as_json: Json = False,
+):
+    """Bring a network of TensorFlow's Object Detection API into this package; its graph is read, never run."""
+    from keras_det.models.imported import import_tfod
+
+    _check_weights_name(out)
+    _load_tensorflow()
+    network = import_tfod(file, classes)
+    network.save_weights(out)
+    name = type(network).__name__.lower()
+    what = {"model": name, "classes": list(network.classes), "out": str(out)}
+    if as_json:
+        _print_json(what)
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{name} of {len(network.classes)} classes, written: [bold]{escape(str(out))}[/bold]")
+    console.print(f"  keras-det detect IMAGES --model {name} --weights {escape(str(out))}")
+
+
+def _check_weights_name(path):
+    """Refuse a name that no weight file can be written to, before anything is read."""
+    from keras_det.weights import FILE_ENDINGS
+
+    if not path.name.endswith(FILE_ENDINGS):
+        raise ValueError(f"--out must end in {' or '.join(FILE_ENDINGS)}; got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"--out: there is no folder {path.parent}.")
+
+
 @app.command()
 def detect(
     images: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],

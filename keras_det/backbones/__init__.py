@@ -7,7 +7,14 @@ import keras
 
 from keras_det.backbones.alexnet import alexnet
 from keras_det.backbones.efficientnet_lite import efficientnet_lite0
-from keras_det.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large, v2_from_application, v3_from_application
+from keras_det.backbones.mobilenet import (
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3_large,
+    v1_from_application,
+    v2_from_application,
+    v3_from_application,
+)
 from keras_det.backbones.tiny import tiny
 from keras_det.backbones.trunk import TRUNKS, trunk
 from keras_det.backbones.vgg16 import from_application, vgg16
@@ -19,6 +26,7 @@ __all__ = [
     "Backbone",
     "alexnet",
     "efficientnet_lite0",
+    "mobilenet_v1",
     "mobilenet_v2",
     "mobilenet_v3_large",
     "tiny",
@@ -50,6 +58,10 @@ def _vgg16_imagenet(atrous=True):
     return from_application(keras.applications.VGG16(weights="imagenet"), atrous)
 
 
+def _v1_imagenet():
+    return v1_from_application(keras.applications.MobileNet(weights="imagenet", include_top=False))
+
+
 def _v2_imagenet():
     return v2_from_application(keras.applications.MobileNetV2(weights="imagenet", include_top=False))
 
@@ -68,6 +80,12 @@ _SYMMETRIC = {"mean": (127.5, 127.5, 127.5), "scale": 1 / 127.5}
 
 BACKBONES = {
     "vgg16": Backbone(vgg16, (123.0, 117.0, 104.0), 1.0, ("conv4_3", "fc7"), _vgg16_imagenet),
+    "mobilenet_v1": Backbone(
+        mobilenet_v1,
+        sources=("conv5_pointwise", "conv11_pointwise", "conv13_pointwise"),
+        imagenet=_v1_imagenet,
+        **_SYMMETRIC,
+    ),
     "mobilenet_v2": Backbone(
         mobilenet_v2,
         sources=("block_6_expand_relu", "block_13_expand_relu", "out_relu"),

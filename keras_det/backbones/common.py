@@ -10,6 +10,11 @@ def symmetric(x, kernel, stride, name):
     return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
 
 
+def same(x, kernel, stride, name):
+    """What a convolution is given, and its own padding: TensorFlow's "same", one more at the end of even sides."""
+    return x, "same"
+
+
 def conv_bn(x, filters, kernel, name, stride=1, activation="relu", momentum=0.97, pad=None):
     """Convolution without bias, batch normalisation, activation; `pad` is `symmetric` or the like."""
     x, padding = (pad or symmetric)(x, kernel, stride, name)

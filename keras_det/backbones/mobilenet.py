@@ -1,10 +1,10 @@
-"""MobileNetV2 and MobileNetV3-Large as feature extractors."""
+"""MobileNetV1, MobileNetV2 and MobileNetV3-Large as feature extractors."""
 
 import keras
 import numpy as np
 from keras import layers
 
-from keras_det.backbones.common import conv_bn, depthwise_bn
+from keras_det.backbones.common import conv_bn, depthwise_bn, same
 
 # MobileNetV3-Large, Table 1 of Howard et al. 2019: kernel, expansion, output, squeeze-excite, activation, stride.
 V3_BLOCKS = (
@@ -123,3 +123,62 @@ def mobilenet_v2(image_size, name="mobilenet_v2"):
     network = keras.applications.MobileNetV2((*image_size, 3), include_top=False, weights=None)
     names = ("block_6_expand_relu", "block_13_expand_relu", "out_relu")
     return keras.Model(network.input, {n: network.get_layer(n).output for n in names}, name=name)
+
+
+# MobileNetV1, Table 1 of Howard et al. 2017: filters and stride of each pointwise convolution.
+V1_BLOCKS = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+)
+
+
+def mobilenet_v1(image_size, name="mobilenet_v1"):
+    """MobileNetV1 without its classifier, padded by TensorFlow's "same" as in its authors' code.
+
+    Args:
+        image_size: `(height, width)` in pixels.
+        name: name of the Keras model.
+
+    Returns:
+        A Keras model from images in -1 .. 1, `[B, H, W, 3]`, to a dict of `conv5_pointwise`, `conv11_pointwise` and
+        `conv13_pointwise`, of stride 8, 16 and 32, sizes rounded up.
+    """
+    x = inputs = keras.Input((*image_size, 3))
+    features = {}
+    x = conv_bn(x, 32, 3, "conv0", stride=2, activation="relu6", pad=same)
+    for i, (filters, stride) in enumerate(V1_BLOCKS, start=1):
+        x = depthwise_bn(x, 3, f"conv{i}_depthwise", stride, activation="relu6", pad=same)
+        x = features[f"conv{i}_pointwise"] = conv_bn(x, filters, 1, f"conv{i}_pointwise", activation="relu6")
+    names = ("conv5_pointwise", "conv11_pointwise", "conv13_pointwise")
+    return keras.Model(inputs, {n: features[n] for n in names}, name=name)
+
+
+def v1_from_application(network):
+    """Parameters of `mobilenet_v1` from Keras's ImageNet MobileNet, whose layers come in the same order.
+
+    Keras's network pads the end of every map that it halves, also of odd sides, where "same" pads both ends.
+
+    Args:
+        network: a `keras.applications.MobileNet`.
+
+    Returns:
+        Dict from `"layer/variable"` to numpy arrays.
+    """
+    ours = (layer for layer in mobilenet_v1((224, 224)).layers if layer.weights)
+    theirs = (layer for layer in network.layers if layer.weights)
+    return {
+        f"{mine.name}/{variable.name}": np.asarray(value)
+        for mine, other in zip(ours, theirs)
+        for variable, value in zip(mine.weights, other.weights)
+    }

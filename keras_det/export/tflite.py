@@ -106,7 +106,7 @@ def _suppress(boxes, scores, score_threshold, iou_threshold, max_per_class, max_
     best, order = tf.math.top_k(tf.pad(kept_scores, [[0, missing]]), max_detections)
     order = tf.minimum(order, kept_scores.shape[0] - 1)
     found = best > 0
-    boxes = tf.where(found[:, None], tf.gather(kept_boxes, order), 0.0)
+    boxes = tf.where(found[:, None], tf.clip_by_value(tf.gather(kept_boxes, order), 0.0, 1.0), 0.0)
     labels = tf.where(found, tf.gather(kept_labels, order), -1)
     return boxes, labels, best, tf.reduce_sum(tf.cast(found, tf.float32))
 

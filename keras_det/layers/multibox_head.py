@@ -15,6 +15,7 @@ class MultiBoxHead(layers.Layer):
         depthwise: SSDLite's predictors, a 3x3 depthwise convolution with batch normalisation and ReLU6 and then a
             1x1 convolution, instead of one 3x3 convolution.
         initializer: of the predictors' kernels; the paper's is "xavier".
+        kernel_size: of the predictors' convolution, where they are one.
 
     Input: a list of feature maps `[B, H, W, channels]`. Output: `offsets [B, A, 4]` as `(dcy, dcx, dh, dw)` and
     `logits [B, A, c]` with background as class 0, both float32 also under mixed precision; A counts the boxes in
@@ -27,7 +28,9 @@ class MultiBoxHead(layers.Layer):
     ((2, 88, 4), (2, 88, 3))
     """
 
-    def __init__(self, num_classes, boxes_per_cell, names, depthwise=False, initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self, num_classes, boxes_per_cell, names, depthwise=False, initializer="glorot_uniform", kernel_size=3, **kwargs
+    ):
         super().__init__(**kwargs)
         if len(boxes_per_cell) != len(names):
             raise ValueError(f"{len(names)} source layers but `boxes_per_cell` for {len(boxes_per_cell)}.")
@@ -35,6 +38,7 @@ class MultiBoxHead(layers.Layer):
         self.boxes_per_cell = tuple(boxes_per_cell)
         self.names = tuple(names)
         self.depthwise = depthwise
+        self.kernel_size = kernel_size
         self.initializer = keras.initializers.get(initializer)
         # Flat lists, map after map: Keras 3.8 does not save layers in lists of lists.
         self.localization = sum((self._predictor(k * 4, f"{n}_loc") for k, n in zip(boxes_per_cell, names)), [])
@@ -46,7 +50,7 @@ class MultiBoxHead(layers.Layer):
         """The layers, in order, that predict from one source layer."""
         options = {"kernel_initializer": self.initializer.clone(), "name": name, "dtype": self.dtype_policy}
         if not self.depthwise:
-            return [layers.Conv2D(filters, 3, padding="same", **options)]
+            return [layers.Conv2D(filters, self.kernel_size, padding="same", **options)]
         return [
             layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"{name}_dw", dtype=self.dtype_policy),
             layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn", dtype=self.dtype_policy),
@@ -91,6 +95,7 @@ class MultiBoxHead(layers.Layer):
             "boxes_per_cell": self.boxes_per_cell,
             "names": self.names,
             "depthwise": self.depthwise,
+            "kernel_size": self.kernel_size,
             "initializer": keras.initializers.serialize(self.initializer),
         }
         return {**super().get_config(), **own}

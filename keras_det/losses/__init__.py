@@ -2,7 +2,14 @@
 
 from keras_det.losses.box_grid import box_grid_targets, cross_entropy, entropy
 from keras_det.losses.matching import MATCHING, match_costs, match_objects, matching_losses
-from keras_det.losses.multibox import confidence_losses, hard_negatives, localization_losses, multibox_loss, smooth_l1
+from keras_det.losses.multibox import (
+    confidence_losses,
+    hard_negatives,
+    localization_losses,
+    multibox_loss,
+    sigmoid_multibox_loss,
+    smooth_l1,
+)
 
 __all__ = [
     "MATCHING",
@@ -16,5 +23,6 @@ __all__ = [
     "match_objects",
     "matching_losses",
     "multibox_loss",
+    "sigmoid_multibox_loss",
     "smooth_l1",
 ]

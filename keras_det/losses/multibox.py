@@ -43,7 +43,7 @@ def confidence_losses(target_classes, logits):
     return keras.losses.sparse_categorical_crossentropy(target_classes, logits, from_logits=True)
 
 
-def hard_negatives(losses, positive, ratio=3, usable=True):
+def hard_negatives(losses, positive, ratio=3, usable=True, least=0):
     """The negatives that take part in the loss: of each image the highest losses, `ratio` for each positive.
 
     Args:
@@ -51,6 +51,7 @@ def hard_negatives(losses, positive, ratio=3, usable=True):
         positive: `[B, A]` bool.
         ratio: negatives for each positive at most.
         usable: bool, broadcastable to `[B, A]`; false boxes are never chosen.
+        least: negatives of an image at least.
 
     Returns:
         `[B, A]` bool. Of equal losses the lower box is taken first, so that the ratio is never exceeded.
@@ -61,7 +62,7 @@ def hard_negatives(losses, positive, ratio=3, usable=True):
     [[False, False, True, True]]
     """
     negative = ops.logical_and(ops.logical_not(positive), usable)
-    wanted = ratio * ops.sum(ops.cast(positive, "int32"), axis=-1, keepdims=True)
+    wanted = ops.maximum(ratio * ops.sum(ops.cast(positive, "int32"), axis=-1, keepdims=True), least)
     wanted = ops.minimum(wanted, ops.sum(ops.cast(negative, "int32"), axis=-1, keepdims=True))
     score = ops.where(negative, ops.cast(losses, "float32"), -1.0)
     falling = ops.flip(ops.sort(score, axis=-1), axis=-1)
@@ -93,6 +94,30 @@ def multibox_loss(targets, outputs, negative_ratio=3, usable=True, over_batch=Fa
     if over_batch:  # as one image of all boxes
         mined = [ops.reshape(rows, (1, -1)) for rows in mined]
     negative = ops.reshape(hard_negatives(*mined[:2], negative_ratio, mined[2]), ops.shape(positive))
+    return {
+        "localization": localization_losses(targets["offsets"], outputs["offsets"], positive),
+        "confidence": ops.sum(ops.where(ops.logical_or(positive, negative), losses, 0.0), axis=-1),
+        "matched": ops.sum(ops.cast(positive, "float32"), axis=-1),
+    }
+
+
+def sigmoid_multibox_loss(targets, outputs, negative_ratio=3, usable=True, least=0):
+    """As `multibox_loss`, with a sigmoid for background and for each class: TensorFlow's Object Detection API's loss.
+
+    Args:
+        targets: as of `multibox_loss`.
+        outputs: likewise.
+        negative_ratio: hard negatives for each positive at most.
+        usable: `[A]` bool; false boxes are neither positive nor negative.
+        least: negatives of an image at least.
+
+    Returns:
+        As `multibox_loss`.
+    """
+    positive = targets["classes"] > 0
+    classes = ops.one_hot(targets["classes"], outputs["logits"].shape[-1])
+    losses = ops.sum(ops.binary_crossentropy(classes, outputs["logits"], from_logits=True), axis=-1)
+    negative = hard_negatives(ops.stop_gradient(losses), positive, negative_ratio, usable, least)
     return {
         "localization": localization_losses(targets["offsets"], outputs["offsets"], positive),
         "confidence": ops.sum(ops.where(ops.logical_or(positive, negative), losses, 0.0), axis=-1),

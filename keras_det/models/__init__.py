@@ -10,6 +10,7 @@ from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.overfeat import OverFeat
 from keras_det.models.sliding_windows import SlidingWindows
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
+from keras_det.models.ssd_tfod import SSDLite300, SSDMobileNet300
 
 __all__ = [
     "SSD300",
@@ -23,7 +24,9 @@ __all__ = [
     "MultiBoxDetector",
     "OneBoxPerClass",
     "OverFeat",
+    "SSDLite300",
     "SSDLite320",
+    "SSDMobileNet300",
     "SlidingWindows",
     "get",
     "list",
@@ -33,6 +36,8 @@ _MODELS = {
     "ssd300": SSD300,
     "ssd512": SSD512,
     "ssdlite320": SSDLite320,
+    "ssdlite300": SSDLite300,
+    "ssd_mobilenet300": SSDMobileNet300,
     "detectornet": DetectorNet,
     "sliding_windows": SlidingWindows,
     "multibox": MultiBox,

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from keras_det import boxes as box_ops
 from keras_det.backbones import BACKBONES
-from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act
+from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act, same, symmetric
 from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
 from keras_det.models.detector import Detector
@@ -137,7 +137,9 @@ class SSD(Detector):
     counters = ("matched",)
     size: int
     tiling: Tiling
-    lite = False  # SSDLite: separable extra layers and predictors, maps from stride 16 on
+    lite = False  # SSDLite: separable extra layers and predictors
+    first_source = 0  # of the backbone's maps of stride 8, 16, 32 the first in use
+    predictor_kernel = 3
     defaults = {
         "classes": VOC_CLASSES,
         "backbone": "vgg16",
@@ -206,6 +208,7 @@ class SSD(Detector):
             [prior.boxes_per_cell for prior in self.priors],
             self.sources,
             depthwise=self.lite,
+            kernel_size=self.predictor_kernel,
             initializer="glorot_uniform" if self.backbone_name == "vgg16" else SMALL,
             name="head",
         )
@@ -229,7 +232,7 @@ class SSD(Detector):
         width = 0.25 if self.backbone_name == "tiny" else 1.0
         for name, squeeze, filters, shrink in self.tiling.extras[len(maps) - len(self.tiling.ratios) :]:
             x = _extra(x, name, int(squeeze * width), int(filters * width), shrink, self.backbone_name == "vgg16")
-            maps[name if self.lite else f"{name}_2"] = x
+            maps[name if self.first_source else f"{name}_2"] = x
         self.all_sources = tuple(maps)
         sources = tuple(maps if self.arguments["sources"] is None else self.arguments["sources"])
         if not sources or not set(sources) <= set(maps) or len(set(sources)) < len(sources):
@@ -243,10 +246,11 @@ class SSD(Detector):
         if name == "vgg16":
             options["atrous"] = self.arguments["atrous"]
             names = names if self.arguments["atrous"] else ("conv4_3", "conv5_3", "fc7")
-        if self.lite:
+        if self.first_source:
             if name == "vgg16":
-                raise ValueError("`backbone` 'vgg16' has no map of stride 32, which SSDLite320 needs.")
-            names = names[1:]
+                raise ValueError(f"`backbone` 'vgg16' has no map of stride 32, which {type(self).__name__} needs.")
+            names = names[self.first_source :]
+        if self.lite:
             options |= {"reduced_tail": True} if name == "mobilenet_v3_large" else {}
         network = entry.build(self.image_size, **options)
         return keras.Model(network.input, {n: network.output[n] for n in names}, name=name)
@@ -393,7 +397,8 @@ class SSD(Detector):
         Returns:
             Detections dict, boxes clipped to the image.
         """
-        return box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+        found = box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+        return found | {"boxes": ops.clip(found["boxes"], 0.0, 1.0)}
 
     def scored_boxes(self, outputs):
         """Boxes and class scores before suppression.
@@ -435,9 +440,13 @@ def _check_limits(arguments):
 
 def _extra(x, name, squeeze, filters, shrink, plain):
     """One extra layer: a 1x1 convolution, then one that shrinks the map; `plain` as in VGG16, without normalisation."""
-    if shrink == "separable":
+    pad = same if shrink.endswith("same") else symmetric
+    if shrink == "same":
         x = conv_bn(x, squeeze, 1, f"{name}_squeeze", activation="relu6")
-        x = depthwise_bn(x, 3, f"{name}_depthwise", stride=2, activation="relu6")
+        return conv_bn(x, filters, 3, f"{name}_shrink", stride=2, activation="relu6", pad=pad)
+    if shrink.startswith("separable"):
+        x = conv_bn(x, squeeze, 1, f"{name}_squeeze", activation="relu6")
+        x = depthwise_bn(x, 3, f"{name}_depthwise", stride=2, activation="relu6", pad=pad)
         return conv_bn(x, filters, 1, f"{name}_project", activation="relu6")
     x = _convolution(x, squeeze, 1, 1, f"{name}_1", plain)
     if shrink != "valid":
@@ -501,6 +510,7 @@ class SSDLite320(SSD):
     size = 320
     tiling = TILING_LITE
     lite = True
+    first_source = 1
     defaults = SSD.defaults | {
         "backbone": "mobilenet_v3_large",
         "box_scales": "coco",

@@ -14,7 +14,10 @@ from keras_det.weights.torch_file import read_torch
 from keras_det.weights.variables import assign, parameters
 from keras_det.weights.zoo import describe, zoo_table
 
+FILE_ENDINGS = (".weights.h5", ".safetensors")  # of the files that weights are saved to
+
 __all__ = [
+    "FILE_ENDINGS",
     "Found",
     "Integrity",
     "Preprocessing",

