@@ -391,9 +391,10 @@ class DetectorNet(Detector):
         own = ops.expand_dims(ops.one_hot(ops.reshape(labels, (-1,)), len(self.classes)), (2, 3, 4))
         found, again, coverage = self._search(_limited(ops.sum(masks * own, axis=1)))
         again = ops.where(coverage > _COVERED, ops.clip(again / 5, 0.0, 1.0), 0.0)
-        best = ops.cast(ops.argmax(again, axis=1), "int32")[:, None]
-        found = ops.reshape(ops.take_along_axis(found, best[..., None], axis=1), (-1, AT_ONCE, 4))
-        again = ops.reshape(ops.take_along_axis(again, best, axis=1), (-1, AT_ONCE))
+        again, best = ops.top_k(again, 1)  # not argmax, whose handling of negative zeros has no ONNX operations
+        best = ops.cast(ops.expand_dims(best, 2), "int32")
+        found = ops.reshape(ops.take_along_axis(found, best, axis=1), (-1, AT_ONCE, 4))
+        again = ops.reshape(again, (-1, AT_ONCE))
         size = ops.tile(windows[..., 2:] - windows[..., :2], (1, 1, 2))
         found = ops.clip(found * size + ops.tile(windows[..., :2], (1, 1, 2)), 0.0, 1.0)
         return found, ops.where(scores > 0, again, 0.0)
@@ -408,7 +409,7 @@ class DetectorNet(Detector):
         windows = ops.where(flat, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), boxes)
         crops = box_ops.crop_and_resize(images, windows, self.classifier.image_size)
         logits = self.classifier(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))["logits"]
-        named = ops.reshape(ops.cast(ops.argmax(logits, axis=-1), "int32"), (-1, AT_ONCE))
+        named = ops.reshape(ops.cast(ops.top_k(logits, 1)[1], "int32"), (-1, AT_ONCE))
         theirs = ops.convert_to_tensor([1 + self.classifier.classes.index(name) for name in self.classes], "int32")
         return boxes, ops.where(named == ops.take(theirs, labels, axis=0), scores, 0.0)
 

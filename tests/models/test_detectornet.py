@@ -112,6 +112,15 @@ def test_every_box_is_refined_in_batches_of_windows():
     assert (again[:60] > 0.5).all() and not again[60:].any()
 
 
+def test_the_second_look_has_only_operations_that_onnx_has():
+    network = build(aspect_ratios=[1.0])
+    signature = [tf.TensorSpec(shape, kind) for shape, kind in (((1, 64, 64, 3), "float32"), ((1, 30, 4), "float32"))]
+    signature += [tf.TensorSpec((1, 30), "float32"), tf.TensorSpec((1, 30), "int32")]
+    graph = tf.function(network._refined, input_signature=signature).get_concrete_function().graph.as_graph_def()
+    used = {node.op for part in graph.library.function for node in part.node_def} | {node.op for node in graph.node}
+    assert "Conv2D" in used and not used & {"Bitcast", "BitwiseAnd"}
+
+
 @pytest.mark.parametrize("form", [1, 5])
 def test_five_masks_part_what_one_mask_joins(form):
     """Two touching objects of one class: with the halves the best boxes are the objects, with "full" their union."""
