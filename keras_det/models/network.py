@@ -8,7 +8,7 @@ import os
 import keras
 from keras import ops
 
-from keras_det.models.pretrained import save_weights
+from keras_det.models.pretrained import check_weights, save_weights
 
 
 class Network(keras.Model):
@@ -342,6 +342,13 @@ class Network(keras.Model):
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(f"{filepath} exists; pass `overwrite=True` to replace it.")
         save_weights(self, filepath, optimizer)
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """As Keras's. Raises ValueError for a file that claims arrays which no variable is for, before any is read."""
+        path = os.fspath(filepath)
+        if path.endswith((".weights.h5", ".keras")) and os.path.isfile(path):
+            check_weights(self, path, fitting=not (skip_mismatch or kwargs))
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def get_config(self):
         """Constructor arguments that rebuild the network; weights are saved apart."""

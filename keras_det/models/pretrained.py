@@ -1,5 +1,6 @@
 """Weights by name or file: what they say about their network, and how they enter it."""
 
+import contextlib
 import errno
 import json
 import math
@@ -22,6 +23,9 @@ from keras_det.weights.variables import place
 
 ATTRIBUTE = "keras_det"  # of a .weights.h5 file: the model's name and constructor arguments, as JSON
 FORMATS = (".weights.h5", ".keras", ".safetensors")
+MAX_CONFIG_BYTES = 2**24
+MOST = 10**6  # the largest number among a network's arguments
+_WEIGHTS = "model.weights.h5"  # in a .keras file
 
 
 @dataclass(frozen=True)
@@ -132,14 +136,39 @@ def read_metadata(path):
             return zoo.read_safetensors_metadata(path)
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read("config.json"))
+                config = json.loads(_member(archive, "config.json", MAX_CONFIG_BYTES))
             arguments = {k: v for k, v in config["config"].items() if k != "name"}
-            return {"model": config["class_name"], "arguments": arguments}
+            return _believable({"model": config["class_name"], "arguments": arguments})
         with h5py.File(path) as file:
             text = file.attrs.get(ATTRIBUTE)
-        return json.loads(text) if text else None
-    except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+        return _believable(json.loads(text)) if text else None
+    except (*zoo.DAMAGED, RecursionError, NotImplementedError) as error:
         raise ValueError(f"{path} is not a readable weights file: {error}") from error
+
+
+def _member(archive, name, most):
+    """The content of a file in a zip archive, which may claim any size and hold another."""
+    with archive.open(name) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"its {name} has over {most} bytes")
+    return content
+
+
+def _believable(metadata):
+    """What a file says of its network, if it is of the form that we write and asks for no network beyond all bounds."""
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("model"), str):
+        raise ValueError("what it says of its network is not a model's name and arguments")
+    if not isinstance(metadata.get("arguments"), dict):
+        raise ValueError("what it says of its network is not a model's name and arguments")
+    values = [metadata["arguments"]]
+    while values:
+        value = values.pop()
+        if isinstance(value, (dict, list)):
+            values.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, (int, float)) and not abs(value) <= MOST:
+            raise ValueError(f"what it says of its network has the number {value!r:.30}, over {MOST}")
+    return metadata
 
 
 def save_weights(model, path, optimizer=True, training=None):
@@ -308,6 +337,34 @@ def load_backbone(features, parameters):
         print(f"of the backbone's parameters {len(left_out)} have no place: {', '.join(left_out[:4])}", file=sys.stderr)
 
 
+def check_weights(model, path, fitting=True):
+    """Refuse a `.weights.h5` or `.keras` file that claims what the model has no use for, before it takes memory.
+
+    Args:
+        model: a built network.
+        path: the file.
+        fitting: whether every array must have the shape of one of the model's variables.
+
+    Raises:
+        ValueError: see `keras_det.weights.check_h5`; or the archive holds more than the model has.
+    """
+    variables = [*model.variables, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
+    shapes = {tuple(v.shape) for v in variables}
+    most = max(math.prod(shape) for shape in shapes)
+    room = 8 * sum(math.prod(v.shape) for v in variables) + 2**26
+    with contextlib.ExitStack() as stack:
+        source = path
+        if Path(path).suffix == ".keras":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            if archive.getinfo(_WEIGHTS).file_size > room:
+                raise ValueError(f"its {_WEIGHTS} has over {room} bytes")
+            source = stack.enter_context(archive.open(_WEIGHTS))
+        file = stack.enter_context(h5py.File(source))
+        # Of a file with an optimizer's state, which a model without one passes over.
+        unused = () if getattr(model, "optimizer", None) else ("optimizer",)
+        zoo.check_h5(file, shapes if fitting else None, most, unused)
+
+
 def load_weights(model, path):
     """Load every weight of a model from a file that this package or Keras saved.
 
@@ -318,9 +375,7 @@ def load_weights(model, path):
     try:
         if path.suffix == ".safetensors":
             zoo.assign(model, zoo.read_safetensors(path)[0], str(path))
-        elif path.suffix == ".keras":
-            zoo.assign(model, zoo.parameters(keras.saving.load_model(path, compile=False)), str(path))
-        else:
+        else:  # of a .keras file the arrays alone: its config may name anything, and is never made an object here
             model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except zoo.DAMAGED as error:
         raise ValueError(f"{path} does not hold the weights of this {type(model).__name__}: {error}") from error

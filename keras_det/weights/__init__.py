@@ -5,7 +5,9 @@ need, and, once built, `load`.
 """
 
 from keras_det.weights.convert_overfeat import read_released, released_size
+from keras_det.weights.damage import DAMAGED
 from keras_det.weights.download import add, fetch, home
+from keras_det.weights.h5_file import check_h5
 from keras_det.weights.registry import Integrity, Preprocessing, Reported, WeightsEntry, entries, get
 from keras_det.weights.resolve import Found, find, load
 from keras_det.weights.safetensors_file import read_safetensors, read_safetensors_metadata, write_safetensors
@@ -17,6 +19,7 @@ from keras_det.weights.zoo import describe, zoo_table
 FILE_ENDINGS = (".weights.h5", ".safetensors")  # of the files that weights are saved to
 
 __all__ = [
+    "DAMAGED",
     "FILE_ENDINGS",
     "Found",
     "Integrity",
@@ -25,6 +28,7 @@ __all__ = [
     "WeightsEntry",
     "add",
     "assign",
+    "check_h5",
     "describe",
     "entries",
     "fetch",
