@@ -6,11 +6,27 @@ import importlib.abc
 import importlib.util
 import sys
 
+MODELS = (
+    "ClassGeneric",
+    "Classifier",
+    "DetectorNet",
+    "MultiBox",
+    "MultiBoxDetector",
+    "OneBoxPerClass",
+    "OverFeat",
+    "SSD300",
+    "SSD512",
+    "SSDLite320",
+    "SlidingWindows",
+)
+CLASSES = {name: "keras_det.models" for name in MODELS} | {n: "keras_det.optimizers" for n in ("CaffeSGD", "WarmUp")}
+"""What the configuration of a saved model of ours may name, and where it is."""
+
 
 def register_with_keras() -> None:
-    """Register our classes with Keras: now where Keras is imported already, else as soon as it is.
+    """Give Keras stand-ins for our classes: now where Keras is imported already, else as soon as it is.
 
-    Keras finds the classes of a saved model among those that are registered, which importing their modules does.
+    A stand-in imports its class when a saved model asks for it; importing the class itself puts it in its place.
     """
     if "keras" in sys.modules:
         _register()
@@ -19,8 +35,20 @@ def register_with_keras() -> None:
 
 
 def _register() -> None:
-    importlib.import_module("keras_det.models")
-    importlib.import_module("keras_det.optimizers")
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    for name, module in CLASSES.items():
+        known.setdefault(f"keras_det>{name}", _stand_in(name, module))
+
+
+def _stand_in(name: str, module: str) -> type:
+    """A class that Keras can make an object of, as it does of the class itself."""
+
+    def from_config(cls, config):
+        return getattr(importlib.import_module(module), name).from_config(config)
+
+    return type(name, (), {"from_config": classmethod(from_config)})
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
