@@ -16,7 +16,9 @@ MODELS = (
     "OverFeat",
     "SSD300",
     "SSD512",
+    "SSDLite300",
     "SSDLite320",
+    "SSDMobileNet300",
     "SlidingWindows",
 )
 CLASSES = {name: "keras_det.models" for name in MODELS} | {n: "keras_det.optimizers" for n in ("CaffeSGD", "WarmUp")}
