@@ -43,7 +43,7 @@ MEASURED = (
     (
         "ClassGeneric, area under the class-agnostic curve",
         "class_generic_shapes",
-        "auc/many ~ pretrained ~ all ~ all scenes",
+        "embedded/all scenes/pr_auc",
         "{:.3f}",
     ),
     ("Whole path beside the bare network, batch 1", "inference", "batch 1/whole path/ratio", "{:.3f} times"),
