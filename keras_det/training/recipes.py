@@ -355,9 +355,9 @@ def _multibox():
 # The paper names neither optimizer nor schedule; these are AlexNet's, whose network it is.
 _CLASS_GENERIC = Recipe(
     model="class_generic",
-    data="folder:ILSVRC",
-    split="train",
-    val_split="val",
+    data="ilsvrc:ILSVRC",
+    split="CLS-LOC/train_loc",
+    val_split="CLS-LOC/val",
     evaluate_every=None,  # the figure is reported on this split, which therefore chooses nothing
     keep="last",
     about="ClassGeneric on all bounding boxes of ILSVRC12, from random weights, without class labels.",
@@ -384,6 +384,7 @@ def _class_generic():
     classes = base.replace(
         about="ClassGeneric's pretraining on class labels alone (section 3.3), all 1000 classes.",
         expected="not given; the network of Krizhevsky et al. 2012 has 40.7 % top-1 error",
+        split="CLS-LOC/train_cls",
         supervision="classes",
         drops=tuple(n * epoch for n in (30, 60, 80)),
         steps=90 * epoch,
