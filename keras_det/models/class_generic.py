@@ -365,7 +365,7 @@ class ClassGeneric(Detector):
             `[B, C]` numpy array, probabilities of `class_names`.
         """
         if self._compiled_recognition is None:
-            self._compiled_recognition = compiled(self._recognize)
+            self._compiled_recognition = compiled(self._recognize, self)
         return np.asarray(self._compiled_recognition(images))
 
     def _recognize(self, images):
