@@ -249,7 +249,8 @@ class RunFolder(keras.callbacks.Callback):
             return True
         watched = (WATCHED[self.recipe.metrics[0]], *ELSE_WATCHED)
         name, sign = next(((name, 1) for name in watched if name in row), ("loss", -1))
-        before = [sign * other[name] for other in self.rows[:-1] if name in other and np.isfinite(other[name])]
+        others = (other for other in self.rows if other is not row and name in other)
+        before = [sign * other[name] for other in others if np.isfinite(other[name])]
         return not before or sign * row[name] > max(before)
 
 
