@@ -165,8 +165,8 @@ _EPOCH = 1_281_167 // 128  # steps of once through ILSVRC12's training pictures
 
 _OVERFEAT = Recipe(
     model="overfeat",
-    data="folder:ILSVRC",
-    split="train",
+    data="ilsvrc:ILSVRC",
+    split="CLS-LOC/train_cls",
     about="The classifier of OverFeat's section 3.1: 90 epochs of crops whose pictures have a shorter side of 256 "
     "pixels. Each epoch draws one crop or its mirror image of a picture; the paper draws five and their mirror images.",
     expected="14.18 % top-5 error on ILSVRC12 validation, four scales (Table 2)",
@@ -212,13 +212,14 @@ def _overfeat():
     localization = _OVERFEAT.replace(
         about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier.",
         start="overfeat-classification",
+        split="CLS-LOC/train_loc",
         expected="30.0 % localization error on ILSVRC12 validation, one regressor for all classes (Figure 9)",
         arguments=arguments,
         gflops=_sample_gflops("accurate", 1000, regressed=1),
     )
     detection = localization.replace(
         about="Detection as of OverFeat's section 5, from a trained classifier.",
-        data="folder:ILSVRC13_DET",
+        split="DET/train",
         expected="19.4 % mAP on ILSVRC13 detection (Figure 11)",
         arguments={"variant": "accurate", "task": "detection"},
         gflops=_sample_gflops("accurate", 201, regressed=1, trunk=True),
@@ -309,7 +310,7 @@ _ONE_BOX = _MULTIBOX.replace(
     gflops=1.006,
     start="multibox-classifier-ilsvrc",
 )
-_ILSVRC = {"data": "folder:ILSVRC", "split": "train"}
+_ILSVRC = {"data": "ilsvrc:ILSVRC", "split": "CLS-LOC/train_loc"}
 
 
 def _multibox():
@@ -321,7 +322,7 @@ def _multibox():
         "multibox-one-box-voc12": _ONE_BOX,
         "multibox-ilsvrc": ilsvrc.replace(expected="detection@5 with the classifier: Table 2"),
         "multibox-classifier-ilsvrc": _CLASSIFIER.replace(
-            **_ILSVRC,
+            **_ILSVRC | {"split": "CLS-LOC/train_cls"},
             about="The recognition model of DeepMultiBox (section 4.4), a classification network as that of Krizhevsky "
             "et al., with whose schedule it is trained: random crops of whole images, no background.",
             expected="classification@5: Table 2",
@@ -386,6 +387,7 @@ def _class_generic():
         expected="not given; the network of Krizhevsky et al. 2012 has 40.7 % top-1 error",
         split="CLS-LOC/train_cls",
         supervision="classes",
+        split="CLS-LOC/train_cls",
         drops=tuple(n * epoch for n in (30, 60, 80)),
         steps=90 * epoch,
         steps_per_epoch=epoch,

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_det.data import Ilsvrc, load
+from keras_det.training import RECIPES
 
 NAMES = [
     ("n01440764", "tench, Tinca tinca"),
@@ -95,6 +96,22 @@ def test_detection_without_the_development_kit_has_ids_for_names(root, tmp_path)
     put(tmp_path, "DET", "train/ILSVRC2013_train/n02672831/n02672831_9", [("n02672831", 0, 0, 25, 40)])
     put_list(tmp_path, "DET", "train_1", ["ILSVRC2013_train/n02672831/n02672831_9 1"])
     assert load(f"ilsvrc:{tmp_path}", "DET/train").classes == ("n02672831",)
+
+
+def test_every_recipe_finds_its_data(root):
+    """On the miniature every split that a recipe names gives images and objects, all but the one that users add."""
+    splits = {split for r in RECIPES.values() if r.data == "ilsvrc:ILSVRC" for split in (r.split, r.val_split) if split}
+    assert splits == {
+        "CLS-LOC/train_cls",
+        "CLS-LOC/train_loc",
+        "CLS-LOC/val",
+        "DET/train",
+        "DET/train+DET/val1",
+        "DET/val2",
+    }
+    for split in splits - {"DET/val2"}:
+        source = load(f"ilsvrc:{root}", split)
+        assert source.image(0).shape == (40, 50, 3) and sum(len(source.annotation(i)) for i in range(len(source)))
 
 
 @pytest.mark.parametrize(

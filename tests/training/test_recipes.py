@@ -16,7 +16,7 @@ def test_every_recipe_names_a_model_and_builds_its_optimizer(name):
     assert models.get(recipe.model)
     assert isinstance(recipe.build_optimizer(), keras.optimizers.Optimizer)
     assert recipe.about
-    if recipe.data.startswith(("voc:", "coco:", "folder:ILSVRC")):  # a paper's
+    if recipe.data.startswith(("voc:", "coco:", "ilsvrc:ILSVRC")):  # a paper's
         assert recipe.expected and recipe.gpu_hours > 0
     # The one-box-per-class network takes a classifier's layers.
     assert recipe.start is None or RECIPES[recipe.start].model in (recipe.model, "classifier")
@@ -31,12 +31,12 @@ def test_overfeats_tables_and_figures_are_there():
     small = {"width": 1 / 96, "classes": ["cat", "dog"]}
     found = {}
     for name, recipe in RECIPES.items():
-        if name.startswith("overfeat-") and recipe.data.startswith("folder") and name not in seven:
+        if name.startswith("overfeat-") and recipe.data.startswith("ilsvrc:") and name not in seven:
             found[name] = models.get(recipe.model)(**recipe.arguments | small)
     assert found["overfeat-localization-per-class"].arguments["per_class"]
     assert found["overfeat-localization-single-scale"].arguments["training_scales"]
     assert found["overfeat-detection-context"].arguments["context"]
-    assert RECIPES["overfeat-detection"].data == RECIPES["overfeat-detection-context"].data != "folder:ILSVRC"
+    assert RECIPES["overfeat-detection"].split == RECIPES["overfeat-detection-context"].split == "DET/train"
     for name, model in found.items():
         if model.task != "classification":
             assert model.image_size == (293, 293)
@@ -81,7 +81,7 @@ def test_table_3_stacks_the_scales_of_the_sources_left_out(name, boxes):
 
 def test_no_recipe_chooses_weights_on_the_split_that_it_reports_on():
     for name, recipe in RECIPES.items():
-        reported = recipe.val_split == "2007_test" or recipe.val_split == "CLS-LOC/val" and recipe.model == "class_generic"
+        reported = recipe.val_split == "2007_test" or recipe.val_split == "CLS-LOC/val"
         assert not reported or (recipe.keep == "last" and recipe.evaluate_every is None), name
     assert RECIPES["ssd300-voc0712"].metrics[0] == "voc2007_11point"
     assert RECIPES["ssd512-coco"].metrics == ("coco",) and RECIPES["ssd512-coco"].keep == "best"
