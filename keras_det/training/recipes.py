@@ -387,7 +387,6 @@ def _class_generic():
         expected="not given; the network of Krizhevsky et al. 2012 has 40.7 % top-1 error",
         split="CLS-LOC/train_cls",
         supervision="classes",
-        split="CLS-LOC/train_cls",
         drops=tuple(n * epoch for n in (30, 60, 80)),
         steps=90 * epoch,
         steps_per_epoch=epoch,
