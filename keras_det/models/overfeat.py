@@ -519,13 +519,21 @@ class OverFeat(Detector):
         images = ops.cast(images, "float32")
         if ten_views:
             return self._ten_views(images)
-        votes = []
-        for size in scales or self.scales:
-            resized = self._at_scale(images, size)
-            for picture in (resized, resized[:, :, ::-1]) if flip else (resized,):
-                votes.append(ops.max(self._probabilities(picture, fine), axis=(1, 2)))
-        votes = ops.stack(votes)
+        votes = ops.concatenate([self.scale_votes(images, size, flip, fine) for size in scales or self.scales])
         return (ops.max if (over_scales or self.arguments["over_scales"]) == "max" else ops.mean)(votes, axis=0)
+
+    def scale_votes(self, images, size, flip=True, fine=None):
+        """The votes of one scale: the windows' highest probability of each class, `[1 or 2, B, C]` float32.
+
+        Args:
+            images: `[B, H, W, 3]` RGB in 0 .. 255.
+            size: `(height, width)` of the scale in pixels.
+            flip: whether the second row is the mirror images'.
+            fine: as `classify` takes it.
+        """
+        images = self._at_scale(ops.cast(images, "float32"), size)
+        views = (images, images[:, :, ::-1]) if flip else (images,)
+        return ops.stack([ops.max(self._probabilities(view, fine), axis=(1, 2)) for view in views])
 
     def _probabilities(self, images, fine=None):
         """`[B, h, w, C]` softmax of each window, without background."""

@@ -44,14 +44,22 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
     networks = networks if isinstance(networks, (list, tuple)) else [networks]
     sizes_known = options.get("ten_views", False)
     run = tf.function(lambda images: vote(networks, images, **options), reduce_retracing=not sizes_known)
-    classes, votes, labels = networks[0].classes, [], []
+    return _errors(lambda images: {"": run(images)}, networks[0].classes, source, batch_size, k)[""]
+
+
+def _errors(run, classes, source, batch_size, k=(1, 5)):
+    """Top-k errors of each kind of votes that a function gives of images."""
+    votes, labels = {}, []
     for images, indexes in whole_images(source, batch_size):
-        votes.append(run(images).numpy())
+        for name, value in run(images).items():
+            votes.setdefault(name, []).append(value.numpy())
         names = (source.classes[source.annotation(int(i)).labels[0]] for i in indexes)
         labels += [classes.index(name) if name in classes else len(classes) for name in names]  # never guessed
-    votes, labels = np.concatenate(votes), np.array(labels)
-    ranked = np.argsort(-votes, axis=1, kind="stable")
-    return [ilsvrc.top_k_error(ranked, labels, min(n, len(classes))) for n in k]
+    ranked = {name: np.argsort(-np.concatenate(parts), axis=1, kind="stable") for name, parts in votes.items()}
+    return {
+        name: [ilsvrc.top_k_error(order, np.array(labels), min(n, len(classes))) for n in k]
+        for name, order in ranked.items()
+    }
 
 
 def localization_errors(network, source, batch_size=16, k=(5, 1), scales=None, centre=False, how=None):
@@ -70,24 +78,30 @@ def localization_errors(network, source, batch_size=16, k=(5, 1), scales=None, c
         List of errors in 0 .. 1.
     """
     windows = tf.function(lambda images: network.scored_windows(images, scales, centre), reduce_retracing=True)
-    combine = network.compiled_combine(how)
-    evaluator = Evaluator(source)
+    return _located(network, source, batch_size, lambda images: {"": windows(images)}, k, how)[""]
+
+
+def _located(network, source, batch_size, windows, k=(5, 1), how=None):
+    """Localization errors of each kind of scored windows that a function gives of images."""
+    evaluators, combine = {}, network.compiled_combine(how)
+    truth = Truth.from_source(source)
     for images, indexes in whole_images(source, batch_size):
-        _update(network, source, evaluator, indexes, combine(*windows(images)))
-    truth, results = evaluator.truth, evaluator.results()
-    count = len(truth.image_ids)
-    return [
-        ilsvrc.localization_error(*ilsvrc.best_per_class(results, count, n), truth, k=n)
-        for n in (min(n, len(network.classes)) for n in k)
-    ]
+        for name, scored in windows(images).items():
+            evaluator = evaluators.setdefault(name, Evaluator(truth))
+            _update(network, source, evaluator, indexes, combine(*scored))
+    counts = [min(n, len(network.classes)) for n in k]
+    found = {}
+    for name, evaluator in evaluators.items():
+        best = [ilsvrc.best_per_class(evaluator.results(), len(truth.image_ids), n) for n in counts]
+        found[name] = [ilsvrc.localization_error(*boxes, truth, k=n) for boxes, n in zip(best, counts)]
+    return found
 
 
 def table_2(networks, source, batch_size=16):
     """The ways to vote of Table 2, as many as the networks' scales allow.
 
     Args:
-        networks: a list of `OverFeat` networks of the same classes; the first alone gives all rows but the last, which
-            is the ensemble of several.
+        networks: a list of `OverFeat` networks of the same classes; the first alone gives all rows but the ensemble's.
         source: pictures with one object.
         batch_size: pictures sent through the networks together.
 
@@ -96,23 +110,30 @@ def table_2(networks, source, batch_size=16):
         paper's four are the first, second, fourth and sixth.
     """
     one, scales = networks[0], networks[0].scales
-    four = [scales[i] for i in (0, 1, 3, 5)] if len(scales) == 6 else scales[:4]
-    ways = {
-        "scale 1, coarse stride": {"scales": scales[:1], "fine": False},
-        "scale 1, fine stride": {"scales": scales[:1]},
-        _named(four): {"scales": four},
-        _named(scales): {},
-        f"{_named(scales)}, their highest vote": {"over_scales": "max"},
-        "4 corners + centre + flip": {"ten_views": True},
-    }
-    mean = {"over_scales": "mean"}
-    rows = {
-        f"1 network, {name}": top_errors(one, source, batch_size, **mean | options) for name, options in ways.items()
-    }
-    if len(networks) > 1:
-        name = f"{len(networks)} networks, {_named(four)}"
-        rows[name] = top_errors(networks, source, batch_size, scales=four, **mean)
-    return rows
+    four = (0, 1, 3, 5) if len(scales) == 6 else range(min(len(scales), 4))
+
+    def mean(votes, which):
+        return tf.reduce_mean(tf.concat([votes[i] for i in which], 0), 0)
+
+    def run(images):  # every scale goes through each network once
+        votes = [one.scale_votes(images, size) for size in scales]
+        several = [
+            mean(votes if network is one else {i: network.scale_votes(images, scales[i]) for i in four}, four)
+            for network in networks
+        ]
+        rows = {
+            "1 network, scale 1, coarse stride": mean([one.scale_votes(images, scales[0], fine=False)], [0]),
+            "1 network, scale 1, fine stride": mean(votes, [0]),
+            f"1 network, {_named(four)}": several[0],
+            f"1 network, {_named(scales)}": mean(votes, range(len(scales))),
+            f"1 network, {_named(scales)}, their highest vote": tf.reduce_max(tf.concat(votes, 0), 0),
+        }
+        if len(networks) > 1:
+            rows[f"{len(networks)} networks, {_named(four)}"] = sum(several) / len(several)
+        return rows
+
+    rows = _errors(tf.function(run, reduce_retracing=True), one.classes, source, batch_size)
+    return rows | {"1 network, 4 corners + centre + flip": top_errors(one, source, batch_size, ten_views=True)}
 
 
 def figure_9(network, source, batch_size=16):
@@ -132,13 +153,17 @@ def figure_9(network, source, batch_size=16):
     """
     if network.regressor is None:
         raise ValueError("Figure 9 needs a network with a regressor: one for localization or detection.")
-    bars = {"centre window": {"scales": network.scales[:1], "centre": True}}
-    for last in sorted({min(n, len(network.scales)) for n in (2, 4, len(network.scales))}):
-        bars[f"scales 1-{last}" if last > 1 else "scale 1"] = {"scales": network.scales[:last]}
-    kind = "PCR" if network.arguments["per_class"] else "SCR"
-    return {
-        f"{kind}, {name}": localization_errors(network, source, batch_size, **options) for name, options in bars.items()
-    }
+    kind, scales = "PCR" if network.arguments["per_class"] else "SCR", network.scales
+
+    def windows(images):  # every scale goes through the network once
+        each = [network.scored_windows(images, [size]) for size in scales]
+        bars = {f"{kind}, centre window": network.scored_windows(images, scales[:1], centre=True)}
+        for last in sorted({min(n, len(scales)) for n in (2, 4, len(scales))}):
+            name = f"{kind}, scales 1-{last}" if last > 1 else f"{kind}, scale 1"
+            bars[name] = tuple(tf.concat(parts, 1) for parts in zip(*each[:last]))
+        return bars
+
+    return _located(network, source, batch_size, tf.function(windows, reduce_retracing=True))
 
 
 def figures(network, source, batch_size=16):
@@ -161,6 +186,11 @@ def figures(network, source, batch_size=16):
         return found
     errors = localization_errors(network, single, batch_size)
     found |= dict(zip(("localization_error", "localization_error_1"), errors))
+    return found | detection_figures(network, source, batch_size)
+
+
+def detection_figures(network, source, batch_size=16):
+    """`map50_merge` and `map50_nms` of a network with a regressor, as of `figures`."""
     truth = Truth.from_source(source)
     windows = tf.function(network.scored_windows, reduce_retracing=True)
     ways = {how: Evaluator(truth) for how in ("merge", "nms")}
@@ -168,7 +198,7 @@ def figures(network, source, batch_size=16):
         scored = windows(images)
         for how, evaluator in ways.items():
             _update(network, source, evaluator, indexes, network.compiled_combine(how)(*scored))
-    return found | {f"map50_{how}": evaluator.result(("area",))["map50"] for how, evaluator in ways.items()}
+    return {f"map50_{how}": evaluator.result(("area",))["map50"] for how, evaluator in ways.items()}
 
 
 def _named(scales):

@@ -1,16 +1,17 @@
 """OverFeat's figures against plain loops over the pictures."""
 
 import json
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from plain_boxes import plain_iou
 from typer.testing import CliRunner
 
 from keras_det import cli
+from keras_det.boxes import nms
 from keras_det.data import Shapes
 from keras_det.data.source import Annotation, Source
 from keras_det.models.overfeat import OverFeat
@@ -90,42 +91,74 @@ def test_evaluate_reports_them(network):
     assert figures["top5"] == 1  # three classes
 
 
-def test_the_rows_of_table_2_are_its_ways_to_vote(monkeypatch):
-    six = tuple((247 + 16 * k, 247) for k in range(6))
-    asked = []
-    monkeypatch.setattr(
-        overfeat, "top_errors", lambda networks, source, size, **options: asked.append(options) or [0, 0]
-    )
-    network = SimpleNamespace(scales=six)
-    rows = overfeat.table_2([network, network], None)
-    four = [six[0], six[1], six[3], six[5]]
-    mean = {"over_scales": "mean"}
-    assert dict(zip(rows, asked)) == {
-        "1 network, scale 1, coarse stride": mean | {"scales": six[:1], "fine": False},
-        "1 network, scale 1, fine stride": mean | {"scales": six[:1]},
-        "1 network, 4 scales, fine stride": mean | {"scales": four},
-        "1 network, 6 scales, fine stride": mean,
-        "1 network, 6 scales, fine stride, their highest vote": {"over_scales": "max"},
-        "1 network, 4 corners + centre + flip": mean | {"ten_views": True},
-        "2 networks, 4 scales, fine stride": mean | {"scales": four},
-    }
+class Voter:
+    """Six scales whose votes and windows are functions of the image's mean, the size and a seed."""
+
+    classes, scales, regressor, arguments = CLASSES, tuple((247 + 16 * k, 247) for k in range(6)), True, {}
+
+    def __init__(self, seed, per_class=False):
+        self.seed, self.arguments = seed, {"per_class": per_class}
+
+    def noise(self, images, *shape, at):
+        place = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
+        means = tf.reshape(tf.reduce_mean(tf.cast(images, tf.float32), (1, 2, 3)), (-1, *[1] * len(shape)))
+        return tf.sin(1e3 * (means + self.seed + at) + 7 * place) / 2 + 0.5
+
+    def scale_votes(self, images, size, flip=True, fine=None):
+        return tf.stack([self.noise(images, 3, at=size[0] + view + (fine is False) / 2) for view in range(1 + flip)])
+
+    def classify(self, images, scales=None, fine=None, over_scales="max", ten_views=False):
+        if ten_views:
+            return self.noise(images, 3, at=0)
+        votes = tf.concat([self.scale_votes(images, size, fine=fine) for size in scales or self.scales], 0)
+        return (tf.reduce_max if over_scales == "max" else tf.reduce_mean)(votes, 0)
+
+    def scored_windows(self, images, scales=None, centre=False):
+        count = 1 if centre else 3
+        margins = tf.concat([self.noise(images, count, 4, at=size[0]) for size in scales or self.scales], 1)
+        boxes = margins * [0.3, 0.3, -0.3, -0.3] + [0.0, 0.0, 1.0, 1.0]
+        scores = tf.concat(
+            [self.noise(images, count, 3, at=size[1] + size[0] / 3) for size in scales or self.scales], 1
+        )
+        return boxes, scores
+
+    def compiled_combine(self, how=None):
+        return lambda boxes, scores: nms(boxes, scores, iou_threshold=1.0, max_detections=30)
+
+
+MEAN = {"over_scales": "mean"}
+WAYS = {
+    "1 network, scale 1, coarse stride": MEAN | {"scales": Voter.scales[:1], "fine": False},
+    "1 network, scale 1, fine stride": MEAN | {"scales": Voter.scales[:1]},
+    "1 network, 4 scales, fine stride": MEAN | {"scales": [Voter.scales[i] for i in (0, 1, 3, 5)]},
+    "1 network, 6 scales, fine stride": MEAN,
+    "1 network, 6 scales, fine stride, their highest vote": {},
+    "1 network, 4 corners + centre + flip": {"ten_views": True},
+}
+
+
+def test_the_rows_of_table_2_are_its_ways_to_vote():
+    one, other, source = Voter(0), Voter(0.3), Pictures(12)
+    rows = overfeat.table_2([one, other], source, 4)
+    expected = {name: overfeat.top_errors(one, source, 4, **options) for name, options in WAYS.items()}
+    several = WAYS["1 network, 4 scales, fine stride"]
+    expected["2 networks, 4 scales, fine stride"] = overfeat.top_errors([one, other], source, 4, **several)
+    assert rows == expected and len({row[0] for row in rows.values()}) > 2
+    assert len(overfeat.table_2([one], source, 4)) == len(WAYS)
 
 
 @pytest.mark.parametrize(("per_class", "kind"), [(False, "SCR"), (True, "PCR")])
-def test_the_bars_of_figure_9(monkeypatch, per_class, kind):
-    six, asked = tuple((247 + 16 * k, 247) for k in range(6)), []
-    monkeypatch.setattr(overfeat, "localization_errors", lambda n, s, size, **options: asked.append(options) or [0, 0])
-    network = SimpleNamespace(scales=six, regressor=object(), arguments={"per_class": per_class})
-    bars = overfeat.figure_9(network, None)
-    assert dict(zip(bars, asked)) == {
-        f"{kind}, centre window": {"scales": six[:1], "centre": True},
-        f"{kind}, scales 1-2": {"scales": six[:2]},
-        f"{kind}, scales 1-4": {"scales": six[:4]},
-        f"{kind}, scales 1-6": {"scales": six},
-    }
+def test_the_bars_of_figure_9(per_class, kind):
+    network, source = Voter(0, per_class), Pictures(12)
+    bars = overfeat.figure_9(network, source, 4)
+    asked = {"centre window": {"scales": Voter.scales[:1], "centre": True}}
+    asked |= {f"scales 1-{n}": {"scales": Voter.scales[:n]} for n in (2, 4, 6)}
+    for name, options in asked.items():
+        assert bars[f"{kind}, {name}"] == overfeat.localization_errors(network, source, 4, **options)
+    assert len(bars) == 4 and len({tuple(bar) for bar in bars.values()}) > 1
     network.regressor = None
     with pytest.raises(ValueError, match="needs a network with a regressor"):
-        overfeat.figure_9(network, None)
+        overfeat.figure_9(network, source)
 
 
 def test_scenes_are_rendered_with_one_object_each_and_other_sources_give_their_pictures_of_one():
