@@ -8,6 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 BCCD ?= ../shared/data/bccd
 VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
+COCO_TINY ?= ../shared/data/coco_tiny
 
 .PHONY: demo test test-long test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
 
@@ -69,6 +70,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/voc2007_analysis.py $(VOC2007)
 	$(BIN)/python benchmarks/finetune.py $(BCCD)
 	$(BIN)/python benchmarks/input.py $(VOC2012) $(BCCD)
+	$(BIN)/python benchmarks/tfod_person.py $(COCO_TINY)
+	$(BIN)/python benchmarks/speed.py
 
 # The notebooks in full, with their outputs; the tests run them shortened.
 notebooks: $(STAMP)

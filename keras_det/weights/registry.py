@@ -338,7 +338,9 @@ ENTRIES = (
         arguments={"backbone": "mobilenet_v2"},
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
         licence="MIT",
-        reported=Reported(0.195, "mAP@[.5:.95]", "80 images of COCO val2017, person", "tests/models/test_ssd_tfod.py"),
+        reported=Reported(
+            0.195, "mAP@[.5:.95]", "80 images of COCO val2017, person", "benchmarks/results/tfod_person.json"
+        ),
         parameters=3_045_126,
         gflops=0.61695,
         trained_on="not said; persons",
