@@ -10,7 +10,7 @@ VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 COCO_TINY ?= ../shared/data/coco_tiny
 
-.PHONY: demo test test-long test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
+.PHONY: demo fuzz test test-long test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -28,6 +28,11 @@ test: $(STAMP)
 # More models through the same bodies of tests, a few minutes.
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
+
+# Damaged files for every reader, on new seeds every time; a minute for each of the fuzzers.
+SECONDS ?= 60
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzzers.py --seconds $(SECONDS)
 
 # The suite on the oldest versions that setup.cfg admits.
 test-oldest:

@@ -1046,8 +1046,10 @@ def _source(spec, split, seed, images, options=None):
     bound = given.pop("max_unreadable", None)
     kind = spec.partition(":")[0]
     for name in given:
-        if kind not in ("voc", "coco", "folder"):
-            raise ValueError(f"--{name.replace('_', '-')} is for files of --data voc, coco or folder; got {spec!r}.")
+        if kind in ("tfds", "shapes"):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for annotation files, such as --data folder; got {spec!r}."
+            )
     options = dict(options or {}) | given
     if spec == "shapes":
         options = {"images": 500, "seed": 1} | options
