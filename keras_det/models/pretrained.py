@@ -139,7 +139,7 @@ def read_metadata(path):
                 config = json.loads(_member(archive, "config.json", MAX_CONFIG_BYTES))
             arguments = {k: v for k, v in config["config"].items() if k != "name"}
             return _believable({"model": config["class_name"], "arguments": arguments})
-        with h5py.File(path) as file:
+        with zoo.open_h5(path) as file:
             text = file.attrs.get(ATTRIBUTE)
         return _believable(json.loads(text)) if text else None
     except (*zoo.DAMAGED, RecursionError, NotImplementedError) as error:
@@ -358,8 +358,8 @@ def check_weights(model, path, fitting=True):
             archive = stack.enter_context(zipfile.ZipFile(path))
             if archive.getinfo(_WEIGHTS).file_size > room:
                 raise ValueError(f"its {_WEIGHTS} has over {room} bytes")
-            source = stack.enter_context(archive.open(_WEIGHTS))
-        file = stack.enter_context(h5py.File(source))
+            source = _member(archive, _WEIGHTS, room)
+        file = stack.enter_context(zoo.open_h5(source))
         # Of a file with an optimizer's state, which a model without one passes over.
         unused = () if getattr(model, "optimizer", None) else ("optimizer",)
         zoo.check_h5(file, shapes if fitting else None, most, unused)

@@ -2,13 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
-from collections.abc import Collection
+import mmap
+import os
+from collections.abc import Collection, Iterator
 
 import h5py
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SIZES_AT = {0: 13, 1: 13, 2: 9, 3: 9}  # by the version: where the sizes of addresses and of lengths stand
+_HEAP = b"GCOL\x01"  # a collection of texts of any length
+_OBJECT = 16  # bytes before an object of a collection: number, references, length
+
 _KINDS = "fiubV"  # of numbers; bfloat16 is two bytes without a name
 _SPARE = 2**20  # numbers that a chunk may have beside its array's
+
+
+@contextlib.contextmanager
+def open_h5(source: str | os.PathLike | bytes) -> Iterator[h5py.File]:
+    """An HDF5 file opened for reading, after a look at what the library goes round and round in.
+
+    Reading a text enters a collection of them, whose objects' lengths lead from one to the next: one of zero never
+    ends (HDF5 1.14), and one too long leads anywhere.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError, OSError: it is no HDF5 file, or such a collection is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, bytes):
+            content, opened = source, io.BytesIO(source)
+        else:
+            file = stack.enter_context(open(source, "rb"))
+            size = os.fstat(file.fileno()).st_size
+            content = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else b""
+            opened = source
+        _check_heaps(content)
+        yield stack.enter_context(h5py.File(opened))
+
+
+def _check_heaps(content: bytes | mmap.mmap) -> None:
+    start = content[: len(_SIGNATURE) + 8]
+    sizes = _SIZES_AT.get(start[8]) if len(start) == 16 else None
+    if start[:8] != _SIGNATURE or sizes is None:
+        raise ValueError("it does not begin as an HDF5 file does")
+    if content[sizes : sizes + 2] != b"\x08\x08":
+        raise ValueError("its addresses and lengths are not of 8 bytes")
+    place = content.find(_HEAP)
+    while place >= 0:
+        _check_heap(content, place)
+        place = content.find(_HEAP, place + 1)
+
+
+def _check_heap(content: bytes | mmap.mmap, place: int) -> None:
+    end = place + int.from_bytes(content[place + 8 : place + 16], "little")
+    here = place + 16
+    while here + _OBJECT <= end:
+        number = int.from_bytes(content[here : here + 2], "little")
+        length = int.from_bytes(content[here + 8 : here + 16], "little")
+        step = _OBJECT + -(-length // 8) * 8 if number else length  # number 0 is what is free, with its own head
+        if not _OBJECT <= step <= end - here or end > len(content):
+            raise ValueError(f"the collection of texts at byte {place} is damaged")
+        here += step
 
 
 def check_h5(
