@@ -60,4 +60,5 @@ def test_text_is_never_in_the_locales_encoding():
         binary = any("b" in word for word in words[-1:])
         opens = name in ("read_text", "write_text") and isinstance(node.func, ast.Attribute)
         opens |= isinstance(node.func, ast.Name) and name in ("open", "fdopen") and not binary
-        assert not opens or any(k.arg == "encoding" for k in node.keywords), f"{file.name}, line {node.lineno}"
+        said = "utf-8" in words or any(k.arg == "encoding" for k in node.keywords)
+        assert not opens or said, f"{file.name}, line {node.lineno}"
