@@ -260,6 +260,7 @@ def evaluate(
     as_json: Json = False,
 ):
     """Evaluate a detector, or the results files of any: VOC and COCO figures in original pixels."""
+    from keras_det.files import remove_leftovers
     from keras_det.metrics.report import write_report
 
     if competition not in ("comp3", "comp4"):
@@ -290,6 +291,7 @@ def evaluate(
     if report is not None and not annotated:
         raise ValueError("--report compares with annotations, which the images do not have: leave it out.")
     if report is not None:
+        remove_leftovers(report)
         path = write_report(truth, found, report / "report.html", source, f"{title} on {source.name}", figures)
         what["report"] = str(path)
     if as_json:
@@ -494,8 +496,11 @@ def export(
     """
     _load_tensorflow()
     from keras_det import export as exporters
+    from keras_det.files import remove_leftovers
 
     network = _detector(model, weights)
+    for folder in (out, out.parent):
+        remove_leftovers(folder)
     source = _source(data, split, None, images).readable() if check or precision == "int8" else None
     with _silent_stderr():
         pictures = _pictures(source) if precision == "int8" else None

@@ -19,7 +19,7 @@ from keras_det.files import remove_leftovers, write_text
 from keras_det.models import Detector, pretrained
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
-from keras_det.training.evaluate import EvaluateDetections, check
+from keras_det.training.evaluate import EvaluateDetections, check, unknown_classes
 from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
@@ -78,6 +78,8 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     state = checkpoint.read(folder / LAST, model, plan) if resume else None
     if val_source is not None:
         check(model, val_source)
+        if isinstance(model, Detector) and (words := unknown_classes(model, val_source)):
+            _say(f"validation data: {words}")
     _make_folder(folder, resume, describe(model, recipe, source, seed))
     replicas = model.distribute_strategy.num_replicas_in_sync
     model.compile(optimizer=recipe.build_optimizer(replicas), jit_compile=recipe.jit_compile)
