@@ -34,9 +34,9 @@ def test_it_works_outside_the_checkout(wheel, tmp_path):
     (packages / "dependencies.pth").write_text(
         "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     )
-    entries, results = wheel_elsewhere.use(commands, tmp_path)
+    entries, result = wheel_elsewhere.use(commands, tmp_path)
     assert "shapes" in {entry["name"] for entry in entries}
     scenes = load("shapes", seed=1)
     truth = sorted(scenes.classes[label] for label in scenes.annotation(0).labels)
-    assert sorted(thing["name"] for thing in results[0]["objects"]) == truth
-    assert np.shape([thing["box"] for thing in results[0]["objects"]]) == (len(truth), 4)
+    assert sorted(thing["name"] for thing in result["objects"]) == truth
+    assert np.shape([thing["box"] for thing in result["objects"]]) == (len(truth), 4)

@@ -47,7 +47,7 @@ def use(commands, folder):
     assert Path(place.strip()).is_relative_to(folder / "venv"), place
     entries = json.loads(_run([commands / "keras-det", "models", "--json"], folder))
     _run([commands / "python", "-c", DRAW], folder)
-    return entries, json.loads(_run([commands / "keras-det", "detect", "a.png", "--json"], folder))["results"]
+    return entries, json.loads(_run([commands / "keras-det", "detect", "a.png", "--json"], folder))
 
 
 def _run(command, folder):
@@ -64,8 +64,8 @@ def main():
         folder = Path(folder).resolve()
         wheel = build_wheel(folder)
         print(f"built {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB; installing its dependencies", flush=True)
-        entries, results = use(install(wheel, folder), folder)
-        found = ", ".join(f"{thing['name']} {thing['score']:.2f}" for thing in results[0]["objects"])
+        entries, result = use(install(wheel, folder), folder)
+        found = ", ".join(f"{thing['name']} {thing['score']:.2f}" for thing in result["objects"])
         print(f"{len(entries)} registered weights; found in a scene: {found}")
 
 

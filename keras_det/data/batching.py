@@ -395,8 +395,7 @@ class _Reader:
         """Remember an unreadable picture; too many end the run."""
         with self.lock:
             if i not in self.bad:
-                file = self.source.path(i) or f"{self.source.name}, picture {i}"
-                self.bad[i] = unreadable(file, error)
+                self.bad[i] = unreadable(self.source.file_of(i), error)
                 self.skipped.append(self.bad[i])
             self.source.check_unreadable(list(self.bad.values()))
 

@@ -69,7 +69,7 @@ class Folder(VocFiles):
             raise ValueError(f"{name}: images without annotations tell no classes, `classes` must be given")
         if classes is None:
             files = (os.path.join(xml_folder, file) for file in annotations.values())
-            classes = sorted({c for file in files for c in read_xml(file).names})
+            classes = sorted({c for file in files for c in _names(file)})
         elif isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
             raise ValueError(f"classes must be a sequence of different names, got {classes!r}")
         super().__init__(name, classes, items, problems, rescale_boxes, annotated)
@@ -89,6 +89,14 @@ def _listed(root: str, split: str) -> list[str]:
             raise ValueError(f"split must be the name of a list, or several joined by +, got {split!r}")
     lists = (read_list(os.path.join(root, "ImageSets", "Main", f"{part}.txt")) for part in parts)
     return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def _names(file: str) -> tuple[str, ...]:
+    """The classes in an annotation; none of one that cannot be read, which its image's problem says."""
+    try:
+        return read_xml(file).names
+    except ValueError:
+        return ()
 
 
 def _by_stem(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:

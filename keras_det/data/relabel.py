@@ -58,6 +58,10 @@ class _Relabelled(Source):
         """The file of picture `i`, if there is one."""
         return self._source.path(i)
 
+    def file_of(self, i):
+        """What image `i` is called in reports."""
+        return self._source.file_of(i)
+
     def _problems_of(self, i):
         return self._source._problems_of(i)
 

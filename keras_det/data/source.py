@@ -130,6 +130,10 @@ class Source:
         """The file of picture `i`, or None where the source renders or decodes its pictures itself."""
         return None
 
+    def file_of(self, i: int) -> str:
+        """What image `i` is called in reports."""
+        return self.path(i) or f"{self.name}, image {i}"
+
     @property
     def problems(self) -> list[Problem]:
         """The faults found in the annotations, in the pictures' order. The first use reads every annotation."""
@@ -193,7 +197,7 @@ class Source:
                 self.image(i)
                 good.append(i)
             except (OSError, ValueError) as error:
-                bad.append(unreadable(self.path(i) or f"{self.name}, image {i}", error))
+                bad.append(unreadable(self.file_of(i), error))
                 self.check_unreadable(bad)
         return self.subset(good)
 
@@ -231,6 +235,9 @@ class _View(Source):
 
     def path(self, i: int) -> str | None:
         return self._source.path(self._indexes[self._check_index(i)])
+
+    def file_of(self, i: int) -> str:
+        return self._source.file_of(self._indexes[self._check_index(i)])
 
     def _problems_of(self, i: int) -> Sequence[Problem]:
         return self._source._problems_of(self._indexes[i])

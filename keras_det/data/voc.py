@@ -15,7 +15,8 @@ import numpy as np
 from defusedxml import ElementTree
 
 from keras_det.data.numbers import real
-from keras_det.data.source import Annotation, Problem, ReadSource, find_frame, without_objects
+from keras_det.data.pictures import read_image
+from keras_det.data.source import Annotation, Problem, ReadSource, find_frame, unreadable, without_objects
 
 CLASSES = (
     "aeroplane",
@@ -204,7 +205,8 @@ class VocFiles(ReadSource):
     """Pictures with a VOC XML file each: the common part of `Voc` and `Folder`.
 
     See `keras_det.data.source.find_frame` for the rule on sizes and orientations. An image that cannot be read is
-    reported as `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none.
+    reported as `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none. An image
+    whose XML cannot be read is reported and left out like one that cannot be read itself.
     """
 
     first_pixel = 1  # as of `clean_boxes`
@@ -221,6 +223,7 @@ class VocFiles(ReadSource):
         super().__init__(name, classes, problems)
         self._items = tuple(items)
         self._annotated = annotated
+        self._unusable: dict[int, Problem] = {}
         self._label = {name: label for label, name in enumerate(self.classes)}
         self._rescale = rescale_boxes
 
@@ -228,14 +231,29 @@ class VocFiles(ReadSource):
         return len(self._items)
 
     def path(self, i: int) -> str:
-        """The file of picture `i`."""
-        return self._items[self._check_index(i)].image
+        """The file of image `i`; None once its annotation was found to be unreadable."""
+        return None if i in self._unusable else self._items[self._check_index(i)].image
+
+    def file_of(self, i: int) -> str:
+        """What image `i` is called in reports: the file that cannot be read, where that is its annotation."""
+        return self._unusable[i].file if i in self._unusable else self._items[self._check_index(i)].image
+
+    def image(self, i: int) -> np.ndarray:
+        """As `Source.image`; an image whose annotation cannot be read is refused, too."""
+        self.annotation(i)
+        if i in self._unusable:
+            raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
+        return read_image(self._items[i].image)
 
     def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
         item = self._items[i]
         if not self._annotated:
             return without_objects(item.stem, item.image)
-        xml = read_xml(item.xml)
+        try:
+            xml = read_xml(item.xml)
+        except ValueError as error:
+            self._unusable[i] = unreadable(item.xml, error)
+            return without_objects(item.stem, item.image)[0], [self._unusable[i]]
         labels = self._labels(item.xml, xml)
         frame, problems = find_frame(item.image, xml.size, item.xml, rescale=self._rescale)
         height, width = frame.size

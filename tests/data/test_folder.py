@@ -126,8 +126,11 @@ def test_bad_folders_and_splits(parted, tmp_path_factory):
 
 def test_a_faulty_annotation_names_the_file(flat):
     (flat / "b.xml").write_text("<annotation><object></annotation>")
+    source = Folder(flat)
+    assert source.classes == ("bear", "wolf") and len(source) == 3
+    assert [str(problem).split(":")[0] for problem in source.problems] == [str(flat / "b.xml")]
     with pytest.raises(ValueError, match=r"b\.xml: cannot be read as XML"):
-        Folder(flat)
+        source.image(1)
 
 
 def test_the_real_bccd(shared):

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -302,6 +303,26 @@ def test_hostile_annotations_are_errors_that_name_the_file(devkit, content, word
         return
     with pytest.raises(ValueError, match=rf"a\.xml.*{words}"):
         source.annotation(0)
+        source.image(0)  # of an unreadable annotation the image is left out
+    if "class among" not in words:
+        assert len(source.annotation(0)) == 0 and source.path(0) is None
+        (problem,) = source.problems
+        assert problem.action == "skipped" and re.search(words, problem.message)
+
+
+def test_one_unreadable_annotation_leaves_its_image_out(devkit):
+    from keras_det.data import batches, whole_images
+
+    for stem in "abc":
+        devkit(stem, ("dog", 1, 1, 60, 40), xml="<annotation>" if stem == "b" else None)
+    source, skipped = Voc(devkit.root, "2007_train"), []
+    assert [index for _, indexes in whole_images(source, 1) for index in indexes] == [0, 2]
+    (labels,) = [labels for _, labels in batches(source, 4, (20, 30), training=False, skipped=skipped)]
+    assert labels["index"].numpy().tolist() == [0, 2]
+    assert [p.file.rpartition("/")[2] for p in skipped] == ["b.xml"] and "as XML" in skipped[0].message
+    devkit("d", xml="")
+    with pytest.raises(ValueError, match=r"2 of the 4 images of .* cannot be read.*b\.xml"):
+        Voc(devkit.root, "2007_train").check()
 
 
 FAULTY = {  # what is wrong with one object of two, and what becomes of it

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keras_det.weights import read_safetensors, read_safetensors_metadata, safetensors_file, write_safetensors
+from keras_det import files
+from keras_det.weights import read_safetensors, read_safetensors_metadata, write_safetensors
 
 METADATA = {"model": "SSD300", "arguments": {"classes": ["cat", "Käse"], "box_scales": [0.1, 1 / 3]}}
 
@@ -38,7 +39,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
     with pytest.raises(TypeError):
         write_safetensors(path, arrays(), {"classes": object()})
-    monkeypatch.setattr(safetensors_file.os, "replace", Mock(side_effect=OSError("disk full")))
+    monkeypatch.setattr(files.os, "replace", Mock(side_effect=OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_safetensors(path, {}, METADATA)
     assert path.read_bytes() == before
