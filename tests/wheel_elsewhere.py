@@ -24,7 +24,7 @@ def build_wheel(folder):
     source = folder / "source"
     shutil.copytree(ROOT / "keras_det", source / "keras_det", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "pyproject.toml", "DESCRIPTION.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     _run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source], folder

@@ -144,7 +144,7 @@ def _kubernetes():
     try:
         from kubernetes import client, config
     except ImportError as error:
-        raise ValueError("to find the other pods, install Kubernetes's client: pip install kubernetes") from error
+        raise ValueError("to find the other pods, install the extra: pip install 'keras_det[kubernetes]'") from error
     config.load_incluster_config()
     resolver = tf.distribute.cluster_resolver.KubernetesClusterResolver(
         {"worker": [f"job-name={os.environ['JOB_NAME']}"]}, tf_server_port=PORT, override_client=client.CoreV1Api()
