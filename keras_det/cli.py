@@ -5,11 +5,13 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import importlib.metadata
 import inspect
 import io
 import json
 import math
 import os
+import platform
 import re
 import sys
 from pathlib import Path
@@ -22,10 +24,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from keras_det.version import __version__
+
 app = typer.Typer(
     help="Train, evaluate, run and export the convolutional detectors that founded the field.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -81,7 +84,7 @@ def main():
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="keras-det")  # also for `python -m keras_det`, which shells cannot complete
     except KeyboardInterrupt:
         error_console.print("[bold]keras-det:[/bold] stopped.")
         sys.exit(130)
@@ -92,6 +95,27 @@ def main():
             "[bold red]keras-det: error:[/bold red]", escape(" ".join(str(error).split())), highlight=False
         )
         sys.exit(2)
+
+
+def _print_version(wanted):
+    """Print the versions that a report of a defect needs, without importing what has them, and end."""
+    if not wanted:
+        return
+    found = {"Python": platform.python_version()}
+    for name in ("tensorflow", "keras", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # TensorFlow comes under several names
+            found[name] = importlib.metadata.version(name)
+    print(f"keras-det {__version__} ({', '.join(f'{name} {version}' for name, version in found.items())})")
+    raise typer.Exit()
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the versions and exit.")
+    ] = False,
+):
+    """What stands before the name of a command."""
 
 
 def reads_data(command):

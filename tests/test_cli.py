@@ -1,14 +1,19 @@
 """The command, as a user runs it: in a process of its own where exit codes and streams matter, else in this one."""
 
 import json
+import os
+import platform
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import keras_det
 from keras_det import cli
 from keras_det.data import load
 
@@ -33,6 +38,32 @@ def test_help_names_every_command():
     text = call("--help").output
     for name in ("demo", "models", "detect", "train", "evaluate", "export"):
         assert name in text
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help", "--show-completion"])
+def test_what_needs_no_tensorflow_imports_none(argument):
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-X", "importtime", "-m", "keras_det", argument]  # stderr names what is imported
+    command += ["bash"] if argument == "--show-completion" else []
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    imported = set(re.findall(r"\| +(\w+)$", done.stderr, flags=re.M))
+    assert "typer" in imported and not imported & {"tensorflow", "keras", "matplotlib"}
+    versions = [keras_det.__version__, platform.python_version(), *map(version, ("tensorflow", "keras", "numpy"))]
+    if argument == "--version":
+        assert done.stdout.startswith("keras-det ") and re.findall(r"\d[\w.+]+", done.stdout) == versions
+    if argument == "--show-completion":
+        assert "_KERAS_DET_COMPLETE=complete_bash" in done.stdout
+        assert done.stdout.splitlines()[-1].endswith(" keras-det")
+
+
+def test_the_shell_completes_commands_and_options():
+    environment = {**os.environ, "_KERAS_DET_COMPLETE": "complete_bash"}
+    run = [sys.executable, "-m", "keras_det"]
+    for words, wanted in {"keras-det e": {"evaluate", "export"}, "keras-det detect --ou": {"--out"}}.items():
+        typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(run, capture_output=True, text=True, env=environment | typed)
+        assert set(done.stdout.split()) == wanted, (words, done.stdout, done.stderr)
 
 
 def test_models_as_json():

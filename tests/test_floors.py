@@ -26,6 +26,7 @@ FLOORS = {
     "training": 5,
     "export": 5,
     "cli": 6,
+    "__main__": 7,
 }
 WITHOUT_TENSORFLOW = ("boxes", "layers", "losses", "backbones", "models", "weights")
 FILES = sorted(
