@@ -10,7 +10,7 @@ VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 COCO_TINY ?= ../shared/data/coco_tiny
 
-.PHONY: demo fuzz test test-long test-oldest lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test clean
+.PHONY: demo fuzz test extras test-extras test-long test-oldest test-nightly lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test sdist-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -24,6 +24,14 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
+
+# What `make test` skips for want of a package: installs the packages, then runs those tests alone. Chromium comes from
+# elsewhere: where there is none, one test is skipped.
+extras: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[test_extras]'
+
+test-extras: extras
+	$(BIN)/python -m pytest -q -n 2 -m needs
 
 # More models through the same bodies of tests, a few minutes.
 test-long: $(STAMP)
@@ -39,6 +47,14 @@ test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.*' 'keras==3.8.0'
 	.venv-oldest/bin/python -m pytest -q -n 2 --dist loadfile
+
+# The suite on tomorrow's Keras, which today's TensorFlow runs on too.
+test-nightly:
+	$(PYTHON) -m venv .venv-nightly
+	.venv-nightly/bin/python -m pip install --quiet --editable '.[test]'
+	.venv-nightly/bin/python -m pip uninstall --quiet --yes keras
+	.venv-nightly/bin/python -m pip install --quiet --upgrade --pre keras-nightly
+	.venv-nightly/bin/python -m pytest -q -n 2 --dist loadfile -m 'not long'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -95,5 +111,13 @@ pictures: $(STAMP)
 wheel-test: $(STAMP)
 	$(BIN)/python tests/wheel_elsewhere.py
 
+# The source distribution, unpacked, with some of the tests that it holds.
+sdist-test: $(STAMP)
+	rm -rf dist/sdist
+	$(BIN)/python -m pip install --quiet 'build>=1'
+	$(BIN)/python -m build --sdist --outdir dist/sdist
+	tar -xzf dist/sdist/*.tar.gz -C dist/sdist --strip-components 1
+	cd dist/sdist && PYTHONPATH=$$PWD ../../$(BIN)/python -m pytest -q tests/boxes tests/test_metadata.py tests/test_readme.py
+
 clean:
-	rm -rf $(VENV) .venv-oldest runs site build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-nightly runs site build dist *.egg-info

@@ -102,8 +102,8 @@ def _print_version(wanted):
     if not wanted:
         return
     found = {"Python": platform.python_version()}
-    for name in ("tensorflow", "keras", "numpy"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # TensorFlow comes under several names
+    for name in ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "keras-nightly", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     print(f"keras-det {__version__} ({', '.join(f'{name} {version}' for name, version in found.items())})")
     raise typer.Exit()

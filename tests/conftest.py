@@ -1,5 +1,6 @@
 """What every test shares: quiet TensorFlow, a fixed seed, and the reference data beside the checkout."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -7,6 +8,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+
+
+def pytest_runtest_setup(item):
+    for module in (name for mark in item.iter_markers("needs") for name in mark.args):
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # of what it is a part of
+            found = None
+        if found is None:
+            pytest.skip(f"{module} is not installed; `make extras` does it")
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import platform
 import re
 import subprocess
 import sys
-from importlib.metadata import version
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,9 +49,9 @@ def test_what_needs_no_tensorflow_imports_none(argument):
     assert done.returncode == 0, done.stderr[-2000:]
     imported = set(re.findall(r"\| +(\w+)$", done.stderr, flags=re.M))
     assert "typer" in imported and not imported & {"tensorflow", "keras", "matplotlib"}
-    versions = [keras_det.__version__, platform.python_version(), *map(version, ("tensorflow", "keras", "numpy"))]
+    versions = [keras_det.__version__, platform.python_version(), keras.__version__, np.__version__]
     if argument == "--version":
-        assert done.stdout.startswith("keras-det ") and re.findall(r"\d[\w.+]+", done.stdout) == versions
+        assert done.stdout.startswith("keras-det ") and all(version in done.stdout for version in versions)
     if argument == "--show-completion":
         assert "_KERAS_DET_COMPLETE=complete_bash" in done.stdout
         assert done.stdout.splitlines()[-1].endswith(" keras-det")

@@ -89,9 +89,8 @@ def test_pictures_are_those_that_the_command_makes():
     assert set(re.findall(r"pictures/([\w.]+)\)", used)) == made
 
 
+@pytest.mark.needs("mkdocs", "material", "mkdocstrings_handlers.python")
 def test_the_site_builds(tmp_path):
-    for module in ("mkdocs", "material", "mkdocstrings_handlers.python"):
-        pytest.importorskip(module, reason="the site is built with `make docs`")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -90,3 +90,16 @@ def test_the_source_distribution_holds_what_its_tests_read(tmp_path):
     }
     assert tops <= packed, tops - packed
     assert not any(name.endswith((".pyc", ".ipynb_checkpoints")) for name in packed)
+
+
+def test_workflows_run_what_the_makefile_has():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    if not texts:
+        pytest.skip("not a checkout")
+    run = set(re.findall(r"\bmake ([a-z][\w-]*)|target: ([\w-]+)", "\n".join(texts)))
+    run = {name for names in run for name in names if name}
+    assert run <= targets, run - targets
+    assert {"lint", "test", "test-oldest", "test-extras", "test-nightly", "test-long", "docs", "wheel-test"} <= run
+    phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), flags=re.M)[1].split()
+    assert targets <= {*phony}, targets - {*phony}

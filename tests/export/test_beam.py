@@ -11,9 +11,11 @@ from keras_det import models
 from keras_det.data import load
 from keras_det.export import saved_model
 
-pytest.importorskip("apache_beam", reason="needs apache-beam: pip install 'keras_det[beam]'")
+pytest.importorskip("apache_beam", reason="apache_beam is not installed; `make extras` does it")
 
 from keras_det.export import beam
+
+pytestmark = pytest.mark.needs("apache_beam")
 
 
 def record(encoded, name):

@@ -148,11 +148,10 @@ print([(f.categories[0].category_name, round(f.categories[0].score, 4)) for f in
 """
 
 
+@pytest.mark.needs("mediapipe")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_mediapipe_reads_the_metadata(precision, model, files, tmp_path):
     """The Task Library's successor takes the file as it is; not among the test requirements, since it is large."""
-    if importlib.util.find_spec("mediapipe") is None:
-        pytest.skip("mediapipe is not installed")
     picture = load("shapes", images=1, seed=21).image(0)
     np.save(tmp_path / "picture.npy", picture)
     command = [sys.executable, "-c", MEDIAPIPE, files[precision], tmp_path / "picture.npy"]

@@ -394,7 +394,8 @@ def test_known_groups():
 
 # --- in a browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def chromium(*args, cwd):
@@ -403,7 +404,8 @@ def chromium(*args, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium)")
+@pytest.mark.needs
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian's package chromium-headless-shell)")
 def test_it_renders_in_a_browser_at_both_widths(tmp_path):
     truth, results = random_set(3, detections=300)
     truth = dataclasses.replace(truth, classes=(*HOSTILE[:3], "w" * 300))

@@ -1,6 +1,5 @@
 """The models on Keras's JAX backend, where JAX is installed: a process of its own, since the backend is chosen once."""
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -37,7 +36,7 @@ if hasattr(model, "detections"):
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+@pytest.mark.needs("jax")
 @pytest.mark.parametrize("case", SMALL)
 def test_trains_and_predicts_on_jax(case):
     path = os.pathsep.join([str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
