@@ -21,8 +21,14 @@ def pytest_runtest_setup(item):
 
 
 @pytest.fixture(scope="session")
+def references():
+    """The folder of other implementations' outputs; its README tells where they come from."""
+    return pathlib.Path(__file__).with_name("reference")
+
+
+@pytest.fixture(scope="session")
 def shared():
-    """The folder of reference outputs and real pictures, which is not part of the repository."""
+    """The folder of photographs and of outputs on them, which is not part of the repository."""
     folder = pathlib.Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip(f"reference data is absent: {folder}")

@@ -68,7 +68,7 @@ REFERENCES = [  # file, key, map, pixels of the pair, ratios, step in pixels, cl
 
 
 @pytest.mark.parametrize(("file", "key", "cells", "pair", "ratios", "step", "clip", "start"), REFERENCES)
-def test_one_map_of_the_references(shared, file, key, cells, pair, ratios, step, clip, start):
+def test_one_map_of_the_references(references, file, key, cells, pair, ratios, step, clip, start):
     layer = PriorBox([(pair[0] / 300, pair[1] / 300)], ratios, step / 300, clip)
     found = layer.boxes(cells, cells)
     if key == "anchors_xyxy_pixels":
@@ -76,7 +76,7 @@ def test_one_map_of_the_references(shared, file, key, cells, pair, ratios, step,
     else:
         sides, centres = sides_and_centres(found)
         found = np.concatenate([centres[:, ::-1], sides[:, ::-1]], axis=-1)
-    expected = np.load(shared / "reference" / f"{file}.npz")[key][start : start + len(found)]
+    expected = np.load(references / f"{file}.npz")[key][start : start + len(found)]
     np.testing.assert_allclose(found, expected, atol=1e-4 if "pixels" in key else 2e-7)
 
 

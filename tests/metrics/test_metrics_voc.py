@@ -31,8 +31,8 @@ def voc_truth(images, classes):
     return Truth(classes, [x["id"] for x in images], sizes, table[:, 0], boxes, table[:, 5], table[:, 6] > 0)
 
 
-def test_equals_the_reference_array(shared):
-    arrays = np.load(shared / "reference" / "voc_ap.npz", allow_pickle=False)
+def test_equals_the_reference_array(references):
+    arrays = np.load(references / "voc_ap.npz", allow_pickle=False)
     objects, found = arrays["ground_truth"].astype(float), arrays["detections"]
     images = int(max(objects[:, 0].max(), found[:, 0].max())) + 1
     ids = [str(i) for i in range(images)]

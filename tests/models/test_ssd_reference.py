@@ -8,8 +8,8 @@ from keras_det import models
 
 
 @pytest.fixture(scope="module")
-def reference(shared):
-    return lambda name: np.load(shared / "reference" / f"{name}.npz")
+def reference(references):
+    return lambda name: np.load(references / f"{name}.npz")
 
 
 def centre_form(boxes):

@@ -28,14 +28,14 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def stand_ins(shared):
-    return runpy.run_path(str(shared / "reference" / "fake_parameters.py"))
+def stand_ins(references):
+    return runpy.run_path(str(references / "fake_parameters.py"))
 
 
-def published(stand_ins, shared, name, kind):
+def published(stand_ins, references, name, kind):
     """The stand-in parameters of one publisher, by the publisher's names."""
     publisher, _, rest = name.partition("_")
-    shapes = json.loads((shared / "reference" / f"{name}.{kind}.json").read_text())
+    shapes = json.loads((references / f"{name}.{kind}.json").read_text())
     options = (rest.removesuffix("_coco"),) if publisher == "torchvision" else ()
     return {key: stand_ins[publisher](key, tuple(shape), *options) for key, shape in shapes.items()}
 
@@ -49,18 +49,18 @@ RECORDED = pytest.mark.parametrize("case", CASES, indirect=True)
 
 
 @pytest.fixture(scope="module")
-def case(request, stand_ins, shared, tmp_path_factory):
+def case(request, stand_ins, references, tmp_path_factory):
     """A model with the stand-ins, from a file in the publisher's format; its outputs; the recorded outputs."""
     name, kind, form = CASES[request.param][0], CASES[request.param][1], CASES[request.param][2]
     path = tmp_path_factory.mktemp("published") / ("x.zip" if form == "zip" else "x.pth")
-    write(path, published(stand_ins, shared, request.param, kind), form)
+    write(path, published(stand_ins, references, request.param, kind), form)
     found = weights.find(name, path)
     path.unlink()
     model = getattr(models, name)(**found.arguments)
     weights.load(found, model)
     image = stand_ins["image"](model.image_size[0])[None]
     outputs = model(image, training=False)
-    with np.load(shared / "reference" / f"{request.param}.npz") as file:
+    with np.load(references / f"{request.param}.npz") as file:
         recorded = dict(file)
     yield CASES[request.param][3:], model, outputs, recorded
     del model, found
@@ -140,9 +140,9 @@ def ssd512_plain(parameters, image):
     return tf.concat(loc, 0).numpy(), tf.concat(logits, 0).numpy()
 
 
-def test_ssd512(stand_ins, shared, tmp_path):
+def test_ssd512(stand_ins, references, tmp_path):
     """No outputs are recorded for it, so a plain transcription of the publisher's network gives them."""
-    parameters = published(stand_ins, shared, "balancap_ssd512_voc", "checkpoint")
+    parameters = published(stand_ins, references, "balancap_ssd512_voc", "checkpoint")
     write(tmp_path / "x.zip", parameters, "zip")
     found = weights.find("SSD512", tmp_path / "x.zip")
     assert found.entry.converter is SSD_TENSORFLOW_512
@@ -155,9 +155,9 @@ def test_ssd512(stand_ins, shared, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def lite(stand_ins, shared):
+def lite(stand_ins, references):
     """Parameters in torchvision's form of a network with three classes, and a model for them."""
-    parameters = published(stand_ins, shared, "torchvision_ssdlite320_mobilenet_v3_large_coco", "state_dict")
+    parameters = published(stand_ins, references, "torchvision_ssdlite320_mobilenet_v3_large_coco", "state_dict")
     for i in range(6):
         for kind in ("weight", "bias"):
             key = f"head.classification_head.module_list.{i}.1.{kind}"
