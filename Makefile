@@ -10,7 +10,7 @@ VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 COCO_TINY ?= ../shared/data/coco_tiny
 
-.PHONY: demo fuzz test extras test-extras test-long test-oldest test-nightly lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs pictures wheel-test sdist-test clean
+.PHONY: demo fuzz test extras test-extras test-long test-oldest test-nightly lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images wheel-test sdist-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -103,8 +103,8 @@ docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python -m mkdocs build
 
-# The pictures of the README and of the documentation.
-pictures: $(STAMP)
+# The images of the README and of the documentation.
+images: $(STAMP)
 	$(BIN)/python docs/figures.py
 
 # The wheel in an empty environment, its dependencies installed anew.

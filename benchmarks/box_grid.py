@@ -1,9 +1,9 @@
 """Time of targets and of suppression over grids of 10^4 to 10^6 boxes: `python benchmarks/box_grid.py [--rounds N]`.
 
 Prints a table and writes benchmarks/results/box_grid.json. Beside both stands the forward pass of ClassGeneric's
-network (five convolutions, two dense layers of 4096, one picture of 224 x 224); the goal is less than 5 % of it. The
+network (five convolutions, two dense layers of 4096, one image of 224 x 224); the goal is less than 5 % of it. The
 last layer of 10^6 cells would be 16 GB, so a part of it (2 GB, many times what a cache holds) is passed as often as
-there are parts: the same arithmetic and the same traffic. Targets are those of one picture with five objects; the
+there are parts: the same arithmetic and the same traffic. Targets are those of one image with five objects; the
 distribution that is decoded is that of such a target with noise, so that it has peaks to find.
 """
 

@@ -1,7 +1,7 @@
 """Time of DetectorNet's box search beside the direct sum and beside the network: `python benchmarks/box_search.py`.
 
-One picture of 500 x 375, five masks, 20 classes: the search of all boxes on the merged masks of one scale, as `serve`
-does three times, against equation 3 summed cell by cell for the same boxes, and against AlexNet on the picture's 35
+One image of 500 x 375, five masks, 20 classes: the search of all boxes on the merged masks of one scale, as `serve`
+does three times, against equation 3 summed cell by cell for the same boxes, and against AlexNet on the image's 35
 windows. Prints a table and writes `results/box_search.json`.
 """
 
@@ -29,7 +29,7 @@ def main():
     keras.utils.set_random_seed(SEED)
     model = DetectorNet(classes=[f"class {k}" for k in range(options.classes)], refine=False)
     rng = np.random.default_rng(SEED)
-    picture = tf.constant(rng.integers(0, 256, (1, 375, 500, 3)), tf.uint8)
+    image = tf.constant(rng.integers(0, 256, (1, 375, 500, 3)), tf.uint8)
     masks = rng.random((options.classes, 5, CELLS, CELLS)).astype("float32")
     windows = tf.constant(rng.random((35, *model.image_size, 3)) * 255, tf.float32)
     plain = tf.function(lambda given: search(given, model.sizes))
@@ -41,21 +41,21 @@ def main():
         "the search, by XLA": shortest(lambda: by_xla(masks), options.rounds),
         "direct sums of the same boxes": direct_sums(masks[0], model.sizes, boxes) * options.classes,
         "the network on 35 windows": shortest(lambda: network(windows), 3),
-        "a whole picture, first stage": shortest(lambda: model.detections(picture), 3),
+        "a whole image, first stage": shortest(lambda: model.detections(image), 3),
     }
     fast, whole = seconds["the search, by XLA"], seconds["the network on 35 windows"]
-    figures = {
-        "setting": {"picture": [375, 500], "classes": options.classes, "boxes": boxes, "sizes": len(model.sizes)},
+    metrics = {
+        "setting": {"image": [375, 500], "classes": options.classes, "boxes": boxes, "sizes": len(model.sizes)},
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "times_faster_than_direct": round(seconds["direct sums of the same boxes"] / fast, 1),
         "three_scales_share_of_network": round(3 * fast / whole, 4),
-        "seconds_a_picture_and_class": round(seconds["a whole picture, first stage"] / options.classes, 4),
-        "paper_seconds_a_picture_and_class": "5 to 6 on 12 cores",
+        "seconds_per_image_and_class": round(seconds["a whole image, first stage"] / options.classes, 4),
+        "paper_seconds_per_image_and_class": "5 to 6 on 12 cores",
     }
     for name, value in seconds.items():
         print(f"{name:32}{value:12.4f} s")
-    print(figures)
-    write_result("box_search", figures, SEED)
+    print(metrics)
+    write_result("box_search", metrics, SEED)
 
 
 def direct_sums(masks, sizes, boxes, sample=2000):
@@ -65,7 +65,7 @@ def direct_sums(masks, sizes, boxes, sample=2000):
     low = (rng.random((sample, 2)) * (STEPS + 1 - chosen)).astype(int)
     edges = np.arange(CELLS + 1) / CELLS
 
-    def share(low, high):
+    def fraction(low, high):
         """`[sample, CELLS]` of each cell between two places."""
         return np.clip(np.minimum(high[:, None], edges[1:]) - np.maximum(low[:, None], edges[:-1]), 0, None)
 
@@ -76,7 +76,7 @@ def direct_sums(masks, sizes, boxes, sample=2000):
     parts += [(y0, x0, h, w / 2), (y0, x0 + w / 2, h, w / 2)]
     of = (0, 0, 1, 1, 3, 3), (None, None, 2, 2, 4, 4)
     for (y, x, height, width), *kinds in zip(parts, *of):
-        rows, columns = share(y, y + height), share(x, x + width)
+        rows, columns = fraction(y, y + height), fraction(x, x + width)
         for kind in kinds:
             if kind is not None:
                 np.sum(rows[:, :, None] * columns[:, None] * masks[kind], axis=(1, 2))

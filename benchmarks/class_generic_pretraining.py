@@ -27,7 +27,7 @@ from results import FOLDER, write_result
 
 from keras_det.data import load
 from keras_det.models import ClassGeneric
-from keras_det.training.evaluate import evaluate, pictures_of
+from keras_det.training.evaluation import evaluate, images_of
 
 SEEDS = (0, 1, 2)
 SIZE = 64  # pixels of the network's input
@@ -94,15 +94,15 @@ def prepare(held_out):
         "validation classes": rendered(load("shapes", images=VAL_CLASS_IMAGES, seed=3, **single), SIZE, framing(3)),
         "validation": rendered(load("shapes", images=VALIDATION, seed=4), SIZE),
         "all scenes": rendered(evaluated.take(EVALUATED["all scenes"]), SIZE),
-        "held-out scenes": rendered(pictures_of(evaluated, held_out).take(EVALUATED["held-out scenes"]), SIZE),
+        "held-out scenes": rendered(images_of(evaluated, held_out).take(EVALUATED["held-out scenes"]), SIZE),
     }
 
 
-def kept(name, make, *arguments):
-    """The JSON value of this name in the run's folder, where it is missing made by `make(*arguments)`."""
+def kept(name, make, *config):
+    """The JSON value of this name in the run's folder, where it is missing made by `make(*config)`."""
     path = RUN / f"{name}.json"
     if not path.exists():
-        value = make(*arguments)
+        value = make(*config)
         print(f"{name}: {value}", flush=True)
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(value))

@@ -26,7 +26,7 @@ def crowded(model, seed=0, candidates=CANDIDATES):
         middle = (low + high) / 2
         shifted = logits - middle * (np.arange(outputs) > 0)
         scores = np.exp(shifted - shifted.max(1, keepdims=True))
-        many = (scores / scores.sum(1, keepdims=True))[:, 1:] > model.limits["score_threshold"]
+        many = (scores / scores.sum(1, keepdims=True))[:, 1:] > model.nms_options["score_threshold"]
         low, high = (middle, high) if many.sum() > candidates else (low, middle)
     for layer in model.head.confidence:
         if layer.name.endswith("_conf"):

@@ -26,15 +26,15 @@ SIDES = (247, 349, 493, 697, 985, 1393)  # pixels; the area doubles from one to 
 
 
 def multiply_adds(variant, size, fine=True):
-    """Multiply-adds of a dense pass over a picture of `size` pixels at full width."""
-    form, weights = networks.ARCHITECTURES[variant], networks.layer_weights(variant, CLASSES)
-    positions = np.prod([networks._positions(form, side) for side in size], axis=0)
-    positions[-3:] = np.prod([form.cells(side, fine) for side in size])
+    """Multiply-adds of a dense pass over an image of `size` pixels at full width."""
+    spec, weights = networks.ARCHITECTURES[variant], networks.layer_weights(variant, CLASSES)
+    positions = np.prod([networks._positions(spec, side) for side in size], axis=0)
+    positions[-3:] = np.prod([spec.cells(side, fine) for side in size])
     return int(np.dot(positions, weights))
 
 
 def cells(variant, size, fine=True):
-    """Windows of a picture."""
+    """Windows of an image."""
     return int(np.prod([networks.ARCHITECTURES[variant].cells(side, fine) for side in size]))
 
 
@@ -51,10 +51,10 @@ class Timed:
     """A narrow network, dense and window by window."""
 
     def __init__(self, variant, width):
-        self.form = networks.ARCHITECTURES[variant]
-        self.trunk, self.head = networks.overfeat(variant, width), networks.classifier(variant, CLASSES, width)
+        self.spec = networks.ARCHITECTURES[variant]
+        self.backbone, self.head = networks.overfeat(variant, width), networks.classifier(variant, CLASSES, width)
         self.dense = tf.function(
-            lambda images, fine=True: networks.run_dense(self.head, self.trunk(images), variant, fine)["output"]
+            lambda images, fine=True: networks.run_dense(self.head, self.backbone(images), variant, fine)["output"]
         )
 
     def maps(self, image):
@@ -62,9 +62,9 @@ class Timed:
         return self.dense(image).numpy()
 
     def windows(self, image, batch=32):
-        """Every window of a picture `[1, H, W, 3]` cropped and run by itself, in batches."""
-        step, field = self.form.stride, self.form.field
-        rows, columns = (self.form.cells(side) for side in image.shape[1:3])
+        """Every window of an image `[1, H, W, 3]` cropped and run by itself, in batches."""
+        step, field = self.spec.stride, self.spec.field
+        rows, columns = (self.spec.cells(side) for side in image.shape[1:3])
         places = list(np.ndindex(rows, columns))
         found = []
         for start in range(0, len(places), batch):
@@ -78,9 +78,9 @@ class Timed:
 def time_scales(network, rng):
     """Seconds at each scale, dense and window by window."""
     rows = []
-    for size in network.form.scales:
+    for size in network.spec.scales:
         image = rng.normal(size=(1, *size, 3)).astype("float32")
-        row = {"size": size, "windows": int(np.prod([network.form.cells(side) for side in size]))}
+        row = {"size": size, "windows": int(np.prod([network.spec.cells(side) for side in size]))}
         row["dense_seconds"] = shortest(partial(network.maps, image), 3)
         row["crops_seconds"] = shortest(partial(network.windows, image), 1)
         rows.append(row | {"ratio": row["crops_seconds"] / row["dense_seconds"]})
@@ -90,16 +90,16 @@ def time_scales(network, rng):
 def difference(network, rng):
     """Largest relative difference of dense outputs and the network on what each cell sees, at scale 3.
 
-    Layers with zero padding see `context` pixels around a window, so the crop has them too, where the picture does.
+    Layers with zero padding see `context` pixels around a window, so the crop has them too, where the image does.
     """
-    form = network.form
-    image = rng.normal(size=(1, *form.scales[2], 3)).astype("float32")
-    maps, margin = network.dense(image).numpy()[0], form.context // form.stride
+    spec = network.spec
+    image = rng.normal(size=(1, *spec.scales[2], 3)).astype("float32")
+    maps, margin = network.dense(image).numpy()[0], spec.context // spec.stride
     worst = 0.0
     for y, x in np.ndindex(*maps.shape[:2]):
         top, left = max(y - margin, 0), max(x - margin, 0)
-        ends = [(n + margin) * form.stride + form.field for n in (y, x)]
-        crop = image[:, top * form.stride : ends[0], left * form.stride : ends[1]]
+        ends = [(n + margin) * spec.stride + spec.field for n in (y, x)]
+        crop = image[:, top * spec.stride : ends[0], left * spec.stride : ends[1]]
         alone = network.dense(crop).numpy()[0, y - top, x - left]
         worst = max(worst, float(np.abs(alone - maps[y, x]).max()))
     return worst / float(np.abs(maps).max())
@@ -117,9 +117,9 @@ def time_areas(network, rng):
 
 def time_merge(rng, rows, boxes):
     """Seconds to merge boxes around ten objects, a row for each class, compiled by XLA."""
-    centres, sides = rng.uniform(0.2, 0.8, (10, 2)), rng.uniform(0.1, 0.5, (10, 2))
+    centers, sides = rng.uniform(0.2, 0.8, (10, 2)), rng.uniform(0.1, 0.5, (10, 2))
     which = rng.integers(0, 10, (rows, boxes))
-    corners = np.concatenate([centres[which] - sides[which] / 2, centres[which] + sides[which] / 2], axis=-1)
+    corners = np.concatenate([centers[which] - sides[which] / 2, centers[which] + sides[which] / 2], axis=-1)
     corners = (corners + rng.normal(size=corners.shape) * 0.02).astype("float32")
     scores = rng.uniform(0.1, 1, (rows, boxes)).astype("float32")
     run = tf.function(merge_boxes, jit_compile=True)
@@ -151,7 +151,7 @@ def draw(areas, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--width", type=float, default=1 / 8, help="share of the channels of the networks that are timed"
+        "--width", type=float, default=1 / 8, help="fraction of the channels of the networks that are timed"
     )
     width = parser.parse_args().width
     keras.utils.set_random_seed(SEED)

@@ -2,7 +2,7 @@
 show no object of the known classes.
 
 SSD300 on the tiny backbone from the embedded weights `shapes`, fine-tuned on two of the six classes. The others stay in
-the pictures, unlabeled: what an image without objects can teach is that they are background. Cost: about 10 minutes on
+the images, unlabeled: what an image without objects can teach is that they are background. Cost: about 10 minutes on
 2 cores. Writes `results/empty_images.json`.
 
     python benchmarks/empty_images.py
@@ -47,13 +47,13 @@ def run(mining, source, val, empty, steps, seed):
 def main(steps, images, seeds):
     source, _ = scenes(images, 21)
     val, empty = scenes(max(images // 4, 8), 22)
-    figures = {"steps": steps, "images": images, "val_images": len(val), "empty_fraction": float(empty.mean())}
+    metrics = {"steps": steps, "images": images, "val_images": len(val), "empty_fraction": float(empty.mean())}
     for mining in ("image", "batch"):
         runs = [run(mining, source, val, empty, steps, seed) for seed in seeds]
-        figures[mining] = {name: [one[name] for one in runs] for name in runs[0]}
-        figures[mining] |= {f"{name}_mean": float(np.mean([one[name] for one in runs])) for name in runs[0]}
-        print(mining, figures[mining], flush=True)
-    write_result("empty_images", figures, list(seeds))
+        metrics[mining] = {name: [one[name] for one in runs] for name in runs[0]}
+        metrics[mining] |= {f"{name}_mean": float(np.mean([one[name] for one in runs])) for name in runs[0]}
+        print(mining, metrics[mining], flush=True)
+    write_result("empty_images", metrics, list(seeds))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def data(folder):
 
 
 def run(name, source, val, weights):
-    """mAP@0.5 after the steps, from weights or from scratch; both with the same network, schedule and pictures."""
+    """mAP@0.5 after the steps, from weights or from scratch; both with the same network, schedule and images."""
     keras.utils.set_random_seed(SEED)
     start = {"weights": weights} if weights else {"backbone": "tiny"}
     model = SSD300(classes=source.classes, **start)
@@ -39,13 +39,13 @@ def run(name, source, val, weights):
 
 
 def main(folder):
-    figures = {}
+    metrics = {}
     for name, (source, val) in data(folder).items():
-        figures[name] = {"steps": STEPS[name], "pictures": len(source)}
+        metrics[name] = {"steps": STEPS[name], "images": len(source)}
         for label, weights in (("from_weights_shapes", "shapes"), ("from_scratch", None)):
-            figures[name][label] = run(name, source, val, weights)
-            print(f"{name:8} {label:20} mAP@0.5 {figures[name][label]:.3f} after {STEPS[name]} steps", flush=True)
-    write_result("finetune", figures, SEED)
+            metrics[name][label] = run(name, source, val, weights)
+            print(f"{name:8} {label:20} mAP@0.5 {metrics[name][label]:.3f} after {STEPS[name]} steps", flush=True)
+    write_result("finetune", metrics, SEED)
 
 
 if __name__ == "__main__":

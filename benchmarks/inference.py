@@ -1,7 +1,7 @@
 """Time of inference: `python benchmarks/inference.py [--pairs N] [--seed S]`.
 
 Prints tables and writes benchmarks/results/inference.json. SSD300 on VGG16 with random weights, whose class biases are
-set so that some 2500 of a picture's 174,640 scores pass the threshold of 0.01, as in a crowded picture. Shows
+set so that some 2500 of an image's 174,640 scores pass the threshold of 0.01, as in a crowded image. Shows
 
 - the exported model's whole path (resizing, network, decoding, suppression) beside the bare network, batches of 1, 8;
 - decoding and suppression alone, at 8732 boxes x 21 classes;
@@ -34,7 +34,7 @@ def network(seed):
     return crowded(models.SSD300(), seed)
 
 
-def figures_of(seconds, names):
+def metrics_of(seconds, names):
     """Medians in milliseconds, and ratios to the first."""
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     return {
@@ -105,10 +105,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    model = network(arguments.seed)
+    config = parser.parse_args()
+    model = network(config.seed)
     result = {}
-    g = np.random.default_rng(arguments.seed)
+    g = np.random.default_rng(config.seed)
     with tempfile.TemporaryDirectory() as folder:
         loaded = tf.saved_model.load(str(export.saved_model(model, Path(folder, "saved"))))
         whole, bare = loaded.signatures["serving_default"], loaded.signatures["raw"]
@@ -122,13 +122,13 @@ def main():
         except ModuleNotFoundError:
             print("PyTorch is not installed: left out")
         for batch in (1, 8):
-            pictures = g.integers(0, 256, (batch, *SIZE, 3)).astype("uint8")
+            originals = g.integers(0, 256, (batch, *SIZE, 3)).astype("uint8")
             images = g.integers(0, 256, (batch, 300, 300, 3)).astype("float32")
-            given, raw = tf.constant(pictures), tf.constant(images)
+            given, raw = tf.constant(originals), tf.constant(images)
             functions = {
                 "bare network": lambda raw=raw: bare(images=raw)["logits"].numpy(),
                 "whole path": lambda given=given: whole(images=given)["num_detections"].numpy(),
-                "ONNX Runtime, whole path": lambda p=pictures: session.run(None, {"images": p}),
+                "ONNX Runtime, whole path": lambda p=originals: session.run(None, {"images": p}),
             }
             functions |= {f"{name}, bare network": lambda f=f, x=images: f(x) for name, f in others.items()}
             expected = bare(images=raw)
@@ -136,8 +136,8 @@ def main():
                 for value, key in zip(f(images), ("offsets", "logits")):
                     far = np.abs(np.asarray(value) - expected[key].numpy()).max() / np.abs(expected[key].numpy()).max()
                     assert far < 1e-3, f"{name} computes other {key}: {far}"
-            rounds = arguments.pairs if batch == 1 else max(arguments.pairs // 3, 3)
-            result[f"batch {batch}"] = figures_of(in_turn(list(functions.values()), rounds), functions)
+            rounds = config.pairs if batch == 1 else max(config.pairs // 3, 3)
+            result[f"batch {batch}"] = metrics_of(in_turn(list(functions.values()), rounds), functions)
         raw = bare(images=tf.constant(g.integers(0, 256, (1, 300, 300, 3)).astype("float32")))
         passing = int((tf.nn.softmax(raw["logits"])[..., 1:] > 0.01).numpy().sum())
         decode = tf.function(model.decode)
@@ -151,7 +151,7 @@ def main():
         print(title)
         for name, row in rows.items():
             print(f"  {name:28s} {row}")
-    write_result("inference", result, arguments.seed)
+    write_result("inference", result, config.seed)
 
 
 if __name__ == "__main__":

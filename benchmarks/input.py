@@ -1,13 +1,13 @@
-"""Input: pictures per second of one core through SSD's augmentation: `python benchmarks/input.py [FOLDER ...]`.
+"""Input: images per second of one core through SSD's augmentation: `python benchmarks/input.py [FOLDER ...]`.
 
-Each FOLDER holds JPEG pictures with VOC XML. From the files on disk to float32 batches of 300 pixels, photometric
-distortion, expansion, patch sampling and mirror image: `keras_det.data.batches` beside albumentations (2.x, with
+Each FOLDER holds JPEG images with VOC XML. From the files on disk to float32 batches of 300 pixels, photometric
+distortion, expansion, patch sampling and horizontal flip: `keras_det.data.batches` beside albumentations (2.x, with
 `pip install albumentations` into the environment that runs this), which does the same operations on the same files: in
-the paper's order, colours first, and with the colours at the sample's size, as we have them. All run in one process
-that is bound to one core, in alternating rounds; a rate is pictures by the seconds of processor time that a round took
+the paper's order, colors first, and with the colors at the sample's size, as we have them. All run in one process
+that is bound to one core, in alternating rounds; a rate is images by the seconds of processor time that a round took
 with all its threads, so that other load on the machine counts little. Then what each part of the way takes, and the
 part of a training step that waits for input, on all cores: steps of SSD300 on the tiny backbone on the last FOLDER's
-pictures, beside the same steps on one batch that is there already.
+images, beside the same steps on one batch that is there already.
 
 Prints a table and writes `results/input.json`. Needs Linux.
 """
@@ -26,7 +26,7 @@ from keras_det.data import SSDAugmentation, batches, load
 from keras_det.data.augment import DRAWS, MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS
 from keras_det.models import SSD300
 
-OUR_ORDER = "albumentations, colours last"
+OUR_ORDER = "albumentations, colors last"
 AHEAD = 4  # batches that may lie ready
 BATCH = 32
 SEED = 0
@@ -42,13 +42,13 @@ def main():
     parser.add_argument("--batches", type=int, default=8, help="batches of 32 in a round")
     parser.add_argument("--steps", type=int, default=12, help="training steps; 0 leaves them out")
     options = parser.parse_args()
-    figures = {"load_average": [round(value, 1) for value in os.getloadavg()], "setting": vars(options)}
+    metrics = {"load_average": [round(value, 1) for value in os.getloadavg()], "setting": vars(options)}
     with multiprocessing.get_context("spawn").Pool(1, bind_to_a_core) as pool:
         for folder in options.folders:
-            figures[Path(folder).name] = pool.apply(compare, (folder, options))
+            metrics[Path(folder).name] = pool.apply(compare, (folder, options))
     if options.steps:
-        figures["training_step"] = waiting(options)
-    write_result("input", figures, SEED)
+        metrics["training_step"] = waiting(options)
+    write_result("input", metrics, SEED)
 
 
 def bind_to_a_core():
@@ -59,25 +59,25 @@ def bind_to_a_core():
 def compare(folder, options):
     """Rates of the ways on one folder, and what each part of ours takes."""
     source = load(f"folder:{folder}")
-    pictures = [source.annotation(i) for i in range(len(source))]
-    memory = sum(3 * one.height * one.width for one in pictures)
+    images = [source.annotation(i) for i in range(len(source))]
+    memory = sum(3 * one.height * one.width for one in images)
     ways = {
         "keras_det": ours(source, augment=SSDAugmentation(SIZE)),
-        "keras_det, decoded pictures kept": ours(source, augment=SSDAugmentation(SIZE), cache_bytes=memory),
+        "keras_det, decoded images kept": ours(source, augment=SSDAugmentation(SIZE), cache_bytes=memory),
         "keras_det, only resized": ours(source),
     }
     try:
-        ways |= {name: rival(source, last) for name, last in (("albumentations", False), (OUR_ORDER, True))}
+        ways |= {name: baseline(source, last) for name, last in (("albumentations", False), (OUR_ORDER, True))}
     except ImportError:
         print("albumentations is not installed (pip install albumentations): no comparison")
     rates = rates_of(ways, source, options)
     medians = {name: round(float(np.median(values)), 1) for name, values in rates.items()}
-    print(f"{source.name}: {len(source)} pictures, {memory / 1e6:.0f} MB decoded")
+    print(f"{source.name}: {len(source)} images, {memory / 1e6:.0f} MB decoded")
     for name, rate in medians.items():
-        print(f"{name:34} {rate:8.1f} pictures a second of one core, {1000 / rate:5.2f} ms")
-    found = {"pictures": len(source), "pictures_per_core_second": medians, "rounds": rates}
+        print(f"{name:34} {rate:8.1f} images a second of one core, {1000 / rate:5.2f} ms")
+    found = {"images": len(source), "images_per_core_second": medians, "rounds": rates}
     for theirs in ("albumentations", OUR_ORDER):
-        for name in ("keras_det", "keras_det, decoded pictures kept") if theirs in ways else ():
+        for name in ("keras_det", "keras_det, decoded images kept") if theirs in ways else ():
             ratios = np.array(rates[name]) / rates[theirs]
             found[f"{name} by {theirs}"] = round(float(np.median(ratios)), 2)
             print(f"{name} by {theirs}: {np.median(ratios):.2f} (rounds {ratios.min():.2f} to {ratios.max():.2f})")
@@ -85,10 +85,10 @@ def compare(folder, options):
 
 
 def rates_of(ways, source, options):
-    """Pictures by seconds of processor time of each way, which take turns, in each round."""
+    """Images by seconds of processor time of each way, which take turns, in each round."""
     rates = {name: [] for name in ways}
     for way in ways.values():
-        for _ in range(max(2, -(-len(source) // BATCH))):  # all pictures read once, graphs compiled
+        for _ in range(max(2, -(-len(source) // BATCH))):  # all images read once, graphs compiled
             next(way)
     for _ in range(options.rounds):
         for name, way in ways.items():
@@ -97,23 +97,23 @@ def rates_of(ways, source, options):
 
 
 class UpTo(SSDAugmentation):
-    """The augmentation cut off after one of its parts; what lacks is a grey picture."""
+    """The augmentation cut off after one of its parts; what lacks is a gray image."""
 
     def __init__(self, part):
         super().__init__(SIZE)
         self.part = part
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One sample as far as it goes."""
         image = tf.fill((*SIZE, 3), 127.0)
         if self.part == "reading and batching":
             return image, objects
-        source, target, objects = self.geometry(picture, objects, tf.random.stateless_uniform([sum(DRAWS)], seed))
+        source, target, objects = self.geometry(original, objects, tf.random.stateless_uniform([sum(DRAWS)], seed))
         if self.part == "decoding":
-            pixels = picture.crop(*tf.unstack(source))
+            pixels = original.crop(*tf.unstack(source))
             objects["labels"] += 0 * tf.cast(pixels[0, 0, 0], tf.int32)  # else nothing is decoded
         elif self.part == "resizing":
-            image = picture.paste(source, target, SIZE)
+            image = original.paste(source, target, SIZE)
         return image, objects
 
 
@@ -121,9 +121,9 @@ PARTS = ("reading and batching", "window and boxes", "decoding", "resizing")
 
 
 def where_the_time_goes(source, options):
-    """Milliseconds of a picture in each part, from the way cut off after it."""
+    """Milliseconds of an image in each part, from the way cut off after it."""
     ways = {part: ours(source, augment=UpTo(part)) for part in PARTS}
-    ways["colours and mirror image"] = ours(source, augment=SSDAugmentation(SIZE))
+    ways["colors and horizontal flip"] = ours(source, augment=SSDAugmentation(SIZE))
     rates = rates_of(ways, source, options)
     spent = np.diff([0.0] + [1000 / np.median(rates[part]) for part in ways])
     for part, milliseconds in zip(ways, spent):
@@ -155,7 +155,7 @@ def ours(source, **options):
     return iter(batches(source, BATCH, SIZE, training=True, seed=SEED, repeat=True, **options))
 
 
-def rival(source, colours_last):
+def baseline(source, colors_last):
     """Batches by albumentations, without end."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations as A
@@ -165,7 +165,7 @@ def rival(source, colours_last):
     cv2.setNumThreads(1)
 
     class Patch(BaseCrop):
-        """One of the whole picture, a free patch, and a patch of a least overlap, drawn as ours."""
+        """One of the whole image, a free patch, and a patch of a least overlap, drawn as ours."""
 
         @property
         def targets_as_params(self):
@@ -189,12 +189,12 @@ def rival(source, colours_last):
         A.Resize(*SIZE),
         A.HorizontalFlip(p=0.5),
     ]
-    colours = [
+    colors = [
         A.RandomBrightnessContrast(brightness_limit=32 / 255, contrast_limit=0, p=0.5),
         A.OneOf([A.Sequential([contrast, saturation, hue]), A.Sequential([saturation, hue, contrast])], p=1),
     ]
     boxes = A.BboxParams(format="albumentations", label_fields=["labels"], clip=True, min_visibility=0.1)
-    steps = geometry + colours if colours_last else colours + geometry
+    steps = geometry + colors if colors_last else colors + geometry
     transform = A.Compose(steps, bbox_params=boxes, seed=SEED)
     rng = np.random.default_rng(SEED)
 
@@ -215,7 +215,7 @@ def rival(source, colours_last):
 
 
 def choose(rng, boxes):
-    """A patch `[4]` xyxy in shares of the picture, by section 2.2, in numpy."""
+    """A patch `[4]` xyxy relative to the image, by section 2.2, in numpy."""
     kind = rng.integers(len(MIN_OVERLAPS) + 2)
     whole = np.array([0.0, 0.0, 1.0, 1.0])
     if kind > len(MIN_OVERLAPS):
@@ -253,11 +253,11 @@ def waiting(options):
         times["wait for input"].append(timed(lambda: batch.append(next(stream))))  # noqa: B023
         times["step, input beside it"].append(timed(lambda: step(batch[0])))  # noqa: B023
     means = {name: float(np.mean(values[-options.steps :])) for name, values in times.items()}
-    share = means["wait for input"] / (means["wait for input"] + means["step, input beside it"])
+    fraction = means["wait for input"] / (means["wait for input"] + means["step, input beside it"])
     for name, value in means.items():
         print(f"{name:34} {1000 * value:8.1f} ms a batch of {BATCH}")
-    print(f"share of a training step that waits for input: {share:.1%}")
-    return {"seconds": means, "share_waiting": round(share, 4)}
+    print(f"fraction of a training step that waits for input: {fraction:.1%}")
+    return {"seconds": means, "share_waiting": round(fraction, 4)}
 
 
 def timed(call):

@@ -41,8 +41,8 @@ def main():
 
     @tf.function
     def matched(matching):
-        arguments = outputs["boxes"], outputs["logits"], model.priors, objects, valid, matching, 0.3
-        return match_objects(*arguments)
+        config = outputs["boxes"], outputs["logits"], model.priors, objects, valid, matching, 0.3
+        return match_objects(*config)
 
     def scipy():
         costs = match_costs(outputs["boxes"], outputs["logits"], objects, 0.3).numpy()
@@ -57,13 +57,13 @@ def main():
     whole = seconds["forward and backward pass"]
     for name, value in seconds.items():
         print(f"{name:28} {1000 * value:10.1f} ms {value / whole:8.2%}")
-    shares = {name: round(value / whole, 5) for name, value in seconds.items()}
+    fractions = {name: round(value / whole, 5) for name, value in seconds.items()}
     milliseconds = {name: round(1000 * value, 2) for name, value in seconds.items()}
-    write_result("matching", {"setting": vars(options), "milliseconds": milliseconds, "share": shares}, SEED)
+    write_result("matching", {"setting": vars(options), "milliseconds": milliseconds, "fraction": fractions}, SEED)
 
 
 def sample(options, size):
-    """Pictures, objects and which of them are true."""
+    """Images, objects and which of them are true."""
     rng = np.random.default_rng(SEED)
     images = rng.integers(0, 256, (options.batch, *size, 3)).astype("float32")
     low = rng.random((options.batch, options.objects, 2)) * 0.7

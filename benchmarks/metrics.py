@@ -1,7 +1,7 @@
 """Speed of the COCO and VOC evaluation: `python benchmarks/metrics.py [--images N] [--seed S]`.
 
 Prints a table and writes benchmarks/results/metrics.json. The set is made up: every image has objects of a few of the
-classes, and its detections are those objects moved, doubled and mislabelled, plus boxes anywhere, as a detector's are.
+classes, and its detections are those objects moved, doubled and mislabeled, plus boxes anywhere, as a detector's are.
 Beside it, what the evaluation at the end of an epoch costs on top of the detector's own passes, on rendered scenes.
 """
 
@@ -17,18 +17,18 @@ import time
 
 import numpy as np
 
-from keras_det.metrics import Evaluator, Results, Truth, coco, coco_metrics
+from keras_det.metrics import Evaluator, GroundTruth, Predictions, coco, coco_metrics
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "metrics.json"
 
 
-def make_set(images: int, detections: int, classes: int, seed: int) -> tuple[Truth, Results]:
+def make_set(images: int, detections: int, classes: int, seed: int) -> tuple[GroundTruth, Predictions]:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(300, 640, (images, 2))
     image = np.repeat(np.arange(images), rng.poisson(7, images))
     boxes = boxes_in(rng, sizes[image])
     labels = rng.integers(0, classes, len(image))
-    truth = Truth(
+    truth = GroundTruth(
         classes=[f"class {i}" for i in range(classes)],
         image_ids=[str(i) for i in range(images)],
         sizes=sizes,
@@ -48,7 +48,7 @@ def make_set(images: int, detections: int, classes: int, seed: int) -> tuple[Tru
     found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
     given[near] = np.where(rng.random(near.sum()) < 0.85, labels[target], given[near])
     scores = np.where(near, rng.beta(2, 2, len(at)), rng.beta(1, 6, len(at))).astype(np.float32)
-    return truth, Results(at, found, scores, given)
+    return truth, Predictions(at, found, scores, given)
 
 
 def boxes_in(rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
@@ -63,8 +63,8 @@ def timed(function, *args):
     return value, time.perf_counter() - start
 
 
-def streamed(truth: Truth, results: Results) -> tuple[float, float]:
-    """Seconds to feed an Evaluator in batches of 32, and to give VOC's figures."""
+def streamed(truth: GroundTruth, results: Predictions) -> tuple[float, float]:
+    """Seconds to feed an Evaluator in batches of 32, and to give VOC's metrics."""
     evaluator = Evaluator(truth)
     counts = np.bincount(results.image, minlength=len(truth.image_ids))
     depth, scale = counts.max(), truth.sizes[results.image][:, [0, 1, 0, 1]]
@@ -80,7 +80,7 @@ def streamed(truth: Truth, results: Results) -> tuple[float, float]:
 
 
 def during_fit(images: int, seed: int, rounds: int = 5) -> dict:
-    """Seconds of a detector's passes over a validation set, and the share that figures add; the quickest of each."""
+    """Seconds of a detector's passes over a validation set, and the fraction that metrics add; the quickest of each."""
     from keras_det.data import load
     from keras_det.models import SSD300
     from keras_det.training import EvaluateDetections
@@ -96,7 +96,7 @@ def during_fit(images: int, seed: int, rounds: int = 5) -> dict:
             seconds["+".join(metrics)].append(timed(callback.on_epoch_end, 0)[1])
     alone, *whole = (min(times) for times in seconds.values())
     added = {name: round(value / alone - 1, 4) for name, value in zip(list(seconds)[1:], whole)}
-    return {"scenes": images, "passes_seconds": round(alone, 2), "added_share": added}
+    return {"scenes": images, "passes_seconds": round(alone, 2), "added_fraction": added}
 
 
 def passes(model, callback) -> float:
@@ -118,11 +118,11 @@ def main():
     options = parser.parse_args()
     cost = during_fit(500, options.seed)  # first, while the process holds no millions of objects
     truth, results = make_set(options.images, options.detections, options.classes, options.seed)
-    figures, seconds = {}, {}
+    metrics, seconds = {}, {}
     for engine in coco.ENGINES:
-        figures[engine], seconds[engine] = timed(coco_metrics, truth, results, engine)
+        metrics[engine], seconds[engine] = timed(coco_metrics, truth, results, engine)
     feed, voc = streamed(truth, results)
-    fast, slow = (figures[engine] for engine in coco.ENGINES)
+    fast, slow = (metrics[engine] for engine in coco.ENGINES)
     report = {
         "command": "python benchmarks/metrics.py " + " ".join(sys.argv[1:]),
         "set": vars(options) | {"objects": len(truth.labels)},

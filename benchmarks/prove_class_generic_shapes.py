@@ -5,7 +5,7 @@ with more boxes than class labels; in `class_generic_pretraining.py` both are as
 
 Two of the six classes, drawn at random (seed 0), are held out: half of the runs train on as many scenes that show none
 of them, and the evaluation is on scenes that show nothing else. Class labels, of all six classes, are a source of their
-own: pictures of one object each, framed as photographs are, whose boxes nobody sees. Each seed has these runs:
+own: images of one object each, framed as photographs are, whose boxes nobody sees. Each seed has these runs:
 
     recognition from random weights          the pretraining, on class labels alone
     boxes, random or pretrained start, without the held-out classes or with all: the four cells of Tables 1 and 2
@@ -42,15 +42,15 @@ from keras_det.data.resize import resize
 from keras_det.data.source import Source
 from keras_det.metrics import proposals
 from keras_det.models import ClassGeneric
-from keras_det.training.evaluate import evaluate, pictures_of
+from keras_det.training.evaluation import evaluate, images_of
 from keras_det.weights.registry import EMBEDDED_FOLDER
 
 SEEDS = (0, 1, 2)
 HELD_OUT = 2  # classes
 SIZE = 128  # pixels of the network's input
 SCENES = {"many": 10_000, "few": 500}  # with boxes
-CLASS_PICTURES = 6_000
-VAL_SCENES, VAL_HELD_OUT, VAL_CLASS_PICTURES = 600, 400, 600
+CLASS_IMAGES = 6_000
+VAL_SCENES, VAL_HELD_OUT, VAL_CLASS_IMAGES = 600, 400, 600
 BATCH = 32
 STEPS = {"boxes": 600, "classes": 1000}
 CURVE = 10  # points of a curve of the loss
@@ -71,7 +71,7 @@ EVALUATED = ("held-out scenes", "all scenes")
 
 
 class InMemory(Source):
-    """Pictures that are rendered once and kept, with their annotations."""
+    """Images that are rendered once and kept, with their annotations."""
 
     def __init__(self, name, classes, pixels, annotations):
         self.name, self.classes = name, tuple(classes)
@@ -81,20 +81,20 @@ class InMemory(Source):
         return len(self.pixels)
 
     def annotation(self, i):
-        """The objects of picture `i`."""
+        """The objects of image `i`."""
         return self.annotations[self._check_index(i)]
 
     def image(self, i):
-        """Picture `i`."""
+        """Image `i`."""
         return self.pixels[self._check_index(i)]
 
     def path(self, i):
-        """No picture has a file."""
+        """No image has a file."""
         return None
 
 
 def rendered(source, size=SIZE, frame=None):
-    """A source's pictures, resized as the detector does; `frame(image, annotation)` crops them first."""
+    """A source's images, resized as the detector does; `frame(image, annotation)` crops them first."""
     pixels = np.empty((len(source), size, size, 3), "uint8")
     annotations = []
     for i in range(len(source)):
@@ -107,14 +107,14 @@ def rendered(source, size=SIZE, frame=None):
 
 
 def framing(seed):
-    """A function that cuts a square around a picture's only object, 1.1 to 2 times its side, not quite centred."""
+    """A function that cuts a square around an image's only object, 1.1 to 2 times its side, not quite centered."""
     g = np.random.default_rng(seed)
 
     def frame(image, annotation):
         box, size = annotation.boxes[0] * len(image), len(image)
         side = min(size, (box[2:] - box[:2]).max() * g.uniform(1.1, 2.0))
-        centre = (box[:2] + box[2:]) / 2 + g.uniform(-0.1, 0.1, 2) * side
-        top, left = np.clip(centre - side / 2, 0, size - side).astype(int)
+        center = (box[:2] + box[2:]) / 2 + g.uniform(-0.1, 0.1, 2) * side
+        top, left = np.clip(center - side / 2, 0, size - side).astype(int)
         cut = image[top : top + int(side), left : left + int(side)]
         whole = np.array([[0, 0, 1, 1]], "float32")  # says nothing of where the object is
         return cut, dataclasses.replace(annotation, boxes=whole)
@@ -134,7 +134,7 @@ def train(model, source, supervision, seed):
 
 
 def top1_error(model, source):
-    """Share of the class pictures that the recognition layer names wrongly."""
+    """Fraction of the class images that the recognition layer names wrongly."""
     labels = np.array([source.annotation(i).labels[0] for i in range(len(source))])
     found = [np.asarray(model(source.pixels[i : i + 64])["classes"]).argmax(1) for i in range(0, len(source), 64)]
     return float((np.concatenate(found) != labels).mean())
@@ -146,7 +146,7 @@ def cell(*keys):
 
 
 def one_seed(seed, data):
-    """All runs of one seed: figures, precision-recall curves, models."""
+    """All runs of one seed: metrics, precision-recall curves, models."""
     keras.utils.set_random_seed(seed)
     start = ClassGeneric(classes=data["classes"].classes, **NETWORK)
     auc, curves, seconds, losses, models = {}, {}, {}, {}, {}
@@ -158,18 +158,18 @@ def one_seed(seed, data):
     run("recognition, random start", start, data["classes"], "classes")
     errors = {"random start": top1_error(start, data["val classes"])}
     weights["pretrained"] = start.get_weights()
-    for count, begin, labelled in itertools.product(SCENES if seed == SEEDS[0] else ["many"], STARTS, LABELLED):
+    for count, begin, labeled in itertools.product(SCENES if seed == SEEDS[0] else ["many"], STARTS, LABELLED):
         model = ClassGeneric(classes=data["classes"].classes, **NETWORK)
         model.set_weights(weights[begin])
-        source = data["scenes" if labelled == "all" else "scenes without held-out"].take(SCENES[count])
-        run(f"boxes, {count}, {begin}, {labelled}", model, source, "boxes")
+        source = data["scenes" if labeled == "all" else "scenes without held-out"].take(SCENES[count])
+        run(f"boxes, {count}, {begin}, {labeled}", model, source, "boxes")
         for evaluated in EVALUATED:
-            figures, evaluator = evaluate(model, data[evaluated], batch_size=50)
-            auc[cell(count, begin, labelled, evaluated)] = figures["pr_auc"]
-            curves[count, begin, labelled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
-        models[count, begin, labelled] = model
+            metrics, evaluator = evaluate(model, data[evaluated], batch_size=50)
+            auc[cell(count, begin, labeled, evaluated)] = metrics["pr_auc"]
+            curves[count, begin, labeled, evaluated] = proposals.agnostic_curve(evaluator.truth, evaluator.results())
+        models[count, begin, labeled] = model
         found = [f"{value:.3f}" for value in list(auc.values())[-len(EVALUATED) :]]
-        print(f"seed {seed}, {count}, {begin}, {labelled}:", *found, flush=True)
+        print(f"seed {seed}, {count}, {begin}, {labeled}:", *found, flush=True)
     if seed == SEEDS[0]:
         detector = ClassGeneric(classes=data["classes"].classes, **NETWORK)
         detector.set_weights(models["many", "random", "all"].get_weights())
@@ -196,10 +196,10 @@ def prepare(held_out):
     return {
         "scenes": rendered(scenes.take(most)),
         "scenes without held-out": rendered(scenes.subset(list(itertools.islice(free, most)))),
-        "classes": rendered(load("shapes", images=CLASS_PICTURES, seed=2, **single), frame=framing(2)),
-        "val classes": rendered(load("shapes", images=VAL_CLASS_PICTURES, seed=3, **single), frame=framing(3)),
+        "classes": rendered(load("shapes", images=CLASS_IMAGES, seed=2, **single), frame=framing(2)),
+        "val classes": rendered(load("shapes", images=VAL_CLASS_IMAGES, seed=3, **single), frame=framing(3)),
         "all scenes": rendered(val.take(VAL_SCENES)),
-        "held-out scenes": rendered(pictures_of(val, held_out).take(VAL_HELD_OUT)),
+        "held-out scenes": rendered(images_of(val, held_out).take(VAL_HELD_OUT)),
     }
 
 
@@ -210,10 +210,10 @@ def print_tables(auc, held_out):
         "all": "AUC after training on all bounding box labels",
     }
     for count, evaluated in itertools.product(SCENES, EVALUATED):
-        for number, (labelled, title) in enumerate(titles.items(), start=1):
+        for number, (labeled, title) in enumerate(titles.items(), start=1):
             print(f"\nTable {number}: {title}; {SCENES[count]} scenes; {evaluated}")
             for begin in STARTS:
-                values = auc[cell(count, begin, labelled, evaluated)]
+                values = auc[cell(count, begin, labeled, evaluated)]
                 print(f"  {begin:12s} {np.mean(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
 
 
@@ -221,10 +221,10 @@ def draw_curves(curves, path):
     """Figure 1: precision and recall in the four cases, on the held-out classes; from many scenes and from few."""
     figure = Figure((11, 4.5), layout="constrained")
     axes = dict(zip(SCENES, figure.subplots(1, len(SCENES))))
-    for (count, begin, labelled, evaluated), curve in curves.items():
+    for (count, begin, labeled, evaluated), curve in curves.items():
         if evaluated == EVALUATED[0]:
-            line, color = "-" if begin == "pretrained" else "--", "C0" if labelled == "all" else "C3"
-            name = f"{begin}, boxes: {labelled}, AUC {proposals.pr_auc(curve):.3f}"
+            line, color = "-" if begin == "pretrained" else "--", "C0" if labeled == "all" else "C3"
+            name = f"{begin}, boxes: {labeled}, AUC {proposals.pr_auc(curve):.3f}"
             axes[count].plot(curve.recall, curve.precision, line, color=color, label=name)
     for count, axis in axes.items():
         title = f"held-out classes, trained on {SCENES[count]} scenes"
@@ -243,27 +243,27 @@ def draw_losses(losses, path):
     visualize.plot_lines(lines, path, xlabel="step", ylabel="cross-entropy over its least value", ylim=(0.8, 4.5))
 
 
-def draw_pictures(model, source, path, each=4):
+def draw_images(model, source, path, each=4):
     """Figure 2: scenes of held-out classes, correct detections, then incorrect ones; truth green, found blue."""
     rows = {True: [], False: []}
     for i in range(len(source)):
         truth = source.annotation(i).boxes
         boxes = model.detections(source.pixels[i][None])["boxes"][0][: len(truth)]
-        overlap = np.asarray(iou(truth, boxes))
-        correct = bool((overlap.max(axis=1) > 0.5).all() and len(set(overlap.argmax(axis=1))) == len(truth))
+        paired_iou = np.asarray(iou(truth, boxes))
+        correct = bool((paired_iou.max(axis=1) > 0.5).all() and len(set(paired_iou.argmax(axis=1))) == len(truth))
         if len(rows[correct]) < each:
             rows[correct].append(draw(source.pixels[i], truth, boxes))
     visualize.grid(rows[True] + rows[False], columns=each).save(path)
 
 
 def draw(pixels, truth, boxes, scale=2):
-    """A picture with the true boxes in green and the others in blue."""
-    picture = Image.fromarray(pixels).resize((SIZE * scale, SIZE * scale))
-    canvas = ImageDraw.Draw(picture)
-    for rows, colour in ((truth, (0, 255, 0)), (boxes, (40, 80, 255))):
+    """An image with the true boxes in green and the others in blue."""
+    image = Image.fromarray(pixels).resize((SIZE * scale, SIZE * scale))
+    canvas = ImageDraw.Draw(image)
+    for rows, color in ((truth, (0, 255, 0)), (boxes, (40, 80, 255))):
         for ymin, xmin, ymax, xmax in rows * SIZE * scale:
-            canvas.rectangle((xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)), outline=colour, width=2)
-    return picture
+            canvas.rectangle((xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)), outline=color, width=2)
+    return image
 
 
 def main():
@@ -276,18 +276,18 @@ def main():
     left = [seed for seed in SEEDS if not (RUN / f"{seed}.json").exists()]
     data = prepare(held_out) if left else None
     for seed in left:
-        figures, curves, models = one_seed(seed, data)
+        metrics, curves, models = one_seed(seed, data)
         if seed == SEEDS[0]:
             unseen = models["many", "pretrained", "held-out removed"]
-            draw_pictures(unseen, data["held-out scenes"], FOLDER / "class_generic_shapes_detections.png")
+            draw_images(unseen, data["held-out scenes"], FOLDER / "class_generic_shapes_detections.png")
             draw_curves(curves, FOLDER / "class_generic_shapes_curves.png")
             write_weights(models["many", "pretrained", "all"], WEIGHTS)
-        (RUN / f"{seed}.json").write_text(json.dumps(figures))
+        (RUN / f"{seed}.json").write_text(json.dumps(metrics))
     write([json.loads((RUN / f"{seed}.json").read_text()) for seed in SEEDS], held_out, data or prepare(held_out))
 
 
 def write(parts, held_out, data):
-    """Print the tables and write the figures of all seeds, and of the embedded weights as they are loaded."""
+    """Print the tables and write the metrics of all seeds, and of the embedded weights as they are loaded."""
     path, model = EMBEDDED_FOLDER / f"{WEIGHTS}.weights.h5", ClassGeneric(**NETWORK)
     every = {
         kind: {name: [part[kind][name] for part in parts if name in part[kind]] for name in parts[0][kind]}
@@ -300,8 +300,8 @@ def write(parts, held_out, data):
         "network": NETWORK,
         "steps": STEPS,
         "scenes": SCENES,
-        "class_pictures": CLASS_PICTURES,
-        "evaluated": {"all scenes": VAL_SCENES, "held-out scenes": VAL_HELD_OUT, "class pictures": VAL_CLASS_PICTURES},
+        "class_images": CLASS_IMAGES,
+        "evaluated": {"all scenes": VAL_SCENES, "held-out scenes": VAL_HELD_OUT, "class images": VAL_CLASS_IMAGES},
         "cells_in_use": model.grid.size,
         "parameters": model.count_params(),
         **every,

@@ -1,7 +1,7 @@
 """Train the embedded DetectorNet from scratch on rendered scenes and measure it on scenes never trained on.
 
 Cost: about 20 minutes on 2 cores, half of it evaluation. Expected: mAP@0.5 of at least 0.60 with refinement. Writes
-`results/detectornet_shapes.json`, pictures as the paper's Figures 3 and 4, and the weights
+`results/detectornet_shapes.json`, images as the paper's Figures 3 and 4, and the weights
 `keras_det/weights/embedded/detectornet_shapes.weights.h5`.
 
     python benchmarks/prove_detectornet_shapes.py [--resume]
@@ -21,11 +21,11 @@ from keras_det import visualize
 from keras_det.boxes.integral import search
 from keras_det.data import load
 from keras_det.metrics import voc
-from keras_det.metrics.matching import overlap, pairs
+from keras_det.metrics.matching import paired_iou, pairs
 from keras_det.models import DetectorNet
 from keras_det.training import RECIPES, evaluate, train
 from keras_det.training.detectornet import precision_recall
-from keras_det.training.evaluate import collect, evaluator_of
+from keras_det.training.evaluation import collect, evaluator_of
 
 SEED = 0
 HELD_OUT = {"images": 300, "seed": 1}
@@ -37,7 +37,7 @@ def main():
     recipe = RECIPES["detectornet-shapes"]
     source, held_out = load(recipe.data, **recipe.data_options), load(recipe.data, **HELD_OUT)
     keras.utils.set_random_seed(SEED)
-    model = DetectorNet(classes=source.classes, **DetectorNet.fit_arguments(recipe.arguments, source, seed=SEED))
+    model = DetectorNet(classes=source.classes, **DetectorNet.fit_config(recipe.config, source, seed=SEED))
     if "--resume" not in sys.argv:
         shutil.rmtree(RUN, ignore_errors=True)
     resume = (RUN / "last.weights.h5").exists()
@@ -75,29 +75,29 @@ def first_stage(model, source):
 
 def touching(model, source):
     """Pairs of objects of one class whose boxes touch: how often both are found, with five masks and with one."""
-    shares, whole = {}, model._all_boxes
+    fractions, whole = {}, model._all_boxes
     for name, count in (("five masks", 5), ("full mask alone", 1)):
         kept = (np.arange(5) < count).astype("float32").reshape(1, 5, 1, 1)
         model._all_boxes = lambda masks, kept=kept: search(masks * kept, model.sizes)
         model._quick_search = model._compiled_first_stage = None
         evaluator = evaluator_of(model, source)
         collect(model, source, evaluator, 4, detections=model.first_stage_detections)
-        shares[name] = both_found(evaluator.truth, evaluator.results())
+        fractions[name] = both_found(evaluator.truth, evaluator.results())
     model._all_boxes, model._quick_search, model._compiled_first_stage = whole, None, None
-    print(shares)
-    return shares
+    print(fractions)
+    return fractions
 
 
 def both_found(truth, results):
-    """Of the pairs of one class in one image whose boxes overlap or are less than 2 % apart, the share found both."""
+    """Fraction found whole of the pairs of one class in one image whose boxes overlap or are less than 2 % apart."""
     first, second = pairs(truth.image, truth.image)
     grown = truth.boxes + 0.02 * truth.sizes[truth.image][:, [1, 0, 1, 0]] * [-1, -1, 1, 1]
-    near = overlap(grown[first], truth.boxes[second]) > 0
+    near = paired_iou(grown[first], truth.boxes[second]) > 0
     near &= (first < second) & (truth.labels[first] == truth.labels[second])
     found = voc.match(truth, results)
     hit = np.zeros(len(truth.labels), bool)
     row, detection = pairs(truth.image, results.image)
-    good = (overlap(results.boxes[detection], truth.boxes[row]) > 0.5) & (
+    good = (paired_iou(results.boxes[detection], truth.boxes[row]) > 0.5) & (
         truth.labels[row] == results.labels[detection]
     )
     hit[row[good & (found.outcome[detection] == voc.TRUE)]] = True

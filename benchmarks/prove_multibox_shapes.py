@@ -1,11 +1,11 @@
 """Train the embedded MultiBox from scratch on rendered scenes; measure it on scenes and on a class never trained on.
 
 Cost: about 35 minutes on 2 cores, of which 20 train the embedded network. Expected: at least 0.80 of the held-out
-objects found with 10 boxes at overlap 0.5. Writes `results/multibox_shapes.json`, two pictures and the weights
+objects found with 10 boxes at overlap 0.5. Writes `results/multibox_shapes.json`, two images and the weights
 `keras_det/weights/embedded/multibox_shapes.weights.h5`.
 
 With --measure nothing is trained: the embedded network is measured again, for a change of what is done with a trained
-one, and the other networks' figures are kept.
+one, and the other networks' metrics are kept.
 
     python benchmarks/prove_multibox_shapes.py [--resume] [--measure]
 """
@@ -22,10 +22,10 @@ from results import FOLDER, write_result, write_weights
 
 from keras_det import visualize
 from keras_det.data import load
-from keras_det.metrics import Truth, proposals
+from keras_det.metrics import GroundTruth, proposals
 from keras_det.models import MultiBox
 from keras_det.training import RECIPES, evaluate, train
-from keras_det.training.evaluate import pictures_of
+from keras_det.training.evaluation import images_of
 from keras_det.training.multibox import at_scales, find_boxes, fixed_boxes, uniform_boxes
 from keras_det.training.run import read_csv
 
@@ -41,7 +41,7 @@ def main():
     recipe = RECIPES["multibox-shapes"]
     held_out = load(recipe.data, **HELD_OUT)
     if "--measure" in sys.argv:
-        result = json.loads((FOLDER / "multibox_shapes.json").read_text())["figures"]
+        result = json.loads((FOLDER / "multibox_shapes.json").read_text())["metrics"]
         write_result("multibox_shapes", result | measured(MultiBox(weights="shapes"), held_out), SEED)
         return
     resume = "--resume" in sys.argv
@@ -65,10 +65,10 @@ def main():
 
 
 def measured(model, held_out):
-    """The embedded network's figures."""
-    figures, _ = evaluate(model, held_out)
-    print(f"detection rate@10 {figures['detection_rate@10']:.4f}")
-    return {"held_out": {**HELD_OUT, **figures}, "detection_rate": beside_fixed_boxes(model, held_out)}
+    """The embedded network's metrics."""
+    metrics, _ = evaluate(model, held_out)
+    print(f"detection rate@10 {metrics['detection_rate@10']:.4f}")
+    return {"held_out": {**HELD_OUT, **metrics}, "detection_rate": beside_fixed_boxes(model, held_out)}
 
 
 def trained(recipe, source, folder, resume):
@@ -76,8 +76,8 @@ def trained(recipe, source, folder, resume):
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     keras.utils.set_random_seed(SEED)
-    arguments = MultiBox.fit_arguments(recipe.arguments, source, recipe.augment, SEED)
-    model = MultiBox(**arguments)
+    config = MultiBox.fit_config(recipe.config, source, recipe.augment, SEED)
+    model = MultiBox(**config)
     val = load(recipe.data, **recipe.val_options)
     rows = train(model, recipe, source, folder, val, seed=SEED, resume=(folder / "last.weights.h5").exists(), verbose=2)
     return model, sum(row["seconds"] for row in rows) / 60
@@ -90,13 +90,13 @@ def beside_fixed_boxes(model, source):
     seen = np.random.default_rng(SEED).permutation(model.priors)
     rows = {
         "network": results,
-        "network, max centre + 1 scale": second,
+        "network, max center + 1 scale": second,
         "its priors": fixed_boxes(truth, seen),
         "uniform boxes": fixed_boxes(truth, uniform_boxes(len(seen), SEED)),
     }
     table = {}
     for name, found in rows.items():
-        rates = proposals.detection_rate(proposals.best_overlaps(truth, found, BUDGETS))
+        rates = proposals.detection_rate(proposals.best_ious(truth, found, BUDGETS))
         table[name] = {f"@{budget}": round(float(rate), 4) for budget, rate in zip(BUDGETS, rates)}
         print(f"{name:32}", *(f"{rate:7.3f}" for rate in rates))
     return table
@@ -105,13 +105,13 @@ def beside_fixed_boxes(model, source):
 def unseen_class(recipe, source, resume):
     """Detection rate on a class that no training scene shows, beside the classes that were seen."""
     seen = [name for name in source.classes if name != UNSEEN]
-    scenes = pictures_of(source.subset(range(120_000)), seen)
+    scenes = images_of(source.subset(range(120_000)), seen)
     short = recipe.replace(steps=UNSEEN_STEPS)
     model, minutes = trained(short, scenes, RUN.with_name("multibox_unseen"), resume)
     held_out = load(recipe.data, **HELD_OUT)
     _, results = find_boxes(model, held_out)
-    truth = Truth.from_source(held_out)
-    best = proposals.best_overlaps(truth, results, (10, 100))
+    truth = GroundTruth.from_source(held_out)
+    best = proposals.best_ious(truth, results, (10, 100))
     labels = truth.labels[~truth.ignored]
     table = {"steps": UNSEEN_STEPS, "training_minutes": round(minutes, 2), "training_scenes": len(scenes)}
     for label, name in enumerate(truth.classes):
@@ -131,7 +131,7 @@ def matching_curves(recipe, source, resume):
     short = recipe.replace(steps=CURVE_STEPS, steps_per_epoch=epoch, evaluate_every=5)
     losses, rates = {}, {}
     for matching in ("priors", "predictions"):
-        plan = short.replace(arguments=recipe.arguments | {"matching": matching})
+        plan = short.replace(config=recipe.config | {"matching": matching})
         folder = RUN.with_name(f"multibox_{matching}")
         trained(plan, source, folder, resume)
         rows = read_csv(folder / "results.csv")

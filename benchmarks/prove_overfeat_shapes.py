@@ -1,9 +1,9 @@
 """Train the embedded OverFeat from scratch on rendered scenes and measure it on scenes never trained on.
 
-A narrow fast network learns classification, localization and detection at once, with batch normalisation, which is then
+A narrow fast network learns classification, localization and detection at once, with batch normalization, which is then
 folded into the convolutions. Cost: at most 40 minutes on 2 cores. Wanted: top-1 of at least 95 % on scenes with one
-object, a localization error of at most 20 % that several scales make lower than the centre window's, and mAP@0.5 of at
-least 0.84. A regressor for each class (PCR in Figure 9) is trained afterwards, on the fixed trunk. Writes
+object, a localization error of at most 20 % that several scales make lower than the center window's, and mAP@0.5 of at
+least 0.84. A regressor for each class (PCR in Figure 9) is trained afterwards, on the fixed backbone. Writes
 `results/overfeat_shapes.json` and `keras_det/weights/embedded/overfeat_shapes.weights.h5`, whose `detect_threshold` is
 that of the greatest F1 on the scenes that the training was watched on.
 
@@ -41,7 +41,7 @@ VOTES, ALL_SCALES = "1 network, 6 scales, fine stride, their highest vote", "SCR
 def trained(recipe, source, val, resume):
     """The network of the recipe without batch normalization, and the minutes that its training took."""
     keras.utils.set_random_seed(SEED)
-    model = OverFeat(classes=source.classes, **recipe.arguments)
+    model = OverFeat(classes=source.classes, **recipe.config)
     if not resume:
         shutil.rmtree(RUN, ignore_errors=True)
     rows = train(model, recipe, source, RUN, val, seed=SEED, resume=resume, verbose=2)
@@ -52,16 +52,16 @@ def trained(recipe, source, val, resume):
 
 def embedded(recipe, source):
     """The embedded network with the recipe's present arguments, and the minutes that its training took."""
-    model = OverFeat(classes=source.classes, **recipe.arguments | {"batch_norm": False})
+    model = OverFeat(classes=source.classes, **recipe.config | {"batch_norm": False})
     model.set_weights(OverFeat(weights=PATH).get_weights())
-    minutes = json.loads((FOLDER / "overfeat_shapes.json").read_text())["figures"]["training_minutes"]
+    minutes = json.loads((FOLDER / "overfeat_shapes.json").read_text())["metrics"]["training_minutes"]
     return model, minutes
 
 
 def per_class(plain, recipe, source):
     """The trained network with a regressor for each class in place of the one for all; only that is trained."""
     keras.utils.set_random_seed(SEED)
-    model = OverFeat(**plain.arguments | {"per_class": True, "batch_norm": True})
+    model = OverFeat(**plain.config | {"per_class": True, "batch_norm": True})
     for mine, theirs in ((model.features_model, plain.features_model), (model.classifier, plain.classifier)):
         networks.unfold_batch_norm(theirs, mine)
         mine.trainable = False
@@ -90,13 +90,13 @@ def main():
     val = load(recipe.data, **recipe.val_options)
     plain, minutes = embedded(recipe, source) if given.measure else trained(recipe, source, val, given.resume)
     threshold = float(round(best_threshold(*find_boxes(plain, val))))
-    plain.arguments["detect_threshold"] = threshold
+    plain.config["detect_threshold"] = threshold
     plain.save_weights(PATH, optimizer=False)
     held_out = load("shapes", **HELD_OUT)
     single = overfeat.single_objects(held_out)
     table, bars = overfeat.table_2([plain], single), overfeat.figure_9(plain, single)
     (top1, top5), (five, one) = (1 - error for error in table[VOTES]), bars[ALL_SCALES]
-    figures = {"top1": top1, "top5": top5, "localization_error": five, "localization_error_1": one}
+    metrics = {"top1": top1, "top5": top5, "localization_error": five, "localization_error_1": one}
     result = {
         "training_minutes": round(minutes, 2),
         "steps": recipe.steps,
@@ -105,7 +105,7 @@ def main():
         "bytes": PATH.stat().st_size,
         "sha256": hashlib.sha256(PATH.read_bytes()).hexdigest(),
         "detect_threshold": threshold,
-        "held_out": {**HELD_OUT, **figures, **overfeat.detection_figures(plain, held_out)},
+        "held_out": {**HELD_OUT, **metrics, **overfeat.detection_metrics(plain, held_out)},
         "table_2": table,
         "figure_9": bars | overfeat.figure_9(per_class(plain, recipe, source), single),
     }

@@ -1,4 +1,4 @@
-"""DetectorNet's rival on rendered scenes: the sliding window classifier, on the same trunk, in the same table.
+"""DetectorNet's baseline on rendered scenes: the sliding window classifier, on the same backbone, in the same table.
 
 The classifier is trained from scratch on crops of the scenes that DetectorNet's embedded weights were trained on, then
 in two rounds on hard negatives too. Both detectors run on the same scenes never trained on, images of 300 pixels. There
@@ -43,19 +43,19 @@ def train(classifier, batches, steps, learning_rate):
 
 
 def reached(model, source):
-    """Boxes of an image, and the share of the objects that one of them overlaps by more than a half."""
+    """Boxes of an image, and the fraction of the objects that one of them overlaps by more than a half."""
     windows = model.windows(*source.image(0).shape[:2])
     best = [np.asarray(iou(source.annotation(i).boxes, windows)).max(axis=1) for i in range(len(source))]
     return {"boxes": len(windows), "reached": round(float((np.concatenate(best) > 0.5).mean()), 4)}
 
 
 def measured(model, held_out):
-    """mAP and seconds a picture, the first picture's compilation left out."""
+    """mAP and seconds an image, the first image's compilation left out."""
     evaluate(model, held_out.take(1), batch_size=1, metrics=("area",))
     start = time.perf_counter()
-    figures, _ = evaluate(model, held_out, batch_size=1, metrics=("area",))
+    metrics, _ = evaluate(model, held_out, batch_size=1, metrics=("area",))
     seconds = (time.perf_counter() - start) / len(held_out)
-    return figures | {"seconds_a_picture": round(seconds, 3)}
+    return metrics | {"seconds_per_image": round(seconds, 3)}
 
 
 def main():
@@ -63,29 +63,29 @@ def main():
     recipe = RECIPES["detectornet-shapes"]
     source, held_out = load(recipe.data, **recipe.data_options), load(recipe.data, **HELD_OUT)
     detectornet = DetectorNet(weights="shapes")
-    sampling = RECIPES["detectornet-classifier-voc12"].arguments
+    sampling = RECIPES["detectornet-classifier-voc12"].config
     classifier = Classifier(
         **sampling | {"classes": source.classes, "backbone": "tiny", "image_size": detectornet.image_size[0]}
     )
     ratios = DetectorNet.cluster_aspect_ratios(source, count=8, seed=SEED)
 
-    def rival(stride):
+    def baseline(stride):
         return SlidingWindows(classifier=classifier, aspect_ratios=ratios, stride=stride)
 
     def batches(seed, negatives=None):
         options = {"negatives": negatives, "negative_fraction": MINED["fraction"], "repeat": True}
-        return rival(STRIDES["mining"]).batches(source, BATCH, training=True, seed=seed, **options)
+        return baseline(STRIDES["mining"]).batches(source, BATCH, training=True, seed=seed, **options)
 
     minutes, rows, mined = train(classifier, batches(SEED), STEPS, LEARNING_RATE), {}, None
     for done in range(ROUNDS + 1):
         name = f"sliding windows, {done} rounds of hard negatives" if done else "sliding windows"
-        rows[name] = measured(rival(STRIDES["held-out scenes"]), held_out)
+        rows[name] = measured(baseline(STRIDES["held-out scenes"]), held_out)
         print(name, rows[name]["map50"], flush=True)
         if done == ROUNDS:
             break
         images = source.subset(range(done * MINED["images"], (done + 1) * MINED["images"]))
         start = time.perf_counter()
-        found = hard_negatives(rival(STRIDES["mining"]), images, MINED["each"])
+        found = hard_negatives(baseline(STRIDES["mining"]), images, MINED["each"])
         found = Negatives(source, found.images + done * MINED["images"], found.boxes)
         mined = found if mined is None else mined + found
         print(f"{len(found)} hard negatives", flush=True)
@@ -95,14 +95,14 @@ def main():
     rows["DetectorNet, first stage"] = {"map50": found["map50_first_stage"]}
     rows["DetectorNet"] = measured(detectornet, held_out)
     for name, row in rows.items():
-        print(f"{name:42}{row['map50']:8.3f}{row.get('seconds_a_picture', float('nan')):8.2f} s")
+        print(f"{name:42}{row['map50']:8.3f}{row.get('seconds_per_image', float('nan')):8.2f} s")
     result = {
         "training_minutes": round(minutes, 2),
         "steps": STEPS + ROUNDS * MINING_STEPS,
         "mined": MINED | {"windows": len(mined)},
         "held_out": HELD_OUT,
-        "boxes_of_500_x_375_at_5_pixels": rival(5).count(375, 500),
-        "grids": {f"{stride} pixels apart": reached(rival(stride), held_out) for stride in (5, 8, 16, 24, 32)},
+        "boxes_of_500_x_375_at_5_pixels": baseline(5).count(375, 500),
+        "grids": {f"{stride} pixels apart": reached(baseline(stride), held_out) for stride in (5, 8, 16, 24, 32)},
         "measured_at": STRIDES["held-out scenes"],
         "rows": rows,
     }

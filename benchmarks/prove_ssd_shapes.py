@@ -30,13 +30,13 @@ def main():
     val = load(recipe.data, **recipe.val_options)
     held_out = load(recipe.data, **HELD_OUT)
     keras.utils.set_random_seed(SEED)
-    model = SSD300(classes=source.classes, **recipe.arguments)
+    model = SSD300(classes=source.classes, **recipe.config)
     resume = "--resume" in sys.argv
     if not resume:
         shutil.rmtree(RUN, ignore_errors=True)
     rows = train(model, recipe, source, RUN, val, seed=SEED, resume=resume, verbose=2)
     minutes = sum(row["seconds"] for row in rows) / 60
-    figures, _ = evaluate(model, held_out)
+    metrics, _ = evaluate(model, held_out)
     path = EMBEDDED_FOLDER / "ssd300_shapes.weights.h5"
     path.parent.mkdir(exist_ok=True)
     model.save_weights(path, optimizer=False)
@@ -48,10 +48,10 @@ def main():
         "scenes_seen": recipe.steps * recipe.batch_size,
         "parameters": model.count_params(),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "held_out": {**HELD_OUT, **figures},
+        "held_out": {**HELD_OUT, **metrics},
     }
     write_result("ssd_shapes", result, SEED)
-    print(f"mAP@0.5 {figures['map50']:.4f} on {HELD_OUT['images']} held-out scenes after {minutes:.1f} minutes")
+    print(f"mAP@0.5 {metrics['map50']:.4f} on {HELD_OUT['images']} held-out scenes after {minutes:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How every script here leaves its figures: `results/NAME.json` with command, seed, versions and machine."""
+"""How every script here leaves its metrics: `results/NAME.json` with command, seed, versions and machine."""
 
 import importlib.metadata
 import json
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 
 def versions():
-    """Versions of the packages that decide the figures, of those that are installed."""
+    """Versions of the packages that decide the metrics, of those that are installed."""
     found = {"keras_det": __version__}
     for name in ("keras", "tensorflow", "jax", "numpy"):
         try:
@@ -26,12 +26,12 @@ def versions():
     return found
 
 
-def write_result(name, figures, seed=None, folder=FOLDER, quiet=False):
-    """Write the figures of one script, and print where unless `quiet`."""
+def write_result(name, metrics, seed=None, folder=FOLDER, quiet=False):
+    """Write the metrics of one script, and print where unless `quiet`."""
     path = Path(folder, f"{name}.json")
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     command = " ".join(["python", *(os.path.relpath(sys.argv[0], FOLDER.parents[1]), *sys.argv[1:])])
-    result = {"command": command, "seed": seed, "versions": versions(), "machine": machine, "figures": figures}
+    result = {"command": command, "seed": seed, "versions": versions(), "machine": machine, "metrics": metrics}
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(result, indent=2, default=str) + "\n")
     temporary.replace(path)

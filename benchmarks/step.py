@@ -19,24 +19,24 @@ from timing import shortest
 from keras_det.models import SSD300
 
 SEED = 0
-OBJECTS = (16, 56)  # in a picture, and rows of padded labels: VOC's pictures have up to 56 objects
+OBJECTS = (16, 56)  # in an image, and rows of padded labels: VOC's images have up to 56 objects
 TIMES = (1, 2, 4, 8)  # as many boxes, for the memory
 
 
-def labels_of(pictures, objects, rows, classes, rng):
+def labels_of(images, objects, rows, classes, rng):
     """Padded labels of random objects."""
-    low = rng.uniform(0, 0.7, (pictures, rows, 2))
+    low = rng.uniform(0, 0.7, (images, rows, 2))
     boxes = np.concatenate([low, np.minimum(low + rng.uniform(0.05, 0.6, low.shape), 1)], axis=-1)
-    labels = rng.integers(0, classes, (pictures, rows))
+    labels = rng.integers(0, classes, (images, rows))
     labels[:, objects:] = -1
     return {"boxes": tf.constant(boxes, tf.float32), "labels": tf.constant(labels, tf.int32)}
 
 
-def outputs_of(model, pictures, rng):
+def outputs_of(model, images, rng):
     """Random outputs for all default boxes."""
     boxes = len(model.default_boxes)
     shapes = {"offsets": 4, "logits": len(model.classes) + 1}
-    return {name: tf.constant(rng.normal(size=(pictures, boxes, n)), tf.float32) for name, n in shapes.items()}
+    return {name: tf.constant(rng.normal(size=(images, boxes, n)), tf.float32) for name, n in shapes.items()}
 
 
 def objective(model):
@@ -66,7 +66,7 @@ def passes(model):
 
 
 def time_step(model, batch, rng):
-    """Seconds of the parts of a step, and their share of forward and backward."""
+    """Seconds of the parts of a step, and their fraction of forward and backward."""
     labels, outputs = labels_of(batch, *OBJECTS, len(model.classes), rng), outputs_of(model, batch, rng)
     matching, objective_of = tf.function(model.encode_targets), objective(model)
     images = tf.constant(rng.uniform(0, 255, (batch, *model.image_size, 3)), tf.float32)
@@ -100,22 +100,22 @@ def highest_memory():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="vgg16")
-    parser.add_argument("--batch", type=int, default=32, help="pictures of the timed step")
-    parser.add_argument("--memory-batch", type=int, default=8, help="pictures whose loss's memory is measured")
+    parser.add_argument("--batch", type=int, default=32, help="images of the timed step")
+    parser.add_argument("--memory-batch", type=int, default=8, help="images whose loss's memory is measured")
     options = parser.parse_args()
     keras.utils.set_random_seed(SEED)
     rng = np.random.default_rng(SEED)
     model = SSD300(backbone=options.backbone)
     memory = measure_memory(model, options.memory_batch, rng)  # before the passes, whose memory is larger
-    times, share = time_step(model, options.batch, rng)
+    times, fraction = time_step(model, options.batch, rng)
     for name, value in times.items():
         print(f"{name:28} {1000 * value:10.1f} ms")
-    print(f"matching, mining and loss are {share:.2%} of forward and backward at batch {options.batch}")
+    print(f"matching, mining and loss are {fraction:.2%} of forward and backward at batch {options.batch}")
     for row in memory:
         print(f"{row['boxes']:7} boxes {row['mib']:8.0f} MiB at batch {options.memory_batch}")
     if options.backbone == "vgg16":
-        figures = {"batch": options.batch, "seconds": times, "share": share, "memory_batch": options.memory_batch}
-        write_result("step", figures | {"memory": memory, "objects": OBJECTS[0], "rows": OBJECTS[1]}, SEED)
+        metrics = {"batch": options.batch, "seconds": times, "fraction": fraction, "memory_batch": options.memory_batch}
+        write_result("step", metrics | {"memory": memory, "objects": OBJECTS[0], "rows": OBJECTS[1]}, SEED)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The whole of VOC2007 test with a real detector's results: `python benchmarks/voc2007_analysis.py FOLDER`.
 
 FOLDER holds `test_ground_truth.json` (4952 images, boxes in 1-based inclusive pixels) and `results_tiny_yolo/` with the
-detector's files `comp4_det_test_CLASS.txt` and the recorded figures `expected_ap.json`. Prints both forms of AP beside
+detector's files `comp4_det_test_CLASS.txt` and the recorded metrics `expected_ap.json`. Prints both forms of AP beside
 the record and the seconds they took, and writes benchmarks/results/voc2007_analysis.json and docs/voc2007_report.html,
 the complete error analysis, without photographs.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from results import write_result
 
-from keras_det.metrics import Truth, voc
+from keras_det.metrics import GroundTruth, voc
 from keras_det.metrics.report import write_report
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "voc2007_report.html"
@@ -24,7 +24,7 @@ def read_truth(path, classes):
     """The objects of all images."""
     images = json.loads(path.read_text())
     objects = [(i, o) for i, image in enumerate(images) for o in image["objects"]]
-    return Truth(
+    return GroundTruth(
         classes,
         [image["id"] for image in images],
         [(image["height"], image["width"]) for image in images],
@@ -45,17 +45,18 @@ def main():
     start = time.perf_counter()
     results = voc.read_results(folder / "results_tiny_yolo", truth)
     read = time.perf_counter() - start
-    figures = {"images": len(truth.image_ids), "objects": len(truth.labels), "detections": len(results)}
-    for form in ("voc2007_11point", "area"):
-        figures[form] = float(np.mean(voc.voc_ap(truth, results, form)))
-    figures |= {"seconds_reading": round(read, 2), "seconds_in_all": round(time.perf_counter() - start, 2)}
-    print(f"{figures['images']} images, {figures['detections']} detections")
-    print(f"mAP, 11 points {figures['voc2007_11point']:.6f}, as an area {figures['area']:.6f}")
-    print(f"recorded by py-faster-rcnn's voc_eval: {[form['mean'] for form in recorded.values() if 'mean' in form]}")
-    print(f"{figures['seconds_in_all']} s, {figures['seconds_reading']} s of them for reading the files")
+    metrics = {"images": len(truth.image_ids), "objects": len(truth.labels), "detections": len(results)}
+    for variant in ("voc2007_11point", "area"):
+        metrics[variant] = float(np.mean(voc.voc_ap(truth, results, variant)))
+    metrics |= {"seconds_reading": round(read, 2), "seconds_in_all": round(time.perf_counter() - start, 2)}
+    print(f"{metrics['images']} images, {metrics['detections']} detections")
+    print(f"mAP, 11 points {metrics['voc2007_11point']:.6f}, as an area {metrics['area']:.6f}")
+    means = [row["mean"] for row in recorded.values() if "mean" in row]
+    print(f"recorded by py-faster-rcnn's voc_eval: {means}")
+    print(f"{metrics['seconds_in_all']} s, {metrics['seconds_reading']} s of them for reading the files")
     write_report(truth, results, REPORT, title="A real detector on VOC2007 test")
     print(f"written: {REPORT}, {REPORT.stat().st_size / 1e6:.2f} MB")
-    write_result("voc2007_analysis", figures)
+    write_result("voc2007_analysis", metrics)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the pictures of the README and of the documentation: `docs/pictures/`.
+"""Make the images of the README and of the documentation: `docs/images/`.
 
     python docs/figures.py [NAME ...]
 
@@ -20,12 +20,12 @@ from keras_det.layers import PriorBox
 from keras_det.layers.offset_max_pooling import OffsetMaxPooling
 from keras_det.training import multibox
 
-FOLDER = Path(__file__).resolve().parent / "pictures"
+FOLDER = Path(__file__).resolve().parent / "images"
 SEED = 1  # the scenes of the held-out figures
 
 
 def main(names):
-    """Make the named figures, or all."""
+    """Make the named metrics, or all."""
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         sys.exit(f"figures.py: there is no figure {unknown[0]}, only {', '.join(FIGURES)}")
@@ -51,9 +51,9 @@ def at_input_size(model, i):
     return scenes(i + 1, model.image_size[0]).image(i)[None].astype("float32")
 
 
-def save(picture, path):
-    """Write a PIL picture; JPEG in good quality."""
-    picture.save(path, quality=88)
+def save(image, path):
+    """Write a PIL image; JPEG in good quality."""
+    image.save(path, quality=88)
 
 
 def detections(path):
@@ -66,12 +66,12 @@ def ssd_figure_1(path):
     """Figure 1: objects, and the default boxes of an 8x8 and of a 4x4 map that are matched to them."""
     image, truth = scenes(4).image(3), scenes(4).annotation(3)
     maps = [PriorBox([pair], (2,)).boxes(cells, cells) for cells, pair in ((8, (0.2, 0.4)), (4, (0.4, 0.7)))]
-    overlaps = boxes.iou(truth.boxes[None], np.concatenate(maps)[None])
-    matched = np.asarray(boxes.match(overlaps, np.ones((1, len(truth.boxes)), bool)))[0]
+    ious = boxes.iou(truth.boxes[None], np.concatenate(maps)[None])
+    matched = np.asarray(boxes.match(ious, np.ones((1, len(truth.boxes)), bool)))[0]
     parts = np.split(matched, [len(maps[0])])
-    pictures = [visualize.draw_boxes(image, truth.boxes, truth.labels, names=scenes(4).classes)]
-    pictures += [visualize.draw_default_boxes(image, own, part, limit=64) for own, part in zip(maps, parts)]
-    save(visualize.grid(pictures, titles=["objects", "8x8 map", "4x4 map"]), path)
+    images = [visualize.draw_boxes(image, truth.boxes, truth.labels, names=scenes(4).classes)]
+    images += [visualize.draw_default_boxes(image, own, part, limit=64) for own, part in zip(maps, parts)]
+    save(visualize.grid(images, titles=["objects", "8x8 map", "4x4 map"]), path)
 
 
 def multibox_figure_1(path):
@@ -79,31 +79,31 @@ def multibox_figure_1(path):
     budgets = list(range(1, 101))
     rates = multibox.detection_rates(models.MultiBox(weights="shapes"), scenes(100), budgets)
     lines = {name: (budgets, values) for name, values in rates.items()}
-    visualize.plot_lines(lines, path, xlabel="boxes of a picture", ylabel="objects found", ylim=(0, 1))
+    visualize.plot_lines(lines, path, xlabel="boxes of an image", ylabel="objects found", ylim=(0, 1))
 
 
 def multibox_boxes(path):
     """The priors, and the ten boxes that the network is surest of."""
     model, image = models.MultiBox(weights="shapes"), scenes(4).image(3)
     found = model.detections(image[None])
-    pictures = [
+    images = [
         visualize.draw_default_boxes(image, model.priors),
         visualize.draw_boxes(image, found["boxes"][0][:10], scores=found["scores"][0][:10]),
     ]
-    save(visualize.grid(pictures, titles=["100 priors", "the ten surest boxes"]), path)
+    save(visualize.grid(images, titles=["100 priors", "the ten surest boxes"]), path)
 
 
 def class_generic_map(path):
     """The distribution over places, summed over scales and ratios, and the boxes of its highest maxima."""
-    model, source, pictures = models.ClassGeneric(weights="shapes"), scenes(8), []
+    model, source, images = models.ClassGeneric(weights="shapes"), scenes(8), []
     for i in (3, 5):
         image, count = source.image(i), len(source.annotation(i).boxes)
         distribution = np.asarray(model.grid(model(at_input_size(model, i))["boxes"]))[0]
         found = model.detections(image[None])
         boxes_, scores = found["boxes"][0][:count], found["scores"][0][:count]
-        pictures += [image, visualize.draw_heat(image, distribution.sum(axis=(2, 3)))]
-        pictures.append(visualize.draw_boxes(image, boxes_, scores=scores, truth=source.annotation(i).boxes))
-    save(visualize.grid(pictures, columns=3, titles=["scene", "probability of places", "highest maxima"] * 2), path)
+        images += [image, visualize.draw_heat(image, distribution.sum(axis=(2, 3)))]
+        images.append(visualize.draw_boxes(image, boxes_, scores=scores, truth=source.annotation(i).boxes))
+    save(visualize.grid(images, columns=3, titles=["scene", "probability of places", "highest maxima"] * 2), path)
 
 
 def overfeat_figure_3(path):
@@ -112,10 +112,10 @@ def overfeat_figure_3(path):
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axis = figure.subplots()
 
-    def row(y, name, cells, colours):
+    def row(y, name, cells, colors):
         axis.text(-0.6, y + 0.4, name, ha="right", va="center", fontsize=9)
-        for (low, high), colour in zip(cells, colours):
-            axis.add_patch(Rectangle((low, y), high - low, 0.8, facecolor=colour, edgecolor="black", linewidth=0.8))
+        for (low, high), color in zip(cells, colors):
+            axis.add_patch(Rectangle((low, y), high - low, 0.8, facecolor=color, edgecolor="black", linewidth=0.8))
 
     row(6, "20 cells before pooling", [(x, x + 1) for x in range(20)], ["#dddddd"] * 20)
     tints = ("#e8743b", "#3b8ee8", "#4caf50")
@@ -130,21 +130,21 @@ def overfeat_figure_3(path):
 
 
 def overfeat_merge(path, confident=0.98):
-    """Section 4.3: the boxes that the windows of all scales predict, in the colours of their classes, and merged."""
-    model, source, pictures = models.OverFeat(weights="shapes"), scenes(8), []
+    """Section 4.3: the boxes that the windows of all scales predict, in the colors of their classes, and merged."""
+    model, source, images = models.OverFeat(weights="shapes"), scenes(8), []
     for i in (3, 5):
         image = source.image(i)
         boxes_, scores = model.scored_windows(image[None])
         every, scores_ = np.asarray(boxes_)[0], np.asarray(scores)[0]
         sure = scores_.max(1) > confident
-        pictures.append(visualize.draw_boxes(image, every[sure], scores_[sure].argmax(1)))
+        images.append(visualize.draw_boxes(image, every[sure], scores_[sure].argmax(1)))
         for how in ("merge", "nms"):
             found = model.combine(boxes_, scores, how)
             best = slice(0, len(source.annotation(i).boxes))
             kept = [np.asarray(found[name])[0][best] for name in ("boxes", "labels", "scores")]
-            pictures.append(visualize.draw_boxes(image, *kept, names=model.classes))
+            images.append(visualize.draw_boxes(image, *kept, names=model.classes))
     titles = ["boxes of confident windows", "merged", "suppressed"] * 2
-    save(visualize.grid(pictures, columns=3, titles=titles), path)
+    save(visualize.grid(images, columns=3, titles=titles), path)
 
 
 FIGURES = {

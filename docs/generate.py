@@ -22,7 +22,7 @@ CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", flags=re.S | re.M)
 MEASURED = (
     ("SSD300 on rendered scenes, mAP@0.5", "ssd_shapes", "held_out/map50", "{:.3f}"),
     ("SSD300 on rendered scenes, COCO's AP", "ssd_shapes", "held_out/AP", "{:.3f}"),
-    ("SSD300 on blood cells, from scratch on 205 pictures, mAP@0.5", "ssd_bccd", "test/map50", "{:.3f}"),
+    ("SSD300 on blood cells, from scratch on 205 images, mAP@0.5", "ssd_bccd", "test/map50", "{:.3f}"),
     ("Fine-tuning on scenes for 100 steps, mAP@0.5", "finetune", "shapes/from_weights_shapes", "{:.3f}"),
     ("The same 100 steps from scratch", "finetune", "shapes/from_scratch", "{:.3f}"),
     ("DetectorNet on rendered scenes, mAP@0.5", "detectornet_shapes", "refined/map50", "{:.3f}"),
@@ -30,7 +30,7 @@ MEASURED = (
     ("Touching objects both found, five masks", "detectornet_shapes", "touching_pairs/five masks/both_found", "{:.2f}"),
     ("The same with the full mask alone", "detectornet_shapes", "touching_pairs/full mask alone/both_found", "{:.2f}"),
     (
-        "DetectorNet's rival after two rounds of hard negatives, mAP@0.5",
+        "DetectorNet's baseline after two rounds of hard negatives, mAP@0.5",
         "sliding_windows",
         "rows/sliding windows, 2 rounds of hard negatives/map50",
         "{:.3f}",
@@ -58,7 +58,7 @@ MEASURED = (
 
 def figure(name, place):
     """A figure of a result file: keys with slashes between them, `~` for a slash within a key; a list's is its mean."""
-    value = read(name).get("figures") or read(name)
+    value = read(name).get("metrics") or read(name)
     for key in place.replace(" ~ ", "\0").split("/"):
         value = value[key.replace("\0", " / ")]
     return sum(value) / len(value) if isinstance(value, list) else value
@@ -70,11 +70,11 @@ def read(name):
 
 
 def measured_table():
-    """Claims with their figures as they stand in the result files; what has no file yet is left out."""
+    """Claims with their metrics as they stand in the result files; what has no file yet is left out."""
     rows = ["| what | measured | file |", "| --- | --- | --- |"]
-    for what, name, place, form in MEASURED:
+    for what, name, place, template in MEASURED:
         if (RESULTS / f"{name}.json").is_file():
-            rows.append(f"| {what} | {form.format(figure(name, place))} | {_result(name)} |")
+            rows.append(f"| {what} | {template.format(figure(name, place))} | {_result(name)} |")
     return "\n".join(rows)
 
 
@@ -107,8 +107,8 @@ def expand(text):
 
 
 def notebook_page(path):
-    """A notebook as Markdown, and its pictures: a dict from file name to bytes."""
-    parts, pictures = [], {}
+    """A notebook as Markdown, and its images: a dict from file name to bytes."""
+    parts, images = [], {}
     for cell in json.loads(path.read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -119,12 +119,12 @@ def notebook_page(path):
             data = output.get("data", {})
             kind = next((k for k in ("image/jpeg", "image/png") if k in data), None)
             if kind:
-                name = f"{path.stem}-{len(pictures)}.{kind.removeprefix('image/')}"
-                pictures[name] = base64.b64decode("".join(data[kind]))
+                name = f"{path.stem}-{len(images)}.{kind.removeprefix('image/')}"
+                images[name] = base64.b64decode("".join(data[kind]))
                 parts.append(f"![output]({name})")
             elif "text" in output and output.get("name") == "stdout":
                 parts.append(f"```text\n{''.join(output['text']).rstrip()}\n```")
-    return "\n\n".join(parts) + "\n", pictures
+    return "\n\n".join(parts) + "\n", images
 
 
 def repository_links(text):
@@ -152,7 +152,7 @@ def rewrite_links(text, source, page):
 
     def place(match):
         target, anchor = (source.parent / match[1]).resolve(), match[2] or ""
-        if not target.exists():  # a picture of a notebook's output, which the site has beside the page
+        if not target.exists():  # an image of a notebook's output, which the site has beside the page
             return match[0]
         if target.suffix == ".ipynb":
             inside = f"notebooks/{target.stem}.md"

@@ -17,12 +17,12 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Notebooks with their pictures, pages with their tables, and what pages link to outside `docs`."""
+    """Notebooks with their images, pages with their tables, and what pages link to outside `docs`."""
     pages = {}
     for path in _notebooks():
-        text, pictures = notebook_page(path)
+        text, images = notebook_page(path)
         pages[f"notebooks/{path.stem}.md"] = text, path
-        for name, content in pictures.items():
+        for name, content in images.items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))
     for file in list(files.documentation_pages()):
         pages[file.src_uri] = expand(Path(file.abs_src_path).read_text()), Path(file.abs_src_path)

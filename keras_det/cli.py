@@ -41,13 +41,8 @@ Backbone = Annotated[
     typer.Option("--backbone", help="vgg16, mobilenet_v2, mobilenet_v3_large or tiny; default: the model's."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        help="shapes, voc:DEVKIT, coco:FOLDER, ilsvrc:FOLDER, folder:FOLDER (images with VOC XML), or tfds:NAME.",
-    ),
-]
+SOURCES = "shapes, voc:DEVKIT, coco:FOLDER, ilsvrc:FOLDER, folder:FOLDER (images with VOC XML), or tfds:NAME"
+Data = Annotated[str, typer.Option("--data", help=f"{SOURCES}.")]
 Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]
 Missing = Annotated[
     str,
@@ -71,8 +66,8 @@ DATA_OPTIONS = {
     "rescale_boxes": (RescaleBoxes, False),
     "max_unreadable": (MaxUnreadable, 0.01),
 }
-Seed = Annotated[int | None, typer.Option("--seed", help="With --data shapes: seed of the scenes.")]
-Images = Annotated[int | None, typer.Option("--images", min=1, help="The first N pictures.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed of the scenes of --data shapes.")]
+Images = Annotated[int | None, typer.Option("--images", min=1, help="The first N images.")]
 Threshold = Annotated[
     float | None, typer.Option("--score-threshold", min=0.0, help="Lowest score shown; default: the detector's.")
 ]
@@ -154,7 +149,7 @@ def models(as_json: Json = False):
         console.print(f"  {len(entry.classes)} classes, {entry.parameters:,} parameters, {entry.gflops:.3g} GFLOPs")
         by = "measured by this project" if entry.source.startswith("embedded:") else "publisher's figure"
         console.print(f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} ({by})")
-        console.print(f"  trained on {entry.trained_on}; {entry.licence}; {entry.source}", soft_wrap=True)
+        console.print(f"  trained on {entry.trained_on}; {entry.license}; {entry.source}", soft_wrap=True)
 
 
 weights_app = typer.Typer(help="Weight files.", no_args_is_help=True)
@@ -163,7 +158,7 @@ app.add_typer(weights_app, name="weights")
 
 @weights_app.command()
 def add(file: Annotated[Path, typer.Argument(help="A weight file that was downloaded by hand.")]):
-    """Take a downloaded weight file into the package's folder, recognised by its content."""
+    """Take a downloaded weight file into the package's folder, recognized by its content."""
     from keras_det import weights
 
     entry, path = weights.add(file)
@@ -266,10 +261,10 @@ def evaluate(
     competition: Annotated[
         str, typer.Option("--competition", help="Of VOC's results files: comp4, or comp3 if trained on VOC alone.")
     ] = "comp4",
-    data: Annotated[str | None, typer.Option("--data", help="As in `export`; default with a model: shapes.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help=f"{SOURCES}. Default with a model: shapes.")] = None,
     split: Split = None,
     seed: Seed = None,
-    images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N pictures.")] = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N images.")] = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -277,13 +272,13 @@ def evaluate(
             help="Only images all of whose objects are of these classes: names with commas, or how many at random.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a batch.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")] = 16,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Folder for report.html: tables, plots and the worst pictures.")
+        Path | None, typer.Option("--report", help="Folder for report.html: tables, plots and the worst images.")
     ] = None,
     as_json: Json = False,
 ):
-    """Evaluate a detector, or the results files of any: VOC and COCO figures in original pixels."""
+    """Evaluate a detector, or the results files of any: VOC and COCO metrics in original pixels."""
     from keras_det.files import remove_leftovers
     from keras_det.metrics.report import write_report
 
@@ -300,7 +295,7 @@ def evaluate(
         else:
             source, annotated = _maybe_unannotated(*given, network.classes)
         source = _only(source, classes)
-        figures, truth, found = _evaluate_model(network, source, batch_size, not as_json, annotated)
+        metrics, truth, found = _evaluate_model(network, source, batch_size, not as_json, annotated)
     else:
         if write_results is not None:
             raise ValueError("--write-results writes a model's detections: leave out --results.")
@@ -308,7 +303,7 @@ def evaluate(
         _check_results_options(model, weights, data, images)
         what, title = {"results": str(results)}, results.name
         source = _only(_source(data, split, seed, images), classes)
-        figures, truth, found = _evaluate_results(results, source)
+        metrics, truth, found = _evaluate_results(results, source)
     what |= {"data": source.name, "images": len(source)}
     if write_results is not None:
         what["results"] = _write_results(write_results, truth, found, competition)
@@ -316,13 +311,13 @@ def evaluate(
         raise ValueError("--report compares with annotations, which the images do not have: leave it out.")
     if report is not None:
         remove_leftovers(report)
-        path = write_report(truth, found, report / "report.html", source, f"{title} on {source.name}", figures)
+        path = write_report(truth, found, report / "report.html", source, f"{title} on {source.name}", metrics)
         what["report"] = str(path)
     if as_json:
-        _print_json(what | figures)
+        _print_json(what | metrics)
         return
     if annotated:
-        _print_figures(figures, source, truth.classes)
+        _print_metrics(metrics, source, truth.classes)
     for written in (what.get("report"), what.get("results") if write_results else None):
         if written:
             Console(soft_wrap=True).print(f"written: [bold]{escape(written)}[/bold]")
@@ -332,11 +327,11 @@ def evaluate(
 @reads_data
 def train(
     model: Annotated[str | None, typer.Option("--model", help="Detector; default: the recipe's.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="As in `evaluate`; default: the recipe's.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help=f"{SOURCES}. Default: the recipe's.")] = None,
     split: Split = None,
     val_data: Annotated[str | None, typer.Option("--val-data", help="Data to evaluate on; default: --data.")] = None,
     val_split: Annotated[str | None, typer.Option("--val-split", help="Split to evaluate on.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="Named schedule, see --list-recipes.")] = "finetune",
+    recipe: Annotated[str, typer.Option("--recipe", help="Named recipe, see --list-recipes.")] = "finetune",
     weights: Annotated[str | None, typer.Option("--weights", help="Start from these weights.")] = None,
     backbone: Backbone = None,
     settings: Annotated[
@@ -354,19 +349,22 @@ def train(
         str | None, typer.Option("--precision", help="float32, mixed_bfloat16 or mixed_float16.")
     ] = None,
     jit_compile: Annotated[bool | None, typer.Option("--jit-compile", help="Compile the step with XLA.")] = None,
-    accumulate: Annotated[int | None, typer.Option("--accumulate", min=1, help="Steps of one update.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", min=1, help="Gradient accumulation: steps per update.")
+    ] = None,
     clip_norm: Annotated[
-        float | None, typer.Option("--clip-norm", min=0.0, help="Largest norm of the gradient.")
+        float | None, typer.Option("--clip-norm", min=0.0, help="Clip the gradient's global norm.")
     ] = None,
     ema: Annotated[
-        float | None, typer.Option("--ema", min=0.0, max=1.0, help="Momentum of averaged weights, such as 0.999.")
+        float | None,
+        typer.Option("--ema", min=0.0, max=1.0, help="Momentum of the weights' moving average, such as 0.999."),
     ] = None,
     schedule: Annotated[
         str | None, typer.Option("--schedule", help="Learning rate schedule: cosine, step or constant.")
     ] = None,
     warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps of linear warm-up.")] = None,
     scale_learning_rate: Annotated[
-        bool | None, typer.Option("--scale-learning-rate", help="Multiply the rate by the number of replicas.")
+        bool | None, typer.Option("--scale-learning-rate", help="Multiply the learning rate by the replicas.")
     ] = None,
     by_class: Annotated[
         bool | None, typer.Option("--by-class", help="Train detectornet class by class, a run in --out for each.")
@@ -385,7 +383,7 @@ def train(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/train"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     save_every: Annotated[
         int | None, typer.Option("--save-every", min=1, help="Steps between checkpoints within an epoch.")
     ] = None,
@@ -393,20 +391,18 @@ def train(
         bool, typer.Option("--dry-run", help="Check data, shapes, weights and memory, print the plan, train nothing.")
     ] = False,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Training steps in all; the drops of the rate move along.")
+        int | None, typer.Option("--steps", min=1, help="Total training steps; the learning rate's milestones scale.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Pictures a step, of all replicas.")
+        int | None, typer.Option("--batch-size", min=1, help="Global batch size: images per step, over all replicas.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Highest rate.")] = None,
-    images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N pictures.")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Of weights, order and augmentation; default: the recipe's.")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")] = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N images.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed; default: the recipe's.")] = None,
     list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Print the recipes and stop.")] = False,
     as_json: Json = False,
 ):
-    """Train a detector; the run's folder gets figures, curves, pictures and weights."""
+    """Train a detector; the run's folder gets metrics, curves, images and weights."""
     _load_tensorflow()
     import keras
 
@@ -424,7 +420,7 @@ def train(
     same_data = data is None or data == plan.data
     if not same_data:  # the splits of a recipe are those of its own data
         plan = dataclasses.replace(plan, split=None, val_split=None)
-    plan = plan.lasting(steps).replace(
+    plan = plan.with_steps(steps).replace(
         model=model,
         data=data,
         split=split,
@@ -449,20 +445,20 @@ def train(
         raise ValueError(f"--by-class trains detectornet, whose classes have networks of their own; not {plan.model}.")
     if plan.mining_rounds and plan.model != "sliding_windows":
         raise ValueError(f"--mining-rounds trains the classifier of sliding_windows; not {plan.model}.")
-    if plan.start and weights is None and not resume:
+    if plan.init_from and weights is None and not resume:
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
     seed = plan.seed if seed is None else seed
     source = _source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
     val_source = _val_source(plan, val_data, same_data)
-    if val_source is None and plan.hold_out:
-        source, val_source = training.hold_out(source, plan.hold_out, seed)
+    if val_source is None and plan.validation_split:
+        source, val_source = training.validation_split(source, plan.validation_split, seed)
     for each in (source, val_source) if val_source else (source,):
-        _print_problems(each)
+        _print_issues(each)
     if plan.without_classes:
         source = training.images_without(source, plan.without_classes)
     keras.utils.set_random_seed(seed)
     with plan.policy(), strategies.scope(strategy):
-        arguments = plan.arguments if weights is None or plan.start else {}
+        arguments = plan.config if weights is None or plan.init_from else {}
         if weights is not None or backbone == "tiny":  # which has none
             arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
         if backbone is not None:
@@ -507,11 +503,13 @@ def export(
     precision: Annotated[
         str, typer.Option("--precision", help="float32; for tflite also float16, dynamic or int8.")
     ] = "float32",
-    version: Annotated[int, typer.Option("--version", min=1, help="Of a saved_model: its folder within --out.")] = 1,
-    check: Annotated[bool, typer.Option("--check", help="Compare with the model, in a process of its own.")] = False,
+    version: Annotated[
+        int, typer.Option("--version", min=1, help="Version of a saved_model: its folder in --out.")
+    ] = 1,
+    check: Annotated[bool, typer.Option("--check", help="Compare the file's detections with the model's.")] = False,
     data: Data = "shapes",
     split: Split = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="Pictures to check on, and for int8.")] = 100,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images for --check and for calibrating int8.")] = 100,
     as_json: Json = False,
 ):
     """Export a detector to a file or folder that needs neither this package nor Keras.
@@ -527,11 +525,11 @@ def export(
         remove_leftovers(folder)
     source = _source(data, split, None, images).readable() if check or precision == "int8" else None
     with _silent_stderr():
-        pictures = _pictures(source) if precision == "int8" else None
-        path = exporters.export(network, format, out, precision, pictures, version)
+        calibration = _read_images(source) if precision == "int8" else None
+        path = exporters.export(network, format, out, precision, calibration, version)
     report = exporters.check(network, format, path, precision, source) if check else None
     if as_json:
-        _print_json({"path": str(path), "format": format, "precision": precision} | _figures(report))
+        _print_json({"path": str(path), "format": format, "precision": precision} | _metrics(report))
     else:
         Console().print(f"written: [bold]{path}[/bold]")
         if report:
@@ -547,7 +545,7 @@ def benchmark(
     weights: Weights = "shapes",
     data: Data = "shapes",
     split: Split = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="Pictures to detect in.")] = 100,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images to detect in.")] = 100,
     as_json: Json = False,
 ):
     """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
@@ -561,14 +559,14 @@ def benchmark(
             reports.append(report)
             status.update(f"after {report.format} {report.precision}")
     if as_json:
-        _print_json({"model": model, "weights": weights, "rows": [_figures(report) for report in reports]})
+        _print_json({"model": model, "weights": weights, "rows": [_metrics(report) for report in reports]})
     else:
         Console().print(_export_table(reports))
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, curves and the report.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for images, curves and the report.")] = Path("runs/demo"),
 ):
     """Detect, evaluate, fine-tune and export with the embedded network; no network connection is needed."""
     _load_tensorflow()
@@ -581,18 +579,17 @@ multibox_app = typer.Typer(help="DeepMultiBox's figures and tables, on any data.
 app.add_typer(multibox_app, name="multibox")
 
 Localizer = Annotated[str, typer.Option("--localizer", help="Weights of `multibox`: a registered name or a file.")]
-AnyData = Annotated[str, typer.Option("--data", help="As in `evaluate`.")]
-Picture = Annotated[Path, typer.Option("--out", help="PNG file of the figure.")]
+FigureFile = Annotated[Path, typer.Option("--out", help="PNG file of the figure.")]
 
 
 @multibox_app.command("figure-1")
 @reads_data
 def multibox_figure_1(
     localizer: Localizer = "shapes",
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
-    out: Picture = Path("runs/multibox_figure_1.png"),
+    out: FigureFile = Path("runs/multibox_figure_1.png"),
     as_json: Json = False,
 ):
     """Detection rate against the number of boxes, for one, two and three scales."""
@@ -615,10 +612,10 @@ def multibox_figure_5(
     detectors: Annotated[
         list[str], typer.Argument(help="MODEL=WEIGHTS of each curve, such as multibox=shapes or ssd300=voc.")
     ],
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
-    out: Picture = Path("runs/multibox_figure_5.png"),
+    out: FigureFile = Path("runs/multibox_figure_5.png"),
     as_json: Json = False,
 ):
     """Class-agnostic precision and recall of detectors trained on any data."""
@@ -645,7 +642,7 @@ def multibox_figure_5(
 def multibox_table_1(
     classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier` with background.")],
     localizer: Localizer = "shapes",
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
     as_json: Json = False,
@@ -655,8 +652,8 @@ def multibox_table_1(
     from keras_det.training import multibox
 
     networks = _network("multibox", localizer), _network("classifier", classifier)
-    figures = multibox.table_1(*networks, _source(data, split, None, images))
-    _print_rows("average precision, VOC2007's 11 points", {"DeepMultiBox": figures}, as_json)
+    metrics = multibox.table_1(*networks, _source(data, split, None, images))
+    _print_rows("average precision, VOC2007's 11 points", {"DeepMultiBox": metrics}, as_json)
 
 
 @multibox_app.command("table-2")
@@ -665,7 +662,7 @@ def multibox_table_2(
     classifier: Annotated[str, typer.Option("--classifier", help="File of a `classifier`.")],
     localizer: Localizer = "shapes",
     one_box: Annotated[str | None, typer.Option("--one-box", help="File of a `one_box_per_class` network.")] = None,
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
     as_json: Json = False,
@@ -706,10 +703,10 @@ def class_generic_table_1(
     pretrained: Pretrained,
     random: FromRandom,
     held_out: HeldOut,
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
-    out: Picture = Path("runs/class_generic_table_1.png"),
+    out: FigureFile = Path("runs/class_generic_table_1.png"),
     as_json: Json = False,
 ):
     """AUC on held-out classes of networks trained without their boxes, and the curves of Figure 1."""
@@ -723,10 +720,10 @@ def class_generic_table_2(
     pretrained: Pretrained,
     random: FromRandom,
     held_out: HeldOut,
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
-    out: Picture = Path("runs/class_generic_table_2.png"),
+    out: FigureFile = Path("runs/class_generic_table_2.png"),
     as_json: Json = False,
 ):
     """AUC on the same images of networks trained on all boxes, and the curves of Figure 1."""
@@ -787,20 +784,20 @@ def detectornet_assemble(
 def detectornet_table_1(
     weights: Masks = "shapes",
     classifier: Pruning = None,
-    rival: Annotated[str | None, typer.Option("--sliding-windows", help="File of `sliding_windows`.")] = None,
-    data: AnyData = "shapes",
+    baseline: Annotated[str | None, typer.Option("--sliding-windows", help="File of `sliding_windows`.")] = None,
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
     as_json: Json = False,
 ):
-    """Average precision of each class, of DetectorNet and of its rival."""
+    """Average precision of each class, of DetectorNet and of its baseline."""
     _load_tensorflow()
     from keras_det.training import detectornet, multibox
 
     source = _source(data, split, None, images)
     found = {"DetectorNet": detectornet.find_boxes(detectornet.files_of(weights), source, _pruning(classifier))}
-    if rival is not None:
-        found["Sliding windows"] = multibox.find_boxes(_network("sliding_windows", rival), source, batch_size=1)
+    if baseline is not None:
+        found["Sliding windows"] = multibox.find_boxes(_network("sliding_windows", baseline), source, batch_size=1)
     _print_rows("average precision, VOC2007's 11 points", detectornet.table_1(found), as_json)
 
 
@@ -809,10 +806,10 @@ def detectornet_figure_4(
     weights: Masks = "shapes",
     classifier: Pruning = None,
     name: Annotated[str | None, typer.Option("--class", help="One class; default: all together.")] = None,
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     images: Images = None,
-    out: Picture = Path("runs/detectornet_figure_4.png"),
+    out: FigureFile = Path("runs/detectornet_figure_4.png"),
     as_json: Json = False,
 ):
     """Precision and recall after the first stage and after refinement."""
@@ -844,7 +841,7 @@ def _of_first_class(source, plan, network):
         return source
     from keras_det.training import detectornet
 
-    return detectornet.of_one_class(source, network.classes[0], network.arguments["negative_share"])
+    return detectornet.of_one_class(source, network.classes[0], network.config["negative_fraction"])
 
 
 overfeat_app = typer.Typer(help="OverFeat's tables on any data, and its authors' weights.", no_args_is_help=True)
@@ -853,14 +850,14 @@ app.add_typer(overfeat_app, name="overfeat")
 Networks = Annotated[
     list[str], typer.Option("--weights", help="Weights of `overfeat`: a registered name or a file; repeat for several.")
 ]
-Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images a batch.")]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images per batch.")]
 
 
 @overfeat_app.command("table-2")
 @reads_data
 def overfeat_table_2(
     weights: Networks = ("shapes",),
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     seed: Seed = None,
     images: Images = None,
@@ -881,12 +878,12 @@ def overfeat_table_2(
 @reads_data
 def overfeat_figure_9(
     weights: Networks = ("shapes",),
-    data: AnyData = "shapes",
+    data: Data = "shapes",
     split: Split = None,
     seed: Seed = None,
     images: Images = None,
     batch_size: Batch = 16,
-    out: Picture = Path("runs/overfeat_figure_9.png"),
+    out: FigureFile = Path("runs/overfeat_figure_9.png"),
     as_json: Json = False,
 ):
     """Localization error from the center window to all scales, on the images with one object; of each network given,
@@ -928,7 +925,7 @@ def overfeat_convert(
     model = OverFeat.from_released(file, names)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save_weights(out)
-    found = {"out": str(out), "variant": model.arguments["variant"], "classes": len(model.classes)}
+    found = {"out": str(out), "variant": model.config["variant"], "classes": len(model.classes)}
     if as_json:
         _print_json(found)
     else:
@@ -960,13 +957,13 @@ def features(
 
     from keras_det.data.resize import resize
     from keras_det.files import remove_leftovers, whole
-    from keras_det.models.inputs import read_pictures
+    from keras_det.models.inputs import read_images
 
     network = _network("overfeat", weights)
     written, bad, passed_over = collections.Counter(), *_passing_over(as_json)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    for image, name in read_pictures(images, passed_over):
+    for image, name in read_images(images, passed_over):
         if shorter_side is not None:
             image = resize(image, [round(shorter_side * side / min(image.shape[:2])) for side in image.shape[:2]])
         found = np.asarray(network.features(np.asarray(image)[None], layer)[0], "float32")
@@ -1101,12 +1098,12 @@ def _names(text):
 
 
 def _only(source, classes):
-    """The pictures that show the named classes and no others; all pictures where none is named."""
+    """The images that show the named classes and no others; all images where none is named."""
     if classes is None:
         return source
-    from keras_det.training.evaluate import pictures_of
+    from keras_det.training.evaluation import images_of
 
-    return pictures_of(source, _names(classes))
+    return images_of(source, _names(classes))
 
 
 def _maybe_unannotated(spec, split, seed, images, classes):
@@ -1138,24 +1135,24 @@ def _write_results(path, truth, found, competition):
 
 def _evaluate_model(network, source, batch_size, progress, annotated):
     """Metrics of a model on a source, the objects and the detections; without annotations the detections alone."""
-    from keras_det.metrics import Evaluator, Truth
+    from keras_det.metrics import Evaluator, GroundTruth
     from keras_det.training import evaluate as run_evaluation
-    from keras_det.training.evaluate import collect, unknown_classes
+    from keras_det.training.evaluation import collect, unknown_classes
 
-    _print_problems(source)
+    _print_issues(source)
     if words := unknown_classes(network, source):
         error_console.print("[yellow]classes:[/yellow]", escape(words), highlight=False)
     skipped = []
     if annotated:
-        figures, evaluator = run_evaluation(network, source, batch_size, progress=progress, skipped=skipped)
+        metrics, evaluator = run_evaluation(network, source, batch_size, progress=progress, skipped=skipped)
     else:
-        figures, evaluator = {}, Evaluator(Truth.from_source(source))
+        metrics, evaluator = {}, Evaluator(GroundTruth.from_source(source))
         collect(network, source, evaluator, batch_size, progress, skipped=skipped)
     if skipped:
-        names = ", ".join(problem.file for problem in skipped[:5])
+        names = ", ".join(issue.file for issue in skipped[:5])
         text = f"{len(skipped)} unreadable images were skipped, their objects count as missed: {names}"
         error_console.print(escape(text), highlight=False)
-    return figures, evaluator.truth, evaluator.results()
+    return metrics, evaluator.truth, evaluator.results()
 
 
 def _check_results_options(model, weights, data, images):
@@ -1164,20 +1161,20 @@ def _check_results_options(model, weights, data, images):
         if value is not None:
             raise ValueError(f"--results evaluates files without a model: leave out {option} {value}, or --results.")
     if data is None:
-        raise ValueError("--results needs --data: the annotated pictures that the results are of.")
+        raise ValueError("--results needs --data: the annotated images that the results are of.")
     if images is not None and data != "shapes":
-        raise ValueError("--images takes part of the pictures, but --results are of all of them: leave it out.")
+        raise ValueError("--images takes part of the images, but --results are of all of them: leave it out.")
 
 
 def _evaluate_results(path, source):
     """Figures of results files on a source, the objects and the detections."""
-    from keras_det.metrics import Truth, coco, voc
+    from keras_det.metrics import GroundTruth, coco, voc
     from keras_det.metrics.report import evaluate as evaluate_whole
 
     if not path.exists():
         raise FileNotFoundError(f"--results: there is no file or folder {path}.")
-    _print_problems(source)
-    truth = Truth.from_source(source)
+    _print_issues(source)
+    truth = GroundTruth.from_source(source)
     found = voc.read_results(path, truth) if path.is_dir() else coco.read_results(path, truth)
     return evaluate_whole(truth, found), truth, found
 
@@ -1209,25 +1206,25 @@ def _print_detections(result):
     Console(soft_wrap=True).print(f"{result['image']}: {names or 'nothing found'}", highlight=False)
 
 
-def _print_figures(figures, source, classes):
-    table = Table("figure", "value", title=f"{escape(source.name)}, {len(source)} pictures")
-    for name, value in figures.items():
+def _print_metrics(metrics, source, classes):
+    table = Table("figure", "value", title=f"{escape(source.name)}, {len(source)} images")
+    for name, value in metrics.items():
         if "/" not in name:
             table.add_row(name, f"{value:.4f}")
     Console().print(table)
-    if f"ap50/{classes[0]}" in figures:  # not of class-agnostic detectors
+    if f"ap50/{classes[0]}" in metrics:  # not of class-agnostic detectors
         per_class = Table("class", "AP50 (area)", title="per class")
         for name in classes:
-            per_class.add_row(escape(name), f"{figures[f'ap50/{name}']:.4f}")
+            per_class.add_row(escape(name), f"{metrics[f'ap50/{name}']:.4f}")
         Console().print(per_class)
 
 
-def _pictures(source):
-    """The source's pictures, one after the other."""
+def _read_images(source):
+    """The source's images, one after the other."""
     return (source.image(i) for i in range(len(source)))
 
 
-def _figures(report):
+def _metrics(report):
     """An export's report as a dict; what was not measured is left out."""
     values = {} if report is None else vars(report)
     return {name: value for name, value in values.items() if value == value}
@@ -1236,7 +1233,7 @@ def _figures(report):
 def _export_table(reports):
     """Reports of exports as a table."""
     table = Table(
-        "format", "precision", "MB", "mAP@0.5", "ms", "p95", "1/s", "detections", title="per picture, one by one"
+        "format", "precision", "MB", "mAP@0.5", "ms", "p95", "1/s", "detections", title="per image, one by one"
     )
     for report in reports:
         numbers = report.megabytes, report.map50, report.milliseconds, report.milliseconds_p95
@@ -1250,24 +1247,24 @@ def _export_table(reports):
     return table
 
 
-def _print_problems(source, shown=10):
-    """Name the faults of the annotations on stderr: the first of each kind, and how many there are."""
+def _print_issues(source, shown=10):
+    """Name the issues of the annotations on stderr: the first of each kind, and how many there are."""
     kinds = collections.defaultdict(list)
-    for problem in source.problems:
-        kinds[re.sub(r"[\d.]+|'[^']*'", "", problem.message), problem.action].append(problem)
+    for issue in source.issues:
+        kinds[re.sub(r"[\d.]+|'[^']*'", "", issue.message), issue.action].append(issue)
     of = f"[yellow]{escape(source.name)}:[/yellow]"
-    for problems in list(kinds.values())[:shown]:
-        more = f", and {len(problems) - 1} more of this kind" if len(problems) > 1 else ""
-        error_console.print(of, escape(f"{problems[0]}{more}"), highlight=False)
+    for issues in list(kinds.values())[:shown]:
+        more = f", and {len(issues) - 1} more of this kind" if len(issues) > 1 else ""
+        error_console.print(of, escape(f"{issues[0]}{more}"), highlight=False)
     if rest := sum(map(len, list(kinds.values())[shown:])):
-        error_console.print(of, f"and {rest} further faults of other kinds")
+        error_console.print(of, f"and {rest} further issues of other kinds")
 
 
 def _print_recipes(recipes):
     console = Console(highlight=False, soft_wrap=True)
     for name, recipe in recipes.items():
         console.print(f"[bold]{name}[/bold]: {recipe.model} on {recipe.data}, {recipe.steps:,} steps", end="")
-        console.print(f" of {recipe.batch_size} pictures. {escape(recipe.about)}")
+        console.print(f" of {recipe.batch_size} images. {escape(recipe.description)}")
         if recipe.expected:
             console.print(f"  to expect, by the paper: {escape(recipe.expected)}")
         if recipe.gpu_hours is not None:

@@ -1,4 +1,4 @@
-"""Pictures of what a detector sees, finds and learns. Functions return PIL images, or write a file."""
+"""Images of what a detector sees, finds and learns. Functions return PIL images, or write a file."""
 
 import colorsys
 import os
@@ -9,17 +9,17 @@ from PIL import Image, ImageDraw
 from keras_det.files import whole
 from keras_det.fonts import in_their_scripts, legible
 
-GAP = 4  # pixels between the pictures of a grid
+GAP = 4  # pixels between the images of a grid
 TRUTH = (255, 255, 255)
 
 
 HEAT = ((255, 90, 0), (255, 60, 60), (60, 160, 255), (80, 220, 80), (255, 210, 0))  # full, bottom, top, left, right
 
 
-def colour(label: int) -> tuple[int, int, int]:
-    """The colour of a class, RGB: hues a golden section apart, so that neighbours differ.
+def color(label: int) -> tuple[int, int, int]:
+    """The color of a class, RGB: hues a golden section apart, so that neighbors differ.
 
-    >>> colour(0) == colour(0), colour(0) == colour(1)
+    >>> color(0) == color(0), color(0) == color(1)
     (True, False)
     """
     red, green, blue = colorsys.hsv_to_rgb(0.02 + label * 0.618034 % 1.0, 0.85, 1.0)
@@ -27,12 +27,12 @@ def colour(label: int) -> tuple[int, int, int]:
 
 
 def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -> Image.Image:
-    """Draw boxes with tags on a picture.
+    """Draw boxes with tags on an image.
 
     Args:
         image: `[H, W, 3]` uint8 RGB, or a PIL image.
         boxes: `[n, 4]` rel_yxyx.
-        labels: `[n]` int; chooses the colours and, with `names`, the tags.
+        labels: `[n]` int; chooses the colors and, with `names`, the tags.
         scores: `[n]` in 0 .. 1, written into the tags.
         names: class names.
         truth: `[m, 4]` rel_yxyx true boxes, drawn dashed and white.
@@ -43,28 +43,28 @@ def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -
     Raises:
         ValueError: boxes, labels and scores of different lengths.
     """
-    picture = _picture(image)
+    canvas = _canvas(image)
     boxes = np.asarray(boxes, "float32").reshape(-1, 4)
     for name, values in (("labels", labels), ("scores", scores)):
         if values is not None and len(values) != len(boxes):
             raise ValueError(f"`{name}` must have one entry for each of the {len(boxes)} boxes; got {len(values)}.")
-    canvas, line = ImageDraw.Draw(picture), max(1, round(min(picture.size) / 200))
+    draw, line = ImageDraw.Draw(canvas), max(1, round(min(canvas.size) / 200))
     for box in () if truth is None else np.asarray(truth, "float32").reshape(-1, 4):
-        _dashed(canvas, _pixels(box, picture.size), line)
-    size = max(10, round(min(picture.size) / 28))
+        _dashed(draw, _pixels(box, canvas.size), line)
+    size = max(10, round(min(canvas.size) / 28))
     for i in reversed(range(len(boxes))):  # the best score on top
         label = 0 if labels is None else int(labels[i])
-        canvas.rectangle(_pixels(boxes[i], picture.size), outline=colour(label), width=line)
+        draw.rectangle(_pixels(boxes[i], canvas.size), outline=color(label), width=line)
         words = [names[label]] if names is not None and labels is not None else []
         words += [f"{scores[i]:.2f}"] if scores is not None else []
         if words:
             text, font = legible(" ".join(words), size)
-            _tag(canvas, text, _pixels(boxes[i], picture.size), colour(label), font, picture.size)
-    return picture
+            _tag(draw, text, _pixels(boxes[i], canvas.size), color(label), font, canvas.size)
+    return canvas
 
 
 def draw_default_boxes(image, default_boxes, matched=None, limit: int = 200) -> Image.Image:
-    """Draw default boxes thinly on a picture, those that are matched in colour.
+    """Draw default boxes thinly on an image, those that are matched in color.
 
     Args:
         image: `[H, W, 3]` uint8 RGB, or a PIL image.
@@ -72,39 +72,39 @@ def draw_default_boxes(image, default_boxes, matched=None, limit: int = 200) -> 
         matched: `[A]` int, the object matched to each box or -1; `None` draws all alike.
         limit: boxes drawn at most; evenly chosen among all, matched ones first.
     """
-    picture = _picture(image)
-    canvas = ImageDraw.Draw(picture)
+    canvas = _canvas(image)
+    draw = ImageDraw.Draw(canvas)
     matched = np.full(len(default_boxes), -1) if matched is None else np.asarray(matched)
     others = np.flatnonzero(matched < 0)
     room = max(limit - int((matched >= 0).sum()), 0)
     for i in others[:: max(1, -(-len(others) // max(room, 1)))][:room]:
-        canvas.rectangle(_pixels(default_boxes[i], picture.size), outline=(150, 150, 150))
+        draw.rectangle(_pixels(default_boxes[i], canvas.size), outline=(150, 150, 150))
     for i in np.flatnonzero(matched >= 0)[:limit]:
-        canvas.rectangle(_pixels(default_boxes[i], picture.size), outline=colour(int(matched[i])), width=2)
-    return picture
+        draw.rectangle(_pixels(default_boxes[i], canvas.size), outline=color(int(matched[i])), width=2)
+    return canvas
 
 
 def draw_masks(image, masks, boxes=None) -> tuple[Image.Image, Image.Image]:
-    """A class's masks over a picture, as DetectorNet's Figure 3 shows them.
+    """A class's masks over an image, as DetectorNet's Figure 3 shows them.
 
     Args:
         image: PIL image or `[H, W, 3]` array in 0 .. 255.
-        masks: `[5, h, w]` of the whole picture in 0 .. 1: full, bottom, top, left, right.
+        masks: `[5, h, w]` of the whole image in 0 .. 1: full, bottom, top, left, right.
         boxes: `[N, 4]` rel_yxyx to draw, if any.
 
     Returns:
-        Two PIL images: the full mask as a heat map, and the four halves in four colours.
+        Two PIL images: the full mask as a heat map, and the four halves in four colors.
     """
     drawn = _glow(image, masks[:1], HEAT[:1]), _glow(image, masks[1:], HEAT[1:])
-    return drawn if boxes is None else tuple(draw_boxes(picture, boxes) for picture in drawn)
+    return drawn if boxes is None else tuple(draw_boxes(canvas, boxes) for canvas in drawn)
 
 
 def draw_heat(image, values) -> Image.Image:
-    """A map over a picture, such as the scores of a grid's cells; its highest value is brightest.
+    """A map over an image, such as the scores of a grid's cells; its highest value is brightest.
 
     Args:
         image: PIL image or `[H, W, 3]` array in 0 .. 255.
-        values: `[h, w]` of the whole picture, 0 or more.
+        values: `[h, w]` of the whole image, 0 or more.
 
     Returns:
         A PIL image of the same size.
@@ -113,50 +113,50 @@ def draw_heat(image, values) -> Image.Image:
     return _glow(image, values[None] / max(float(values.max()), 1e-9), HEAT[:1])
 
 
-def _glow(image, planes, colours):
-    """Planes in 0 .. 1 over a darkened picture, each in its colour."""
-    picture = _picture(image)
-    mixed = np.asarray(picture, float) * 0.45
-    for plane, rgb in zip(planes, colours):
-        plane = Image.fromarray(np.clip(plane, 0, 1).astype("float32")).resize(picture.size, Image.BILINEAR)
+def _glow(image, planes, colors):
+    """Planes in 0 .. 1 over a darkened image, each in its color."""
+    canvas = _canvas(image)
+    mixed = np.asarray(canvas, float) * 0.45
+    for plane, rgb in zip(planes, colors):
+        plane = Image.fromarray(np.clip(plane, 0, 1).astype("float32")).resize(canvas.size, Image.BILINEAR)
         mixed = mixed + np.asarray(plane)[..., None] * np.array(rgb) * 0.6
     return Image.fromarray(np.clip(mixed, 0, 255).astype("uint8"))
 
 
 def grid(images, columns: int = 4, titles=None) -> Image.Image:
-    """Pictures side by side, each in a cell of the largest one's size.
+    """Images side by side, each in a cell of the largest one's size.
 
     Args:
         images: PIL images or uint8 arrays, at least one.
-        columns: pictures in a row.
-        titles: text over each picture.
+        columns: images in a row.
+        titles: text over each image.
 
     Returns:
         A PIL image.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
-    images = [_picture(image) for image in images]
+    images = [_canvas(image) for image in images]
     if not images:
-        raise ValueError("`images` must hold at least one picture.")
+        raise ValueError("`images` must hold at least one image.")
     columns = min(columns, len(images))
     head = 18 if titles else 0
     width, height = (max(image.size[k] for image in images) for k in (0, 1))
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + head + GAP) + GAP), (255, 255, 255))
-    canvas = ImageDraw.Draw(sheet)
+    draw = ImageDraw.Draw(sheet)
     for i, image in enumerate(images):
         x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + head + GAP)
         if titles:
             text, font = legible(titles[i], 12)
-            canvas.text((x, y), text, fill=(0, 0, 0), font=font)
+            draw.text((x, y), text, fill=(0, 0, 0), font=font)
         sheet.paste(image, (x, y + head))
     return sheet
 
 
 def plot_curves(rows, path: str | os.PathLike) -> None:
-    """Write a picture of a run's losses and of its mAP against the epoch.
+    """Write an image of a run's losses and of its mAP against the epoch.
 
     Args:
         rows: dicts with `epoch`, `loss`, the loss's terms and perhaps `val_map50`, as a run's `results.csv` holds them.
@@ -183,7 +183,7 @@ def plot_curves(rows, path: str | os.PathLike) -> None:
 
 
 def plot_precision_recall(curves, path: str | os.PathLike) -> None:
-    """Write a picture of precision against recall.
+    """Write an image of precision against recall.
 
     Args:
         curves: dict from a name to `(recall, precision)`, arrays of one length.
@@ -193,7 +193,7 @@ def plot_precision_recall(curves, path: str | os.PathLike) -> None:
 
 
 def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
-    """Write a picture of lines.
+    """Write an image of lines.
 
     Args:
         lines: dict from a name to `(x, y)`, arrays of one length.
@@ -210,7 +210,7 @@ def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
 
 
 def plot_bars(rows, path: str | os.PathLike, **axes) -> None:
-    """Write a picture of bars, a group for each row.
+    """Write an image of bars, a group for each row.
 
     Args:
         rows: dict from a row's name to a dict from a bar's name to its height, the same names in each row.
@@ -244,42 +244,42 @@ def _save(figure, path):
         in_their_scripts(figure).savefig(temporary, format="png", dpi=110)
 
 
-def _picture(image):
+def _canvas(image):
     """A PIL image in RGB that may be drawn on."""
     if isinstance(image, Image.Image):
         return image.convert("RGB").copy()
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"a picture must be [H, W, 3] uint8 or a PIL image; got {image.dtype} {image.shape}.")
+        raise ValueError(f"an image must be [H, W, 3] uint8 or a PIL image; got {image.dtype} {image.shape}.")
     return Image.fromarray(image)
 
 
 def _pixels(box, size):
-    """`(x0, y0, x1, y1)` of a rel_yxyx box, inside the picture and in order, so that Pillow can draw it."""
+    """`(x0, y0, x1, y1)` of a rel_yxyx box, inside the image and in order, so that Pillow can draw it."""
     ymin, xmin, ymax, xmax = (float(v) for v in np.clip(box, 0, 1))
     width, height = size
     x0, y0 = min(round(xmin * width), width - 1), min(round(ymin * height), height - 1)
     return x0, y0, max(x0, round(xmax * width) - 1), max(y0, round(ymax * height) - 1)
 
 
-def _dashed(canvas, box, line):
+def _dashed(draw, box, line):
     """A dashed rectangle."""
     x0, y0, x1, y1 = box
     dash = 4 * line
     for start in range(x0, x1, 2 * dash):
         for y in (y0, y1):
-            canvas.line([(start, y), (min(start + dash, x1), y)], fill=TRUTH, width=line)
+            draw.line([(start, y), (min(start + dash, x1), y)], fill=TRUTH, width=line)
     for start in range(y0, y1, 2 * dash):
         for x in (x0, x1):
-            canvas.line([(x, start), (x, min(start + dash, y1))], fill=TRUTH, width=line)
+            draw.line([(x, start), (x, min(start + dash, y1))], fill=TRUTH, width=line)
 
 
-def _tag(canvas, text, box, fill, font, size):
-    """A label at the box's upper left corner, above it where there is room, always inside the picture."""
-    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+def _tag(draw, text, box, fill, font, size):
+    """A label at the box's upper left corner, above it where there is room, always inside the image."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     x = max(0, min(box[0], size[0] - width))
     y = box[1] - height if box[1] >= height else box[1]
-    canvas.rectangle([x, y, x + width, y + height], fill=fill)
+    draw.rectangle([x, y, x + width, y + height], fill=fill)
     dark = sum(fill) > 380
-    canvas.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if dark else (255, 255, 255), font=font)
+    draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if dark else (255, 255, 255), font=font)

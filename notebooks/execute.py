@@ -1,4 +1,4 @@
-"""Execute the notebooks in full and keep what they give, pictures as JPEG.
+"""Execute the notebooks in full and keep what they give, images as JPEG.
 
     python notebooks/execute.py [NAME ...]
 
@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).resolve().parent
 LOG = re.compile(r"^INFO:tensorflow.*\n?", flags=re.M)
 OWN = re.compile(r"^Weights .*\n?", flags=re.M)  # what the package says on stderr; the rest there is logs and warnings
-PICTURES = [
+IMAGES = [
     "--InlineBackend.figure_formats=jpeg",
     "--InlineBackend.print_figure_kwargs={'pil_kwargs': {'quality': 82}}",
 ]
@@ -34,7 +34,7 @@ def main(names):
 def execute(path):
     """Execute one notebook and write it, whole or not at all."""
     notebook = nbformat.read(path, as_version=4)
-    options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "extra_arguments": PICTURES}
+    options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "extra_arguments": IMAGES}
     client = NotebookClient(notebook, resources={"metadata": {"path": str(FOLDER)}}, **options)
     client.execute()
     for cell in notebook.cells:

@@ -143,7 +143,7 @@ class CocoJson:
         source.check()
 
 
-class Results:
+class Predictions:
     """COCO's and VOC's results files."""
 
     def seeds(self):
@@ -151,9 +151,9 @@ class Results:
         return [json.dumps(entries).encode(), b"7 0.5 1 2 3 4\n7.png 1e-3 1 2 3 4\n"]
 
     def check(self, content, folder):
-        from keras_det.metrics import Truth, coco, voc
+        from keras_det.metrics import GroundTruth, coco, voc
 
-        truth = Truth(("a",), ("7",), [[30, 30]], [0], [[0, 0, 9, 9]], [0], names=("7.png",))
+        truth = GroundTruth(("a",), ("7",), [[30, 30]], [0], [[0, 0, 9, 9]], [0], names=("7.png",))
         faults = 0
         for name, read in (("comp4_det_test_a.txt", lambda p: voc.read_results(folder, truth)), ("r.json", None)):
             (folder / name).write_bytes(content)
@@ -196,21 +196,21 @@ class Images:
     def check(self, content, folder):
         import tensorflow as tf
 
-        from keras_det.data.batching import Picture, plain_jpeg_size
-        from keras_det.data.pictures import picture_size, read_image
+        from keras_det.data.batching import OriginalImage, plain_jpeg_size
+        from keras_det.data.image_files import read_image, read_image_size
 
         with contextlib.suppress(tf.errors.InvalidArgumentError):
             assert self.decode(content).shape[-1] == 3
         size = plain_jpeg_size(content)
         pixels = read_image(content)
-        assert pixels.dtype == np.uint8 and pixels.shape == (*picture_size(content), 3)
+        assert pixels.dtype == np.uint8 and pixels.shape == (*read_image_size(content), 3)
         if size is not None:
             height, width = size
-            picture = Picture(tf.constant(content), tf.zeros((0, 0, 3), tf.uint8), tf.constant(size))
+            original = OriginalImage(tf.constant(content), tf.zeros((0, 0, 3), tf.uint8), tf.constant(size))
             window = height // 3, width // 4, max(height // 2, 1), max(width // 2, 1)
             top, left, rows, columns = window
             part = pixels[top : top + rows, left : left + columns]
-            np.testing.assert_array_equal(picture.crop(*map(tf.constant, window)), part)
+            np.testing.assert_array_equal(original.crop(*map(tf.constant, window)), part)
             np.testing.assert_array_equal(self.decode(content), pixels)
 
 
@@ -296,7 +296,7 @@ class Hdf5:
         pretrained.load_weights(self.model(), path)
 
 
-FUZZERS = {kind.__name__: kind for kind in (Xml, NameList, CocoJson, Results, Images, TfRecords, Weights, Hdf5)}
+FUZZERS = {kind.__name__: kind for kind in (Xml, NameList, CocoJson, Predictions, Images, TfRecords, Weights, Hdf5)}
 
 
 def fuzz(name, seed, iterations=None, seconds=None, keep=None):

@@ -1,4 +1,4 @@
-"""Boxes by hand, one pair at a time: what tests hold the vectorised code against."""
+"""Boxes by hand, one pair at a time: what tests hold the vectorized code against."""
 
 
 def plain_iou(a, b):

@@ -26,8 +26,8 @@ def call(*arguments):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     scenes = load("shapes", images=2, seed=11)
     for i in range(2):
         Image.fromarray(scenes.image(i)).save(folder / f"scene{i}.png")
@@ -73,8 +73,8 @@ def test_models_as_json():
     assert "ssdlite320" in call("models").output
 
 
-def test_detect_prints_json_alone_and_draws(pictures, tmp_path):
-    result = call("detect", pictures / "*.png", "--out", tmp_path / "out", "--json")
+def test_detect_prints_json_alone_and_draws(images, tmp_path):
+    result = call("detect", images / "*.png", "--out", tmp_path / "out", "--json")
     found = [json.loads(line) for line in result.stdout.splitlines()]
     truth = load("shapes", images=2, seed=11)
     for i, one in enumerate(found):
@@ -86,8 +86,8 @@ def test_detect_prints_json_alone_and_draws(pictures, tmp_path):
             assert (np.asarray(drawn) != truth.image(i)).any()
 
 
-def test_detect_goes_on_after_a_corrupt_file_and_says_so(pictures, tmp_path):
-    for path in pictures.iterdir():
+def test_detect_goes_on_after_a_corrupt_file_and_says_so(images, tmp_path):
+    for path in images.iterdir():
         (tmp_path / "in" / path.name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "in" / "scene00.jpg").write_bytes(b"no image")
@@ -97,15 +97,15 @@ def test_detect_goes_on_after_a_corrupt_file_and_says_so(pictures, tmp_path):
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     by_name = {line["image"].rpartition("/")[2]: line for line in lines}
     assert sorted(by_name) == ["scene0.png", "scene00.jpg", "scene1.png"]
-    assert "not a picture" in by_name["scene00.jpg"]["error"] and by_name["scene1.png"]["objects"]
+    assert "not an image" in by_name["scene00.jpg"]["error"] and by_name["scene1.png"]["objects"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene0.png", "scene1.png"]
 
 
-def test_detect_streams_what_it_finds(pictures, tmp_path, monkeypatch, capsys):
+def test_detect_streams_what_it_finds(images, tmp_path, monkeypatch, capsys):
     """Results are printed while later files are yet to be read, and drawn images have names of their own."""
     from keras_det.models import inputs
 
-    image, seen = Image.open(pictures / "scene0.png"), []
+    image, seen = Image.open(images / "scene0.png"), []
     for k in range(20):
         (tmp_path / f"{k % 2}").mkdir(exist_ok=True)
         image.save(tmp_path / f"{k % 2}" / f"{k // 2:02}.png")
@@ -221,7 +221,7 @@ def test_train_and_resume_make_a_run(tmp_path):
 
 def test_recipes_are_listed_with_score_cost_and_command():
     text = call("train", "--list-recipes").output
-    assert "ssd300-voc0712: ssd300 on voc:VOCdevkit, 120,000 steps of 32 pictures." in text
+    assert "ssd300-voc0712: ssd300 on voc:VOCdevkit, 120,000 steps of 32 images." in text
     assert "77.2 mAP on VOC2007 test" in text and "about 5 GPU hours" in text
     assert "keras-det train --recipe ssd300-voc0712 --out runs/ssd300-voc0712\n" in text
 
@@ -230,7 +230,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--data", "shapes", "--backbone", "tiny", "--images", 8, "--batch-size", 4, "--steps", 6]
     plan = json.loads(call("train", *options, "--precision", "mixed_bfloat16", "--dry-run", "--json").stdout)
-    assert (plan["pictures"], plan["steps"], plan["epochs"], plan["precision"]) == (8, 6, 3, "mixed_bfloat16")
+    assert (plan["images"], plan["steps"], plan["epochs"], plan["precision"]) == (8, 6, 3, "mixed_bfloat16")
     assert plan["batch"]["images"] == [4, 300, 300, 3] and plan["outputs"]["offsets"] == [4, 8732, 4]
     assert plan["memory"]["activations"] > plan["memory"]["parameters"] > 3
     assert list(tmp_path.iterdir()) == []
@@ -258,7 +258,7 @@ WRONG = {
     "an empty folder": (["detect", "."], "holds no images"),
     "no such argument": (["train", "--data", "shapes", "--set", "expnd=false"], "did you mean expand?"),
     "no value": (["train", "--data", "shapes", "--set", "expand"], "NAME=VALUE"),
-    "no such picture": (["detect", "absent.png"], "absent.png"),
+    "no such image": (["detect", "absent.png"], "absent.png"),
     "no such model": (["detect", "x.png", "--model", "yolo"], "ssd300"),
     "no such weights": (["evaluate", "--weights", "imagined"], "imagined"),
     "no such data": (["evaluate", "--data", "mnist"], "mnist"),

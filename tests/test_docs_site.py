@@ -32,8 +32,8 @@ def test_links_lead_somewhere(path):
 
 def test_a_broken_link_is_found_and_code_is_no_link():
     page = DOCS / "index.md"
-    text = "[a](data.md#splits) [b](absent.md) `[c](x)` ![d](pictures/no.png) [e](https://example.org/x.md)"
-    assert generate["broken_links"](text, page) == ["absent.md", "pictures/no.png"]
+    text = "[a](data.md#splits) [b](absent.md) `[c](x)` ![d](images/no.png) [e](https://example.org/x.md)"
+    assert generate["broken_links"](text, page) == ["absent.md", "images/no.png"]
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if blocks(path)], ids=name_of)
@@ -50,7 +50,7 @@ def test_tables_are_made_from_the_files():
     page = generate["expand"]((DOCS / "benchmarks.md").read_text())
     for path in sorted((ROOT / "benchmarks/results").glob("*.json")):
         assert f"(../benchmarks/results/{path.name})" in page
-    measured = json.loads((ROOT / "benchmarks/results/ssd_shapes.json").read_text())["figures"]["held_out"]["map50"]
+    measured = json.loads((ROOT / "benchmarks/results/ssd_shapes.json").read_text())["metrics"]["held_out"]["map50"]
     assert f"| {measured:.3f} | [ssd_shapes.json]" in page
     assert "<!-- table" not in page and "| `SSD300` | `shapes` |" in generate["expand"]("<!-- table: zoo -->")
 
@@ -70,11 +70,11 @@ def test_links_out_of_docs_get_a_copy_in_the_site():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_pages(path):
-    page, pictures = generate["notebook_page"](path)
+    page, images = generate["notebook_page"](path)
     code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert page.count("```python\n") >= len(code)
-    assert page.count("![output](") == len(pictures)
-    assert all(content[:3] in (b"\xff\xd8\xff", b"\x89PN") for content in pictures.values())
+    assert page.count("![output](") == len(images)
+    assert all(content[:3] in (b"\xff\xd8\xff", b"\x89PN") for content in images.values())
 
 
 def test_every_page_is_in_the_navigation():
@@ -82,11 +82,11 @@ def test_every_page_is_in_the_navigation():
     assert listed == {name_of(path) for path in PAGES if path.parent.name != "guides"}
 
 
-def test_pictures_are_those_that_the_command_makes():
+def test_images_are_those_that_the_command_makes():
     made = {f"{name}.{ending}" for name, (ending, _) in runpy.run_path(str(DOCS / "figures.py"))["FIGURES"].items()}
-    assert {path.name for path in (DOCS / "pictures").iterdir()} == made
+    assert {path.name for path in (DOCS / "images").iterdir()} == made
     used = "\n".join(path.read_text() for path in [*PAGES, ROOT / "README.md"])
-    assert set(re.findall(r"pictures/([\w.]+)\)", used)) == made
+    assert set(re.findall(r"images/([\w.]+)\)", used)) == made
 
 
 @pytest.mark.needs("mkdocs", "material", "mkdocstrings_handlers.python")

@@ -24,9 +24,9 @@ def drawn(text):
 @pytest.mark.parametrize("signs", ["\u00e9\u00f1\u0142\u0151", "\u0416\u042f\u0444\u044b", "\u03a9\u03a8\u03bb\u03c0"])
 def test_latin_cyrillic_and_greek_are_letters(signs):
     """A font without them draws the same box for all."""
-    pictures = [drawn(sign) for sign in signs]
-    for i, one in enumerate(pictures):
-        assert one.any() and all((one != other).any() for other in pictures[:i])
+    images = [drawn(sign) for sign in signs]
+    for i, one in enumerate(images):
+        assert one.any() and all((one != other).any() for other in images[:i])
 
 
 def test_what_no_font_has_is_written_as_escapes(monkeypatch):

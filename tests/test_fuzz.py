@@ -52,9 +52,9 @@ FOUND = {
     "junk between segments": ("Images", jpeg(b"\x00\x01")),
     "a JPEG cut in its scan": ("Images", jpeg()[:-300]),
     "a JPEG whose sector was zeroed": ("Images", jpeg()[:900] + bytes(64) + jpeg()[964:]),
-    "results beyond a double": ("Results", ENTRY % (BIG, b"0.5")),
-    "a score beyond a double": ("Results", ENTRY % (b"3", b"-" + BIG)),
-    "a number of too many digits": ("Results", b'[{"image_id": %b}]' % (b"9" * 5000)),
+    "results beyond a double": ("Predictions", ENTRY % (BIG, b"0.5")),
+    "a score beyond a double": ("Predictions", ENTRY % (b"3", b"-" + BIG)),
+    "a number of too many digits": ("Predictions", b'[{"image_id": %b}]' % (b"9" * 5000)),
     "an id beyond a double": ("CocoJson", INSTANCES % (BIG, b"")),
     "a box beyond a double": (
         "CocoJson",

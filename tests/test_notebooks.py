@@ -75,9 +75,9 @@ def test_it_is_committed_with_what_it_gave(path):
     assert not [output for output in outputs if output["output_type"] == "error"]
     said = [line for output in outputs if output.get("name") == "stderr" for line in output["text"]]
     assert not [line for line in said if not line.startswith("Weights ")]  # logs, and paths of the machine that ran it
-    pictures = [data for output in outputs for kind, data in output.get("data", {}).items() if "image/" in kind]
-    assert pictures or path.stem == "04_from_paper_to_code"
-    assert max(map(len, pictures), default=0) < 200_000  # base64 of 150 kB
+    images = [data for output in outputs for kind, data in output.get("data", {}).items() if "image/" in kind]
+    assert images or path.stem == "04_from_paper_to_code"
+    assert max(map(len, images), default=0) < 200_000  # base64 of 150 kB
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

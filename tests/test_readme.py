@@ -13,7 +13,7 @@ def test_the_zoo_table_is_the_registrys():
     assert table == zoo_table()
 
 
-def test_pictures_and_files_that_it_names_are_there():
+def test_images_and_files_that_it_names_are_there():
     root = pathlib.Path(__file__).parents[1]
     for name in [*re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT), *re.findall(r"benchmarks/[\w./]+\.json", TEXT)]:
         assert (root / name).is_file(), name

@@ -24,7 +24,7 @@ def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.keras"
     model = models.SSD300(backbone="tiny", classes=["a", "b"], sources=("stage5",))
     optimizer = {"class_name": "CaffeSGD", "decay": 1e-4}
-    recipe = Recipe("ssd300", "shapes", "test", optimizer=optimizer, schedule="step", drops=(5,), warmup=2)
+    recipe = Recipe("ssd300", "shapes", "test", optimizer=optimizer, schedule="step", lr_milestones=(5,), warmup=2)
     model.compile(optimizer=recipe.build_optimizer())
     model.save(path)
     return path

@@ -1,4 +1,4 @@
-"""Pictures: what is painted is where it should be."""
+"""Images: what is painted is where it should be."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ GREY = np.full((100, 200, 3), 90, "uint8")
 BOX = np.array([[0.2, 0.25, 0.6, 0.75]])
 
 
-def painted(picture):
-    return (np.asarray(picture) != 90).any(-1)
+def painted(image):
+    return (np.asarray(image) != 90).any(-1)
 
 
 def test_a_box_is_painted_on_its_edges_alone():
@@ -21,13 +21,13 @@ def test_a_box_is_painted_on_its_edges_alone():
     assert not mask[25:55, 55:145].any()
 
 
-def test_classes_have_colours_and_tags_stay_inside():
+def test_classes_have_colors_and_tags_stay_inside():
     boxes = np.array([[0.0, 0.9, 0.3, 1.0], [0.5, 0.0, 1.0, 0.1]])
-    picture = visualize.draw_boxes(GREY, boxes, labels=[0, 1], scores=[0.9, 0.5], names=("a long name", "b"))
-    assert picture.size == (200, 100)
-    colours = {tuple(c) for c in np.asarray(picture).reshape(-1, 3)}
-    assert {visualize.colour(0), visualize.colour(1)} <= colours
-    assert visualize.colour(0) != visualize.colour(1)
+    image = visualize.draw_boxes(GREY, boxes, labels=[0, 1], scores=[0.9, 0.5], names=("a long name", "b"))
+    assert image.size == (200, 100)
+    colors = {tuple(c) for c in np.asarray(image).reshape(-1, 3)}
+    assert {visualize.color(0), visualize.color(1)} <= colors
+    assert visualize.color(0) != visualize.color(1)
 
 
 def test_truth_is_dashed_and_white():
@@ -35,11 +35,11 @@ def test_truth_is_dashed_and_white():
     assert 0.3 < mask[20, 50:150].mean() < 0.9
 
 
-def test_boxes_that_leave_the_picture_are_drawn_inside():
+def test_boxes_that_leave_the_image_are_drawn_inside():
     assert painted(visualize.draw_boxes(GREY, np.array([[-1.0, -1.0, 2.0, 2.0], [0.5, 0.5, 0.5, 0.5]]))).any()
 
 
-def test_the_given_picture_is_not_changed():
+def test_the_given_image_is_not_changed():
     image = Image.fromarray(GREY)
     visualize.draw_boxes(image, BOX)
     assert not painted(image).any()
@@ -60,19 +60,19 @@ def test_grid():
     assert sheet.width == 3 * 204 + 4 and sheet.height == 2 * (118 + 4) + 4
 
 
-def test_default_boxes_matched_ones_in_colour():
+def test_default_boxes_matched_ones_in_color():
     boxes = np.random.default_rng(0).random((500, 4))
     boxes = np.concatenate([boxes[:, :2] / 2, 0.5 + boxes[:, 2:] / 2], -1)
     matched = np.full(500, -1)
     matched[3] = 2
-    picture = np.asarray(visualize.draw_default_boxes(GREY, boxes, matched))
-    assert (picture == visualize.colour(2)).all(-1).any() and (picture == 150).all(-1).any()
+    image = np.asarray(visualize.draw_default_boxes(GREY, boxes, matched))
+    assert (image == visualize.color(2)).all(-1).any() and (image == 150).all(-1).any()
 
 
 @pytest.mark.parametrize(
     "rows", [[{"epoch": 1, "loss": 2.0}], [{"epoch": e, "loss": 1 / e, "val_map50": 0.5} for e in (1, 2)]]
 )
-def test_curves_are_pictures_and_nothing_else_is_left(rows, tmp_path):
+def test_curves_are_images_and_nothing_else_is_left(rows, tmp_path):
     visualize.plot_curves(rows, tmp_path / "c.png")
     visualize.plot_precision_recall({"a": ([0, 1], [1, 0.5])}, tmp_path / "p.png")
     for name in ("c.png", "p.png"):

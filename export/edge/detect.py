@@ -1,9 +1,9 @@
-"""Detect objects in pictures with an exported TFLite file; needs numpy, pillow and ai-edge-litert alone.
+"""Detect objects in images with an exported TFLite file; needs numpy, pillow and ai-edge-litert alone.
 
     pip install numpy pillow ai-edge-litert
-    python detect.py model.tflite picture.jpg ... [--score-threshold 0.5] [--out FOLDER] [--threads 4]
+    python detect.py model.tflite image.jpg ... [--score-threshold 0.5] [--out FOLDER] [--threads 4]
 
-Prints a line of JSON for each picture: boxes as (ymin, xmin, ymax, xmax) in pixels, scores, names.
+Prints a line of JSON for each image: boxes as (ymin, xmin, ymax, xmax) in pixels, scores, names.
 """
 
 import argparse
@@ -56,19 +56,19 @@ class Detector:
 
 
 def resize(pixels, height, width):
-    """Bilinear with half-pixel centres and no antialiasing, as in training; Pillow's own resizing has antialiasing."""
+    """Bilinear with half-pixel centers and no antialiasing, as in training; Pillow's own resizing has antialiasing."""
     for axis, new in ((0, height), (1, width)):
         old = pixels.shape[axis]
         place = np.clip((np.arange(new, dtype="float32") + 0.5) * np.float32(old / new) - 0.5, 0, old - 1)
         low = place.astype(int)
-        share = (place - low).astype("float32").reshape([-1, 1, 1] if axis == 0 else [-1, 1])
+        fraction = (place - low).astype("float32").reshape([-1, 1, 1] if axis == 0 else [-1, 1])
         first, second = (np.take(pixels, i, axis).astype("float32") for i in (low, np.minimum(low + 1, old - 1)))
-        pixels = first + (second - first) * share
+        pixels = first + (second - first) * fraction
     return pixels
 
 
 def draw(image, found):
-    """The picture with boxes and names."""
+    """The image with boxes and names."""
     canvas = ImageDraw.Draw(image)
     for (ymin, xmin, ymax, xmax), score, name in found:
         canvas.rectangle([xmin, ymin, xmax, ymax], outline=(255, 80, 0), width=2)
@@ -80,18 +80,18 @@ def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--score-threshold", type=float, default=0.5)
-    parser.add_argument("--out", type=Path, help="folder for the pictures with boxes")
+    parser.add_argument("--out", type=Path, help="folder for the images with boxes")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     try:
         detect = Detector(arguments.model, arguments.threads)
-        for path in arguments.pictures:
+        for path in arguments.images:
             image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
             found = detect(image, arguments.score_threshold)
             boxes, scores, names = zip(*found) if found else ((), (), ())
-            print(json.dumps({"picture": str(path), "boxes": boxes, "scores": scores, "names": names}))
+            print(json.dumps({"image": str(path), "boxes": boxes, "scores": scores, "names": names}))
             if arguments.out:
                 arguments.out.mkdir(parents=True, exist_ok=True)
                 draw(image, found).save(arguments.out / f"{path.stem}.png")

@@ -1,8 +1,8 @@
-"""How many pictures a second a server takes, and how long each waits.
+"""How many images a second a server takes, and how long each waits.
 
-    python load.py --rest http://localhost:8501 --model ssd300 --threads 8 --requests 400 picture.jpg ...
+    python load.py --rest http://localhost:8501 --model ssd300 --threads 8 --requests 400 image.jpg ...
 
-Every thread sends one picture after the other; prints one JSON object.
+Every thread sends one image after the other; prints one JSON object.
 """
 
 import argparse
@@ -15,17 +15,17 @@ from pathlib import Path
 from client import detect_grpc, detect_rest
 
 
-def run(ask, pictures, threads, requests):
-    """Send `requests` pictures in turn from `threads` threads; `ask` takes a list of one picture.
+def run(ask, images, threads, requests):
+    """Send `requests` images in turn from `threads` threads; `ask` takes a list of one image.
 
     Returns:
-        Dict of `requests`, `failed`, `pictures_per_second`, and the `median_ms`, `p95_ms`, `p99_ms` of those answered.
+        Dict of `requests`, `failed`, `images_per_second`, and the `median_ms`, `p95_ms`, `p99_ms` of those answered.
     """
 
     def one(i):
         start = time.perf_counter()
         try:
-            ask([pictures[i % len(pictures)]])
+            ask([images[i % len(images)]])
         except RuntimeError:
             return None
         return time.perf_counter() - start
@@ -37,10 +37,12 @@ def run(ask, pictures, threads, requests):
     answered = sorted(s for s in seconds if s is not None)
     places = {"median_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
     times = {
-        name: round(1000 * answered[int(share * (len(answered) - 1))], 2) for name, share in places.items() if answered
+        name: round(1000 * answered[int(fraction * (len(answered) - 1))], 2)
+        for name, fraction in places.items()
+        if answered
     }
     rate = round(len(answered) / elapsed, 1)
-    return {"requests": requests, "failed": requests - len(answered), "pictures_per_second": rate} | times
+    return {"requests": requests, "failed": requests - len(answered), "images_per_second": rate} | times
 
 
 def main():
@@ -52,14 +54,14 @@ def main():
     parser.add_argument("--model", default="ssd300")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--requests", type=int, default=400)
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("images", nargs="+", type=Path)
     arguments = parser.parse_args()
     address = arguments.rest or arguments.grpc
     detect = detect_rest if arguments.rest else detect_grpc
     try:
-        pictures = [path.read_bytes() for path in arguments.pictures]
+        images = [path.read_bytes() for path in arguments.images]
         ask = lambda batch: detect(address, arguments.model, batch)  # noqa: E731
-        print(json.dumps(run(ask, pictures, arguments.threads, arguments.requests)))
+        print(json.dumps(run(ask, images, arguments.threads, arguments.requests)))
     except OSError as error:
         sys.exit(f"load.py: {error}")
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_det.backbones.alexnet import alexnet
+from keras_det.backbones.alex_net import alexnet
 from keras_det.backbones.efficientnet_lite import efficientnet_lite0
+from keras_det.backbones.feature_vectors import VECTOR_BACKBONES, build_backbone
 from keras_det.backbones.mobilenet import (
     mobilenet_v1,
     mobilenet_v2,
@@ -15,14 +16,13 @@ from keras_det.backbones.mobilenet import (
     v2_from_application,
     v3_from_application,
 )
-from keras_det.backbones.tiny import tiny
-from keras_det.backbones.trunk import TRUNKS, trunk
-from keras_det.backbones.vgg16 import from_application, vgg16
+from keras_det.backbones.tiny_net import tiny
+from keras_det.backbones.vgg import from_application, vgg16
 from keras_det.weights import fetch, get
 
 __all__ = [
     "BACKBONES",
-    "TRUNKS",
+    "VECTOR_BACKBONES",
     "Backbone",
     "alexnet",
     "efficientnet_lite0",
@@ -30,7 +30,7 @@ __all__ = [
     "mobilenet_v2",
     "mobilenet_v3_large",
     "tiny",
-    "trunk",
+    "build_backbone",
     "vgg16",
 ]
 

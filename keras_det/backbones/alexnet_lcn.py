@@ -1,18 +1,18 @@
-"""The network of class-generic detection (Huval, Coates, Ng 2013): Krizhevsky's with local contrast normalisation."""
+"""The network of class-generic detection (Huval, Coates, Ng 2013): Krizhevsky's with local contrast normalization."""
 
 import keras
 from keras import layers
 
-from keras_det.backbones.alexnet import scaled
+from keras_det.backbones.alex_net import scaled
 from keras_det.layers.local_contrast_norm import LocalContrastNorm
 
 SMALLEST = 67  # pixels of a side that leave one cell after pool5
 
 
 def alexnet_lcn(image_size, width=1.0, name="alexnet_lcn"):
-    """Five convolutions and two dense layers with ReLU; normalisation and pooling on the first, second and fifth.
+    """Five convolutions and two dense layers with ReLU; normalization and pooling on the first, second and fifth.
 
-    Filters, strides and dropout are those of Krizhevsky et al. 2012, to which section 3.1 refers. The normalisation
+    Filters, strides and dropout are those of Krizhevsky et al. 2012, to which section 3.1 refers. The normalization
     follows the ReLU, as there.
 
     Args:

@@ -16,21 +16,21 @@ def same(x, kernel, stride, name):
 
 
 def conv_bn(x, filters, kernel, name, stride=1, activation="relu", momentum=0.97, pad=None):
-    """Convolution without bias, batch normalisation, activation; `pad` is `symmetric` or the like."""
+    """Convolution without bias, batch normalization, activation; `pad` is `symmetric` or the like."""
     x, padding = (pad or symmetric)(x, kernel, stride, name)
     x = layers.Conv2D(filters, kernel, stride, padding, use_bias=False, name=name)(x)
     return norm_act(x, name, activation, momentum)
 
 
 def depthwise_bn(x, kernel, name, stride=1, activation="relu", momentum=0.97, pad=None):
-    """Depthwise convolution without bias, batch normalisation, activation; padding as in `conv_bn`."""
+    """Depthwise convolution without bias, batch normalization, activation; padding as in `conv_bn`."""
     x, padding = (pad or symmetric)(x, kernel, stride, name)
     x = layers.DepthwiseConv2D(kernel, stride, padding, use_bias=False, name=name)(x)
     return norm_act(x, name, activation, momentum)
 
 
 def norm_act(x, name, activation, momentum):
-    """Batch normalisation called `NAME_bn` and the activation, if any."""
+    """Batch normalization called `NAME_bn` and the activation, if any."""
     x = layers.BatchNormalization(momentum=momentum, epsilon=1e-3, name=f"{name}_bn")(x)
     return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 

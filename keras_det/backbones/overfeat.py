@@ -29,7 +29,7 @@ class Architecture:
         field: side in pixels of the window that gives one output, the input of training.
         convolutions: the feature extractor; the last one's pooling is done at every offset in dense use.
         dense: filters of the two hidden layers of the classifier.
-        scales: `(height, width)` of the pictures that it looks at, the appendix's Table 5. The table is of the accurate
+        scales: `(height, width)` of the images that it looks at, the appendix's Table 5. The table is of the accurate
             network; the fast one, whose step is 16, has the sizes next to them at which its map fits.
     """
 
@@ -48,7 +48,7 @@ class Architecture:
 
     @property
     def center(self):
-        """Pixels from the picture's edge to the center of what the first cell of that map looks at.
+        """Pixels from the image's edge to the center of what the first cell of that map looks at.
 
         >>> ARCHITECTURES["accurate"].center, ARCHITECTURES["fast"].center
         (26.5, 27.5)
@@ -62,7 +62,7 @@ class Architecture:
 
     @property
     def context(self):
-        """Pixels around a window that the padded convolutions see too, in a larger picture; at training zeros."""
+        """Pixels around a window that the padded convolutions see too, in a larger image; at training zeros."""
         return sum(c.padding for c in self.convolutions) * self.stride
 
     def unpooled(self, size):
@@ -82,7 +82,7 @@ class Architecture:
         return self.unpooled(self.field) // self.pool
 
     def cells(self, size, fine=True):
-        """Outputs along a side of `size` pixels; a picture smaller than the field of view is padded to one cell.
+        """Outputs along a side of `size` pixels; an image smaller than the field of view is padded to one cell.
 
         >>> [ARCHITECTURES["accurate"].cells(size) for size in (200, 221, 245, 256, 257, 281)]
         [1, 1, 3, 3, 4, 6]
@@ -152,13 +152,13 @@ def scaled(channels, width):
 
 
 def overfeat(variant, width=1.0, initializer="he_normal", batch_norm=False, name="features"):
-    """Layers 1 to 5 (fast) or 6 (accurate): convolutions without contrast normalisation, pooling without overlap.
+    """Layers 1 to 5 (fast) or 6 (accurate): convolutions without contrast normalization, pooling without overlap.
 
     Args:
         variant: `"fast"` or `"accurate"`.
-        width: share of the paper's channels.
+        width: fraction of the paper's channels.
         initializer: of the kernels.
-        batch_norm: normalise after each convolution, see `_layer`.
+        batch_norm: normalize after each convolution, see `_layer`.
         name: name of the Keras model.
 
     Returns:
@@ -192,7 +192,7 @@ def overfeat(variant, width=1.0, initializer="he_normal", batch_norm=False, name
 def _layer(x, convolution, batch_norm):
     """A convolution and its ReLU.
 
-    The paper's networks have no batch normalisation. Narrow ones learn nothing for long without; so they may be trained
+    The paper's networks have no batch normalization. Narrow ones learn nothing for long without; so they may be trained
     with it, and `fold_batch_norm` makes them the paper's form again.
     """
     if not batch_norm:
@@ -203,7 +203,7 @@ def _layer(x, convolution, batch_norm):
 
 
 def fold_batch_norm(trained, plain):
-    """Put the weights of a network with batch normalisation into the same network without.
+    """Put the weights of a network with batch normalization into the same network without.
 
     Args:
         trained: what `overfeat` or `dense_layers` gives with `batch_norm`.
@@ -212,10 +212,10 @@ def fold_batch_norm(trained, plain):
     for layer in plain.layers:
         if layer.weights:
             kernel, bias = trained.get_layer(layer.name).get_weights()
-            normalised = [each for each in trained.layers if each.name == f"{layer.name}_bn"]
-            if normalised:
-                gamma, beta, mean, variance = normalised[0].get_weights()
-                scale = gamma / (variance + normalised[0].epsilon) ** 0.5
+            normalized = [each for each in trained.layers if each.name == f"{layer.name}_bn"]
+            if normalized:
+                gamma, beta, mean, variance = normalized[0].get_weights()
+                scale = gamma / (variance + normalized[0].epsilon) ** 0.5
                 kernel, bias = kernel * scale, (bias - mean) * scale + beta
             layer.set_weights([kernel, bias])
 
@@ -247,8 +247,8 @@ def dense_layers(
         kernel: side of the pooled map that the first layer takes whole.
         first: number of the first layer, as the paper counts.
         initializer: of the kernels.
-        dropout: share of hidden units dropped in training.
-        batch_norm: normalise each hidden layer.
+        dropout: fraction of hidden units dropped in training.
+        batch_norm: normalize each hidden layer.
         name: name of the Keras model; its layers are called `NAME_full7` and so on.
 
     Returns:
@@ -277,26 +277,26 @@ def classifier(variant, classes, width=1.0, initializer="he_normal", dropout=0.5
     Args:
         variant: `"fast"` or `"accurate"`.
         classes: outputs.
-        width: share of the paper's channels.
+        width: fraction of the paper's channels.
         initializer: of the kernels.
-        dropout: share of hidden units dropped in training.
+        dropout: fraction of hidden units dropped in training.
 
     Returns:
         As `dense_layers`.
     """
-    form = architecture(variant)
-    hidden = [scaled(n, width) for n in form.dense]
-    channels = scaled(form.convolutions[-1].filters, width)
-    first = len(form.convolutions) + 1
-    return dense_layers(channels, hidden, classes, form.head_kernel, first, initializer, dropout)
+    spec = architecture(variant)
+    hidden = [scaled(n, width) for n in spec.dense]
+    channels = scaled(spec.convolutions[-1].filters, width)
+    first = len(spec.convolutions) + 1
+    return dense_layers(channels, hidden, classes, spec.head_kernel, first, initializer, dropout)
 
 
 def run_dense(head, unpooled, variant, fine=True, training=False):
-    """Run dense layers on every window of a picture (section 3.3).
+    """Run dense layers on every window of an image (section 3.3).
 
     Args:
         head: as `dense_layers` gives it.
-        unpooled: `[B, h, w, C]`, what `overfeat` gives of pictures at least as large as the field of view.
+        unpooled: `[B, h, w, C]`, what `overfeat` gives of images at least as large as the field of view.
         variant: `"fast"` or `"accurate"`.
         fine: pool at every offset, so that cells are `Architecture.stride` pixels apart (12 accurate, 16 fast); else
             only at offset 0, and cells are `pool` times as far apart (36, 32).
@@ -304,14 +304,14 @@ def run_dense(head, unpooled, variant, fine=True, training=False):
 
     Returns:
         The head's dict of maps; cell (y, x) is what the head gives of the window whose top left corner is y and x steps
-        from the picture's.
+        from the image's.
     """
-    form = architecture(variant)
-    k = form.pool
+    spec = architecture(variant)
+    k = spec.pool
     if not fine:
         return head(ops.max_pool(unpooled, k), training=training)
     outputs = head(OffsetMaxPooling(k)(unpooled), training=training)
-    sides = [ops.shape(unpooled)[axis] - k * form.head_kernel + 1 for axis in (1, 2)]
+    sides = [ops.shape(unpooled)[axis] - k * spec.head_kernel + 1 for axis in (1, 2)]
     return {name: interleave(value, k, *sides) for name, value in outputs.items()}
 
 
@@ -325,8 +325,8 @@ def count(variant, classes=1000, width=1.0, size=None):
     Args:
         variant: `"fast"` or `"accurate"`.
         classes: outputs.
-        width: share of the paper's channels.
-        size: `(height, width)` of the picture in pixels, for the coarse outputs; `None` is one window.
+        width: fraction of the paper's channels.
+        size: `(height, width)` of the image in pixels, for the coarse outputs; `None` is one window.
 
     Returns:
         `{"parameters": int, "connections": int}`.
@@ -334,11 +334,11 @@ def count(variant, classes=1000, width=1.0, size=None):
     >>> {name: count(name)["parameters"] // 10**6 for name in ("fast", "accurate")}
     {'fast': 145, 'accurate': 144}
     """
-    form = architecture(variant)
+    spec = architecture(variant)
     weights = layer_weights(variant, classes, width)
-    sides = size or (form.field, form.field)
+    sides = size or (spec.field, spec.field)
     connections = sum(
-        n * rows * columns for n, rows, columns in zip(weights, *(_positions(form, max(s, form.field)) for s in sides))
+        n * rows * columns for n, rows, columns in zip(weights, *(_positions(spec, max(s, spec.field)) for s in sides))
     )
     return {"parameters": sum(weights), "connections": connections}
 
@@ -359,11 +359,11 @@ def multiply_adds(variant, size, outputs, box_outputs=0, context=False):
     >>> sum(multiply_adds("accurate", 221, 1000).values()) / 1e9  # the paper's Table 4 has 5.369
     5.357...
     """
-    form = architecture(variant)
-    channels, kernel = form.convolutions[-1].filters * (1 + context), form.head_kernel
-    sides = [size, round(size / CONTEXT) + 3 * form.stride] if context else [size]
+    spec = architecture(variant)
+    channels, kernel = spec.convolutions[-1].filters * (1 + context), spec.head_kernel
+    sides = [size, round(size / CONTEXT) + 3 * spec.stride] if context else [size]
     features = sum(
-        n * positions**2 for side in sides for n, positions in zip(layer_weights(variant), _positions(form, side)[:-3])
+        n * positions**2 for side in sides for n, positions in zip(layer_weights(variant), _positions(spec, side)[:-3])
     )
 
     def dense(*filters):
@@ -371,11 +371,11 @@ def multiply_adds(variant, size, outputs, box_outputs=0, context=False):
         for n in filters:
             total += (inputs + 1) * n
             inputs = n
-        return total * form.cells(size) ** 2
+        return total * spec.cells(size) ** 2
 
     return {
         "features": features,
-        "classifier": dense(*form.dense, outputs),
+        "classifier": dense(*spec.dense, outputs),
         "regressor": dense(*REGRESSOR, box_outputs) if box_outputs else 0,
     }
 
@@ -386,12 +386,12 @@ def kernel_shapes(variant, classes=1000, width=1.0):
     >>> list(kernel_shapes("fast"))[-2:], kernel_shapes("accurate")["classifier_full7"]
     (['classifier_full7', 'classifier_output'], (5, 5, 1024, 4096))
     """
-    form = architecture(variant)
-    first = len(form.convolutions) + 1
-    layers_ = [(f"conv{i}", scaled(c.filters, width), c.kernel) for i, c in enumerate(form.convolutions, start=1)]
+    spec = architecture(variant)
+    first = len(spec.convolutions) + 1
+    layers_ = [(f"conv{i}", scaled(c.filters, width), c.kernel) for i, c in enumerate(spec.convolutions, start=1)]
     layers_ += [
-        (f"classifier_full{first + i}", scaled(n, width), 1 if i else form.head_kernel)
-        for i, n in enumerate(form.dense)
+        (f"classifier_full{first + i}", scaled(n, width), 1 if i else spec.head_kernel)
+        for i, n in enumerate(spec.dense)
     ]
     shapes, channels = {}, 3
     for name, filters, kernel in [*layers_, ("classifier_output", classes, 1)]:
@@ -410,11 +410,11 @@ def layer_weights(variant, classes=1000, width=1.0):
     return [(kernel * kernel * channels + 1) * filters for kernel, _, channels, filters in shapes]
 
 
-def _positions(form, size):
+def _positions(spec, size):
     """Outputs of each layer along one side, the dense layers at coarse stride."""
     positions = []
-    for c in form.convolutions:
+    for c in spec.convolutions:
         size = (size + 2 * c.padding - c.kernel) // c.stride + 1
         positions.append(size)
         size //= c.pool
-    return positions + [size - form.head_kernel + 1] * 3
+    return positions + [size - spec.head_kernel + 1] * 3

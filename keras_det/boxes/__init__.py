@@ -2,13 +2,13 @@
 
 from keras_det.boxes.assignment import assign
 from keras_det.boxes.clusters import kmeans
-from keras_det.boxes.convert import convert
 from keras_det.boxes.crop import crop_and_resize
-from keras_det.boxes.iou import area, iou
-from keras_det.boxes.match import match
-from keras_det.boxes.merge import match_score, merge, merge_boxes
-from keras_det.boxes.nms import nms
+from keras_det.boxes.formats import convert
+from keras_det.boxes.greedy_merge import match_score, merge, merge_boxes
+from keras_det.boxes.matching import match
 from keras_det.boxes.offsets import decode_offsets, encode_offsets
+from keras_det.boxes.overlap import area, iou
+from keras_det.boxes.suppression import nms
 
 __all__ = [
     "area",

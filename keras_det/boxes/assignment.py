@@ -31,24 +31,24 @@ def assign(costs, valid):
         dear = ops.max(costs, axis=(1, 2), keepdims=True) + 1.0
         dummies = ops.broadcast_to(dear, (ops.shape(costs)[0], objects, objects - boxes))
         costs = ops.concatenate([costs, dummies], axis=2)
-    columns = _solve(costs, valid)
-    return ops.where(ops.logical_and(valid, columns < boxes), columns, -1)
+    matched_box = _solve(costs, valid)
+    return ops.where(ops.logical_and(valid, matched_box < boxes), matched_box, -1)
 
 
 def _solve(costs, valid):
     """`assign` for M <= K."""
-    u, columns, rows = _start(costs, valid)
+    u, matched_box, matched_object = _start(costs, valid)
     v = ops.zeros_like(costs[:, 0])
-    waiting = ops.logical_and(valid, columns < 0)
+    waiting = ops.logical_and(valid, matched_box < 0)
     order = ops.argsort(ops.cast(ops.logical_not(waiting), "int32"), axis=1)
     counts = ops.sum(ops.cast(waiting, "int32"), axis=1)
     most = ops.max(counts)
 
-    def add(turn, u, v, columns, rows):
+    def add(turn, u, v, matched_box, matched_object):
         row = ops.cast(ops.take(order, turn, axis=1), "int32")
-        return (turn + 1, *_augment(costs, u, v, columns, rows, row, counts > turn))
+        return (turn + 1, *_augment(costs, u, v, matched_box, matched_object, row, counts > turn))
 
-    state = (ops.zeros((), "int32"), u, v, columns, rows)
+    state = (ops.zeros((), "int32"), u, v, matched_box, matched_object)
     return ops.while_loop(lambda turn, *_: turn < most, add, state)[3]
 
 
@@ -59,19 +59,19 @@ def _start(costs, valid):
     same = ops.expand_dims(best, 1) == ops.expand_dims(best, 2)
     earlier = ops.reshape(ops.arange(objects), (objects, 1)) > ops.reshape(ops.arange(objects), (1, objects))
     taken = ops.any(ops.logical_and(ops.logical_and(same, earlier), ops.expand_dims(valid, 1)), axis=2)
-    columns = ops.where(ops.logical_and(valid, ops.logical_not(taken)), best, -1)
-    holds = ops.expand_dims(columns, 2) == ops.reshape(ops.arange(boxes, dtype="int32"), (1, 1, boxes))
+    matched_box = ops.where(ops.logical_and(valid, ops.logical_not(taken)), best, -1)
+    holds = ops.expand_dims(matched_box, 2) == ops.reshape(ops.arange(boxes, dtype="int32"), (1, 1, boxes))
     number = ops.reshape(ops.arange(1, objects + 1, dtype="int32"), (1, objects, 1))
-    return u, columns, ops.max(ops.where(holds, number, 0), axis=1) - 1
+    return u, matched_box, ops.max(ops.where(holds, number, 0), axis=1) - 1
 
 
-def _augment(costs, u, v, columns, rows, start, active):
+def _augment(costs, u, v, matched_box, matched_object, start, active):
     """Give one more object of each active image a box, along the shortest augmenting path.
 
     Args:
         costs: `[B, M, K]`.
         u, v: `[B, M]`, `[B, K]` potentials; no cost is below u + v.
-        columns, rows: `[B, M]`, `[B, K]` the box of each object and the object of each box, -1 for none.
+        matched_box, matched_object: `[B, M]`, `[B, K]` the box of each object and the object of each box, -1 for none.
         start: `[B]` the object.
         active: `[B]` bool.
     """
@@ -96,40 +96,52 @@ def _augment(costs, u, v, columns, rows, start, active):
         here = ops.logical_and(box_index == ops.expand_dims(nearest, 1), ops.expand_dims(going, 1))
         closed = ops.logical_or(closed, here)
         distance = ops.where(going, _at(done, nearest), distance)
-        owner = _at(rows, nearest)
+        owner = _at(matched_object, nearest)
         sink = ops.where(ops.logical_and(going, owner < 0), nearest, sink)
         return step + 1, ops.where(going, ops.maximum(owner, 0), row), sink, distance, before, done, closed, seen
 
     sink = ops.where(active, -1, 0)
     nothing, none = ops.zeros_like(v, dtype="bool"), ops.zeros_like(u, dtype="bool")
-    state = (ops.zeros((), "int32"), start, sink, ops.zeros_like(u[:, 0]), ops.full_like(rows, -1), infinity, nothing)
+    state = (
+        ops.zeros((), "int32"),
+        start,
+        sink,
+        ops.zeros_like(u[:, 0]),
+        ops.full_like(matched_object, -1),
+        infinity,
+        nothing,
+    )
     _, _, sink, distance, before, done, closed, seen = ops.while_loop(searching, search, (*state, none))
     found = ops.logical_and(active, sink >= 0)
     shift = ops.where(found, distance, 0.0)[:, None]
-    own = ops.take_along_axis(done, ops.maximum(columns, 0), axis=1)
+    own = ops.take_along_axis(done, ops.maximum(matched_box, 0), axis=1)
     own = ops.where(object_index == ops.expand_dims(start, 1), 0.0, own)
     u = ops.where(ops.logical_and(seen, found[:, None]), u + shift - own, u)
     v = ops.where(ops.logical_and(closed, found[:, None]), v - shift + done, v)
-    return u, v, *_flip(columns, rows, before, start, sink, found)
+    return u, v, *_flip(matched_box, matched_object, before, start, sink, found)
 
 
-def _flip(columns, rows, before, start, sink, found):
+def _flip(matched_box, matched_object, before, start, sink, found):
     """Swap the path's edges, from the sink back to the object it began with."""
-    box_index = ops.reshape(ops.arange(rows.shape[1], dtype="int32"), (1, rows.shape[1]))
-    object_index = ops.reshape(ops.arange(columns.shape[1], dtype="int32"), (1, columns.shape[1]))
+    box_index = ops.reshape(ops.arange(matched_object.shape[1], dtype="int32"), (1, matched_object.shape[1]))
+    object_index = ops.reshape(ops.arange(matched_box.shape[1], dtype="int32"), (1, matched_box.shape[1]))
 
     def going_back(step, box, going, *_):
-        return ops.logical_and(step < columns.shape[1], ops.any(going))
+        return ops.logical_and(step < matched_box.shape[1], ops.any(going))
 
-    def go_back(step, box, going, columns, rows):
+    def go_back(step, box, going, matched_box, matched_object):
         row = ops.maximum(_at(before, box), 0)
-        previous = _at(columns, row)
+        previous = _at(matched_box, row)
         here = ops.expand_dims(going, 1)
-        columns = ops.where(ops.logical_and(here, object_index == ops.expand_dims(row, 1)), box[:, None], columns)
-        rows = ops.where(ops.logical_and(here, box_index == ops.expand_dims(box, 1)), row[:, None], rows)
-        return step + 1, ops.maximum(previous, 0), ops.logical_and(going, row != start), columns, rows
+        matched_box = ops.where(
+            ops.logical_and(here, object_index == ops.expand_dims(row, 1)), box[:, None], matched_box
+        )
+        matched_object = ops.where(
+            ops.logical_and(here, box_index == ops.expand_dims(box, 1)), row[:, None], matched_object
+        )
+        return step + 1, ops.maximum(previous, 0), ops.logical_and(going, row != start), matched_box, matched_object
 
-    state = (ops.zeros((), "int32"), ops.maximum(sink, 0), found, columns, rows)
+    state = (ops.zeros((), "int32"), ops.maximum(sink, 0), found, matched_box, matched_object)
     return ops.while_loop(going_back, go_back, state)[3:]
 
 

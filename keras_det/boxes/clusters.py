@@ -1,4 +1,4 @@
-"""Cluster centres of training boxes, by k-means."""
+"""Cluster centers of training boxes, by k-means."""
 
 import warnings
 
@@ -7,21 +7,21 @@ from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 
 _ITERATIONS = 50
-_LARGEST = 50_000  # points that take part; more would not move the centres
+_LARGEST = 50_000  # points that take part; more would not move the centers
 
 
 def kmeans(points, count, seed=0):
-    """Centres of k-means, started by k-means++; empty clusters are filled again.
+    """Centers of k-means, started by k-means++; empty clusters are filled again.
 
     Args:
         points: `[N, D]` finite numbers, such as boxes in the coordinates in which distance is measured. Of more than
             50,000 a random part is used.
-        count: How many centres, K.
+        count: How many centers, K.
         seed: Of the start, the part and the filling.
 
     Returns:
         `[K, D]` float64, sorted by their first, then second, ... coordinate. A cluster that loses all its points starts
-        anew at the point that is farthest from its centre. Where there are fewer distinct points than K, the centres
+        anew at the point that is farthest from its center. Where there are fewer distinct points than K, the centers
         are the distinct points and copies of them shaken by 2 % of the points' spread.
 
     Raises:
@@ -39,36 +39,36 @@ def kmeans(points, count, seed=0):
     if len(points) > _LARGEST:
         points = points[rng.choice(len(points), _LARGEST, replace=False)]
     distinct = np.unique(points, axis=0)
-    centres = _lloyd(points, distinct, count, rng) if len(distinct) > count else _shaken(distinct, count, rng)
-    return centres[np.lexsort(centres.T[::-1])]
+    centers = _lloyd(points, distinct, count, rng) if len(distinct) > count else _shaken(distinct, count, rng)
+    return centers[np.lexsort(centers.T[::-1])]
 
 
 def _lloyd(points, distinct, count, rng):
     """Lloyd's iterations, again until no cluster is empty."""
-    centres = _start(points, count, rng)
+    centers = _start(points, count, rng)
     while True:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of empty clusters, which are seen to here
-            centres, owner = kmeans2(points, centres, _ITERATIONS, minit="matrix")
+            centers, owner = kmeans2(points, centers, _ITERATIONS, minit="matrix")
         empty = np.flatnonzero(np.bincount(owner, minlength=count) == 0)
         if not empty.size:
-            return centres
-        centres[empty] = distinct[np.argsort(-_nearest(distinct, np.delete(centres, empty, 0)))[: len(empty)]]
+            return centers
+        centers[empty] = distinct[np.argsort(-_nearest(distinct, np.delete(centers, empty, 0)))[: len(empty)]]
 
 
 def _start(points, count, rng):
-    """k-means++: each next centre is a point drawn by its squared distance to the centres so far."""
-    centres = np.empty((count, points.shape[1]))
+    """k-means++: each next center is a point drawn by its squared distance to the centers so far."""
+    centers = np.empty((count, points.shape[1]))
     distance = np.ones(len(points))
     for i in range(count):
-        centres[i] = points[rng.choice(len(points), p=distance / distance.sum())]
-        distance = np.minimum(_nearest(points, centres[i : i + 1]), distance if i else np.inf)
-    return centres
+        centers[i] = points[rng.choice(len(points), p=distance / distance.sum())]
+        distance = np.minimum(_nearest(points, centers[i : i + 1]), distance if i else np.inf)
+    return centers
 
 
-def _nearest(points, centres):
-    """Squared distance of each point to the nearest centre."""
-    return cdist(points, centres, "sqeuclidean").min(axis=1)
+def _nearest(points, centers):
+    """Squared distance of each point to the nearest center."""
+    return cdist(points, centers, "sqeuclidean").min(axis=1)
 
 
 def _shaken(distinct, count, rng):

@@ -1,25 +1,25 @@
-"""Windows of pictures resized to a network's input, many at once."""
+"""Windows of images resized to a network's input, many at once."""
 
 from keras import ops
 
 
 def crop_and_resize(images, windows, size):
-    """Sample windows of each picture bilinearly, with half-pixel centres and without antialiasing.
+    """Sample windows of each image bilinearly, with half-pixel centers and without antialiasing.
 
-    The project's one resize, from a window: the window of the whole picture gives what `keras_det.data.resize` gives.
-    Where a window leaves the picture, the picture's edge goes on.
+    The project's one resize, from a window: the window of the whole image gives what `keras_det.data.resize` gives.
+    Where a window leaves the image, the image's edge is repeated.
 
     Args:
-        images: `[B, h, w, 3]` pictures of one size, any numeric type.
+        images: `[B, h, w, 3]` images of one size, any numeric type.
         windows: `[B, N, 4]` rel_yxyx, of positive size.
         size: `(height, width)` of the crops.
 
     Returns:
-        `[B, N, height, width, 3]` float32 in the range of the pictures.
+        `[B, N, height, width, 3]` float32 in the range of the images.
 
     >>> import numpy as np
-    >>> picture = np.arange(16, dtype="float32").reshape(1, 4, 4, 1)
-    >>> np.asarray(crop_and_resize(picture, [[[0.0, 0.0, 0.5, 0.5]]], (2, 2)))[0, 0, :, :, 0].tolist()
+    >>> image = np.arange(16, dtype="float32").reshape(1, 4, 4, 1)
+    >>> np.asarray(crop_and_resize(image, [[[0.0, 0.0, 0.5, 0.5]]], (2, 2)))[0, 0, :, :, 0].tolist()
     [[0.0, 1.0], [4.0, 5.0]]
     """
     images, windows = ops.cast(images, "float32"), ops.cast(windows, "float32")
@@ -41,10 +41,10 @@ def crop_and_resize(images, windows, size):
 
 
 def _places(low, high, length, samples):
-    """Of each sample the two pixels it lies between and the share of the second, `[B, N, samples]` each."""
-    centres = (ops.arange(samples, dtype="float32") + 0.5) / samples
+    """Of each sample the two pixels it lies between and the fraction of the second, `[B, N, samples]` each."""
+    centers = (ops.arange(samples, dtype="float32") + 0.5) / samples
     extent = ops.cast(length, "float32")
-    place = (ops.expand_dims(low, 2) + ops.expand_dims(high - low, 2) * centres) * extent - 0.5
+    place = (ops.expand_dims(low, 2) + ops.expand_dims(high - low, 2) * centers) * extent - 0.5
     place = ops.clip(place, 0.0, extent - 1.0)
     first = ops.floor(place)
     second = ops.minimum(first + 1.0, extent - 1.0)

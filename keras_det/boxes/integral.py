@@ -1,6 +1,6 @@
 """Exhaustive search for the boxes that agree with five masks, on integral images (DetectorNet, section 5.2).
 
-Everything stands on a lattice of `STEPS` steps a side of the image, 1 % each: the paper's 5 pixels in a picture of 500.
+Everything stands on a lattice of `STEPS` steps a side of the image, 1 % each: the paper's 5 pixels in an image of 500.
 A box's sides are whole steps; its halves end on half steps, where the integral image is known too, so that each sum is
 exact.
 """
@@ -18,8 +18,8 @@ def box_sizes(aspect_ratios, mean_sides=MEAN_SIDES):
     """Heights and widths of the boxes that are searched.
 
     Args:
-        aspect_ratios: width over height in shares of the image, ten by k-means in the paper.
-        mean_sides: means of height and width in shares of the image.
+        aspect_ratios: width over height relative to the image, ten by k-means in the paper.
+        mean_sides: means of height and width relative to the image.
 
     Returns:
         `[S, 2]` int, heights and widths in steps, each once; those longer than the image are left out, those shorter
@@ -46,11 +46,11 @@ def integral_image(masks):
         `[..., 2 STEPS + 1, 2 STEPS + 1]`: the integral up to each pair of half steps, the image's area being 1. Exact
         for cells of any size, parts of cells included.
     """
-    rows, columns = (_cumulative_shares(size) for size in masks.shape[-2:])
+    rows, columns = (_cumulative_fractions(size) for size in masks.shape[-2:])
     return ops.matmul(ops.matmul(rows, masks), ops.transpose(columns))
 
 
-def _cumulative_shares(cells):
+def _cumulative_fractions(cells):
     """`[2 STEPS + 1, cells]`: how much of the image's side lies in each cell before each half step."""
     places = np.linspace(0, 1, 2 * STEPS + 1)[:, None]
     return ops.convert_to_tensor(np.clip(places - np.arange(cells) / cells, 0, 1 / cells), "float32")
@@ -123,7 +123,7 @@ def _frames(integral, inside, h, w):
 def search(masks, sizes, per_size=8):
     """The boxes of all sizes and places that agree best with the masks.
 
-    Of each size those places are candidates whose score is the highest among their neighbours', so that one object does
+    Of each size those places are candidates whose score is the highest among their neighbors', so that one object does
     not take all of them.
 
     Args:
@@ -150,9 +150,9 @@ def _best(scores, coverage, size, count):
     _, high = ops.top_k(ops.max(peaks, axis=2), min(count, rows))
     high = ops.sort(ops.cast(high, "int32"), axis=1)  # of equal peaks the first counts
     peaks = ops.take_along_axis(peaks, ops.expand_dims(high, 2), axis=1)
-    best, place = ops.top_k(ops.reshape(peaks, (-1, high.shape[1] * columns)), count)
-    place = ops.cast(place, "int32")
-    row, column = ops.take_along_axis(high, place // columns, axis=1), place % columns
+    best, index = ops.top_k(ops.reshape(peaks, (-1, high.shape[1] * columns)), count)
+    index = ops.cast(index, "int32")
+    row, column = ops.take_along_axis(high, index // columns, axis=1), index % columns
     low = ops.cast(ops.stack([row, column], axis=-1), "float32")
     boxes = ops.concatenate([low, low + ops.convert_to_tensor(np.asarray(size), "float32")], axis=-1) / STEPS
     covered = ops.take_along_axis(ops.reshape(coverage, (-1, rows * columns)), row * columns + column, axis=1)
@@ -160,9 +160,9 @@ def _best(scores, coverage, size, count):
 
 
 def _highest_around(values):
-    """The highest value among each place and its eight neighbours, `[N, rows, columns]`.
+    """The highest value among each place and its eight neighbors, `[N, rows, columns]`.
 
-    By pooling: XLA would work out the scores anew for each neighbour that it compares.
+    By pooling: XLA would work out the scores anew for each neighbor that it compares.
     """
     values = ops.expand_dims(values, 3)
     for window in ((3, 1), (1, 3)):

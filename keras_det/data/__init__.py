@@ -1,14 +1,14 @@
-"""Data sources: Pascal VOC, COCO, ILSVRC, TensorFlow Datasets, folders of one's own pictures, and rendered scenes."""
+"""Data sources: Pascal VOC, COCO, ILSVRC, TensorFlow Datasets, folders of one's own images, and rendered scenes."""
 
 from __future__ import annotations
 
 from keras_det.data.coco import Coco
 from keras_det.data.folder import Folder
 from keras_det.data.ilsvrc import Ilsvrc
-from keras_det.data.pictures import picture_size, read_image
-from keras_det.data.relabel import relabel
+from keras_det.data.image_files import read_image, read_image_size
+from keras_det.data.relabeling import relabel
 from keras_det.data.shapes import Shapes
-from keras_det.data.source import Annotation, Problem, Source, clean_boxes
+from keras_det.data.source import Annotation, AnnotationIssue, Source, clean_boxes
 from keras_det.data.tfds import Tfds
 from keras_det.data.voc import Voc
 
@@ -17,10 +17,10 @@ __all__ = [
     "Coco",
     "Folder",
     "Ilsvrc",
-    "Mirroring",
+    "HorizontalFlip",
     "Negatives",
     "ObjectCrops",
-    "Problem",
+    "AnnotationIssue",
     "SSDAugmentation",
     "Shapes",
     "Source",
@@ -31,7 +31,7 @@ __all__ = [
     "clean_boxes",
     "is_annotated",
     "load",
-    "picture_size",
+    "read_image_size",
     "read_image",
     "relabel",
     "whole_images",
@@ -56,7 +56,7 @@ def load(spec: str, split: str | None = None, **options) -> Source:
     Raises:
         ValueError: the text names no kind of source, or the source cannot be read.
         TypeError: the source has no such option.
-        FileNotFoundError: a folder, list or picture is missing.
+        FileNotFoundError: a folder, list or image is missing.
         ImportError: `tfds` without TensorFlow Datasets.
 
     >>> source = load("shapes", images=3, size=64)
@@ -98,7 +98,7 @@ def __getattr__(name: str):
     modules = {
         "batches": "batching",
         "whole_images": "batching",
-        "Mirroring": "augment",
+        "HorizontalFlip": "augment",
         "SSDAugmentation": "augment",
         "SquareCrops": "crops",
         "ObjectCrops": "crops",

@@ -1,16 +1,16 @@
 """SSD's augmentation (sections 2.2 and 3.6) as graph operations, each sample a function of one seed.
 
-Geometry comes first and from the boxes alone: expansion and patch together are one window, which may leave the picture.
-Only its pixels are decoded and sampled. Colours are distorted at the size of the network's input, which gives the same
+Geometry comes first and from the boxes alone: expansion and patch together are one window, which may leave the image.
+Only its pixels are decoded and sampled. Colors are distorted at the size of the network's input, which gives the same
 distribution as before the crop, the distortions being the same for all pixels, and costs less. Geometry is one compiled
-function; colours, the mean around the picture and the mirror image are another, one pass over the pixels.
+function; colors, the mean around the image and the horizontal flip are another, one pass over the pixels.
 """
 
 import tensorflow as tf
 
 from keras_det.data.resize import resize
 
-MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole picture
+MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole image
 TRIALS = 50  # patches tried for each minimum overlap, as in the authors' code
 PATCH_SCALE = (0.3, 1.0)  # of the side, as in the authors' code: from 0.09 of the area, the paper's "0.1"
 PATCH_ASPECT = (0.5, 2.0)
@@ -18,7 +18,7 @@ LARGEST_EXPANSION = 4.0  # of a side: 16 times the area, section 3.6
 LARGEST_TURN = 36.0  # of the hue, in degrees
 MIN_SIDE = 1e-3  # of the patch; what the crop leaves of a kept object is never thinner
 
-# The random numbers of a sample: expansion, patches, which of them is taken, mirror image, colours.
+# The random numbers of a sample: expansion, patches, which of them is taken, horizontal flip, colors.
 DRAWS = (4, TRIALS * 4, len(MIN_OVERLAPS) + 2, 1, 9)
 ROWS = 16  # objects are padded to a multiple of this, for few shapes to compile
 
@@ -31,9 +31,9 @@ class SSDAugmentation:
     Args:
         image_size: `(height, width)` of the sample in pixels.
         expand: zoom out with probability 1/2, onto up to 16 times the area filled with `mean`.
-        mean: RGB in 0 .. 255 around the picture.
+        mean: RGB in 0 .. 255 around the image.
 
-    Call with a `Picture`, its objects and a seed, as `keras_det.data.batches` does.
+    Call with a `OriginalImage`, its objects and a seed, as `keras_det.data.batches` does.
     """
 
     def __init__(self, image_size, expand=True, mean=(123.0, 117.0, 104.0)):
@@ -41,32 +41,32 @@ class SSDAugmentation:
         self.expand = expand
         self.mean = tuple(mean)
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample.
 
         Args:
-            picture: a `keras_det.data.batching.Picture`.
+            original: a `keras_det.data.batching.OriginalImage`.
             objects: dict of `boxes [n, 4]` rel_yxyx, `labels`, `difficult`, `is_crowd` `[n]`.
             seed: `[2]` int64.
 
         Returns:
-            `(image [H, W, 3] float32 in 0 .. 255, objects)`; objects whose centre left the patch are gone.
+            `(image [H, W, 3] float32 in 0 .. 255, objects)`; objects whose center left the patch are gone.
         """
         draw = tf.random.stateless_uniform([sum(DRAWS)], seed)
-        source, target, objects = self.geometry(picture, objects, draw)
-        image = picture.paste(source, target, self.image_size)
+        source, target, objects = self.geometry(original, objects, draw)
+        image = original.paste(source, target, self.image_size)
         return finish(image, target, draw, self.mean), objects
 
-    def geometry(self, picture, objects, draw):
+    def geometry(self, original, objects, draw):
         """What is sampled: `source` and `target` as `place` gives them, and the sample's objects."""
         count = tf.shape(objects["boxes"])[0]
         padded = pad_rows(objects, tf.maximum(-(-count // ROWS), 1) * ROWS)
-        source, target, kept, found = cut(padded, picture.shape, draw, self.image_size, self.expand)
+        source, target, kept, found = cut(padded, original.shape, draw, self.image_size, self.expand)
         return source, target, {name: value[:kept] for name, value in found.items()}
 
 
-class Mirroring:
-    """The whole picture, mirrored half of the time: what Fast and Faster R-CNN train on (Table 2, first column).
+class HorizontalFlip:
+    """The whole image, flipped half of the time: what Fast and Faster R-CNN train on (Table 2, first column).
 
     Args:
         image_size: `(height, width)` of the sample in pixels.
@@ -77,10 +77,10 @@ class Mirroring:
     def __init__(self, image_size):
         self.image_size = tuple(image_size)
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample."""
         flip = tf.random.stateless_uniform([], seed) < 0.5
-        image = resize(picture.whole(), self.image_size)
+        image = resize(original.whole(), self.image_size)
         image = tf.where(flip, image[:, ::-1], image)
         return image, objects | {"boxes": tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])}
 
@@ -91,7 +91,7 @@ def cut(objects, shape, draw, size, expand):
 
     Args:
         objects: rows as `SSDAugmentation` takes them, and any number of rows of zeros.
-        shape: `[2]` int32 height and width of the picture.
+        shape: `[2]` int32 height and width of the image.
         draw: `[sum(DRAWS)]` uniform numbers.
         size: `(height, width)` of the sample.
         expand: whether half of the samples are expanded.
@@ -115,7 +115,7 @@ def cut(objects, shape, draw, size, expand):
 
 
 def expansion(draw):
-    """A canvas around the picture, `[4]` rel_yxyx of the picture: its side 1 to 4 times the picture's.
+    """A canvas around the image, `[4]` rel_yxyx of the image: its side 1 to 4 times the image's.
 
     Args:
         draw: `[3]` uniform numbers.
@@ -128,7 +128,7 @@ def expansion(draw):
 def patches(draw):
     """`[p, 4]` patches inside the unit square, of scale 0.3 to 1 and aspect ratio 1/2 to 2, from as many numbers."""
     scale = PATCH_SCALE[0] + draw[:, 0] * (PATCH_SCALE[1] - PATCH_SCALE[0])
-    # Limits as in the authors' code, so that neither side is longer than the picture's.
+    # Limits as in the authors' code, so that neither side is longer than the image's.
     lowest = tf.maximum(PATCH_ASPECT[0], scale**2)
     aspect = lowest + draw[:, 1] * (tf.minimum(PATCH_ASPECT[1], 1 / scale**2) - lowest)
     height, width = tf.minimum(scale / tf.sqrt(aspect), 1.0), tf.minimum(scale * tf.sqrt(aspect), 1.0)
@@ -137,19 +137,19 @@ def patches(draw):
 
 
 def choose_patch(boxes, candidates, draw):
-    """One of the whole picture, a free patch, or a patch that overlaps an object by at least 0.1, 0.3, 0.5, 0.7 or 0.9.
+    """One of the whole image, a free patch, or a patch that overlaps an object by at least 0.1, 0.3, 0.5, 0.7 or 0.9.
 
     As in the authors' code, each kind is tried, and one of those that succeeded is taken, all alike.
 
     Args:
-        boxes: `[n, 4]` objects in shares of what is cropped; boxes without area, which pad them, are overlapped by 0.
+        boxes: `[n, 4]` objects relative to what is cropped; boxes without area, which pad them, are overlapped by 0.
         candidates: `[p, 4]` patches.
         draw: `[7]` uniform numbers.
 
     Returns:
-        `[4]` patch in the same shares.
+        `[4]` patch relative to the same.
     """
-    best = tf.reduce_max(overlaps(candidates, boxes), axis=1)  # -inf without objects, so that no constraint holds
+    best = tf.reduce_max(ious(candidates, boxes), axis=1)  # -inf without objects, so that no constraint holds
     holds = best[:, None] >= tf.constant(MIN_OVERLAPS)
     kinds = tf.gather(candidates, tf.argmax(tf.cast(holds, tf.int32), axis=0))
     kinds = tf.concat([kinds, candidates[:1], [[0.0, 0.0, 1.0, 1.0]]], axis=0)
@@ -159,16 +159,16 @@ def choose_patch(boxes, candidates, draw):
 
 
 def place(window, shape, size):
-    """A window moved to where whole pixels of the picture fill whole pixels of the sample.
+    """A window moved to where whole pixels of the image fill whole pixels of the sample.
 
     Args:
-        window: `[4]` rel_yxyx of the picture, which it may leave.
-        shape: `[2]` int32 height and width of the picture.
+        window: `[4]` rel_yxyx of the image, which it may leave.
+        shape: `[2]` int32 height and width of the image.
         size: `(height, width)` of the sample.
 
     Returns:
-        `window` as it is sampled, `[4]` rel_yxyx; `source`, `[4]` int32 top, left, height and width in the picture,
-        at least one pixel; and `target`, the same in the sample, without height or width where the picture fills less
+        `window` as it is sampled, `[4]` rel_yxyx; `source`, `[4]` int32 top, left, height and width in the image,
+        at least one pixel; and `target`, the same in the sample, without height or width where the image fills less
         than half a pixel of it.
     """
     here, there = tf.cast(shape, tf.float32), tf.constant(size, tf.float32)
@@ -186,8 +186,8 @@ def place(window, shape, size):
     return moved / scale, *whole
 
 
-def overlaps(patches, boxes):
-    """`[p, n]` jaccard overlap, in TensorFlow's own operations: the input pipeline is TensorFlow's on any backend."""
+def ious(patches, boxes):
+    """`[p, n]` IoU, in TensorFlow's own operations: the input pipeline is TensorFlow's on any backend."""
     low = tf.maximum(patches[:, None, :2], boxes[None, :, :2])
     high = tf.minimum(patches[:, None, 2:], boxes[None, :, 2:])
     intersection = tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
@@ -196,22 +196,22 @@ def overlaps(patches, boxes):
 
 
 def to_window(boxes, window):
-    """Boxes in shares of the window instead of the picture."""
+    """Boxes relative to the window instead of the image."""
     size = window[2:] - window[:2]
     return (boxes - tf.tile(window[:2], [2])) / tf.tile(size, [2])
 
 
 def in_window(boxes, window):
-    """Boxes clipped to a window and in shares of it, and which of them have their centre in it (section 2.2)."""
+    """Boxes clipped to a window and relative to it, and which of them have their center in it (section 2.2)."""
     boxes = to_window(boxes, window)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = tf.reduce_all((centre > 0) & (centre < 1), axis=-1)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = tf.reduce_all((center > 0) & (center < 1), axis=-1)
     boxes = tf.clip_by_value(boxes, 0.0, 1.0)
     return boxes, inside & tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > MIN_SIDE, axis=-1)
 
 
 def crop_objects(objects, window):
-    """The objects whose centre is in the window, clipped to it and in shares of it."""
+    """The objects whose center is in the window, clipped to it and relative to it."""
     boxes, inside = in_window(objects["boxes"], window)
     return {name: tf.boolean_mask(value, inside) for name, value in (objects | {"boxes": boxes}).items()}
 
@@ -227,31 +227,31 @@ def pad_rows(objects, count):
 
 
 def flip_boxes(boxes):
-    """Boxes of the picture mirrored left to right."""
+    """Boxes of the image flipped left to right."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
 
 
 @compiled
 def finish(image, target, draw, mean):
-    """The pixels of a sample from those of the picture: colours distorted, the mean around them, mirrored or not.
+    """The pixels of a sample from those of the image: colors distorted, the mean around them, flipped or not.
 
     Args:
         image: `[H, W, 3]` float32 in 0 .. 255; outside `target` it has no meaning.
-        target: `[4]` int32 top, left, height and width of the picture in the sample.
+        target: `[4]` int32 top, left, height and width of the image in the sample.
         draw: `[sum(DRAWS)]` uniform numbers.
-        mean: RGB around the picture.
+        mean: RGB around the image.
     """
-    *_, flip, colours = tf.split(draw, DRAWS)
+    *_, flip, colors = tf.split(draw, DRAWS)
     low, high = target[:2], target[:2] + target[2:]
     rows, columns = ((k >= low[a]) & (k < high[a]) for a, k in enumerate(map(tf.range, image.shape[:2])))
     inside = rows[:, None] & columns
-    planes = distort_colours(tf.unstack(tf.transpose(image, [2, 0, 1])), colours)
+    planes = distort_colors(tf.unstack(tf.transpose(image, [2, 0, 1])), colors)
     planes = tf.stack([tf.where(inside, plane, mean[k]) for k, plane in enumerate(planes)])
     return tf.transpose(tf.where(flip < 0.5, tf.reverse(planes, [2]), planes), [1, 2, 0])
 
 
-def distort_colours(planes, draw):
+def distort_colors(planes, draw):
     """Photometric distortion as in the authors' code: each with probability 1/2.
 
     Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 36 degrees, their 18 of OpenCV's two
@@ -305,7 +305,7 @@ def to_hsv(planes, saturation, turn):
 
 
 def to_rgb(value, chroma, hue):
-    """Red, green and blue: each lies below V by the share of C that its distance in hue gives."""
+    """Red, green and blue: each lies below V by the fraction of C that its distance in hue gives."""
     away = [tf.abs(hue - place) for place in (0.0, 2.0, 4.0)]
     away = [tf.minimum(distance, 6.0 - distance) for distance in away]
     return [value - chroma * tf.clip_by_value(distance - 1.0, 0.0, 1.0) for distance in away]

@@ -11,20 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det.data.augment import pad_rows
-from keras_det.data.pictures import open_file, stored_size
+from keras_det.data.image_files import open_file, stored_size
 from keras_det.data.resize import resize
 from keras_det.data.source import unreadable
 
 FIELDS = ("boxes", "labels", "difficult", "is_crowd")
-TOGETHER = 16  # pictures that one call reads
+TOGETHER = 16  # images that one call reads
 _BATCH_PIXELS = 2**24  # of the images of a batch together, unless one alone has more
 _WAITING_BYTES = 2**28  # of images that wait for others of their size
 _DCT = "INTEGER_ACCURATE"  # Pillow's, so that its pixels and TensorFlow's are the same
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture that is decoded only where it is needed.
+class OriginalImage:
+    """An image that is decoded only where it is needed.
 
     Attributes:
         encoded: scalar string, a JPEG that `plain_jpeg_size` knows, or empty.
@@ -42,10 +42,10 @@ class Picture:
         return tf.cast(tf.tile(self.shape, [2]), tf.float32)
 
     def crop(self, top, left, height, width):
-        """The pixels of a window inside the picture, uint8, as if cut from the whole."""
+        """The pixels of a window inside the image, uint8, as if cut from the whole."""
 
         def decode():
-            # Colours are stored at half the resolution: at the window's sides their interpolation needs a neighbour.
+            # Colors are stored at half the resolution: at the window's sides their interpolation needs a neighbor.
             first, last = tf.maximum(left - 1, 0), tf.minimum(left + width + 1, self.shape[1])
             window = tf.stack([top, first, height, last - first])
             pixels = tf.image.decode_and_crop_jpeg(self.encoded, window, channels=3, dct_method=_DCT)
@@ -81,7 +81,7 @@ class Picture:
         """The window resized to `size`.
 
         Args:
-            window: `[4]` rel_yxyx of the picture, which it may leave.
+            window: `[4]` rel_yxyx of the image, which it may leave.
             size: `(height, width)` of the sample.
 
         Returns:
@@ -104,8 +104,8 @@ class Picture:
             antialias=False,
         )[0]
         edges = [(e - window[:2]) * scale for e in (tf.zeros(2), size_here)]
-        centres = [tf.range(n, dtype=tf.float32) + 0.5 for n in size]
-        rows, columns = ((c > edges[0][k]) & (c < edges[1][k]) for k, c in enumerate(centres))
+        centers = [tf.range(n, dtype=tf.float32) + 0.5 for n in size]
+        rows, columns = ((c > edges[0][k]) & (c < edges[1][k]) for k, c in enumerate(centers))
         return tf.ensure_shape(image, (*size, 3)), (rows[:, None] & columns[None, :])[..., None]
 
 
@@ -120,9 +120,9 @@ def batches(
     repeat=False,
     first_step=0,
     skipped=None,
-    one_class=False,
+    class_agnostic=False,
     cache_bytes=0,
-    share=(0, 1),
+    shard=(0, 1),
 ):
     """Batches of a source.
 
@@ -131,33 +131,33 @@ def batches(
 
     Args:
         source: a `Source`.
-        batch_size: pictures in a batch, at least 1. In training a last batch that is not full is left out, unless it is
+        batch_size: images in a batch, at least 1. In training a last batch that is not full is left out, unless it is
             the only one; else it is partial.
         image_size: `(height, width)` of the batch in pixels.
-        training: sample and shuffle; else every picture once, in order, only resized.
+        training: sample and shuffle; else every image once, in order, only resized.
         augment: a function such as `SSDAugmentation(image_size)`, or `None` to resize only.
         seed: of order and augmentation.
-        max_objects: M, to which labels are padded; by default the most that any picture has.
+        max_objects: M, to which labels are padded; by default the most that any image has.
         repeat: go through the data without end; else each iteration is once through it, in a new order.
         first_step: with `repeat`, the batch to begin with.
-        skipped: list that gets a `Problem` for each unreadable image; more than the source's `max_unreadable` of them
-            end the run.
+        skipped: list that gets an `AnnotationIssue` for each unreadable image; more than the source's `max_unreadable`
+            of them end the run.
         one_class: give all objects label 0, for models that do not tell classes apart.
-        cache_bytes: keep decoded pictures in up to this much memory. The first ones that fit stay: with a new order in
+        cache_bytes: keep decoded images in up to this much memory. The first ones that fit stay: with a new order in
             each epoch that serves as many as any other rule. Samples are the same with and without.
-        share: `(index, count)` of a machine among those that train together: only its part of each batch is read, and
+        shard: `(index, count)` of a machine among those that train together: only its part of each batch is read, and
             `count` such parts are a batch here. `batch_size` is to be a multiple of `count`.
 
     Returns:
         `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
         `[B, M, 4]`, `labels` `[B, M]`, `difficult` and `is_crowd`, and without `training` also `index` `[B]` int64 and
-        `image_shape` `[B, 2]` int32, the picture's own height and width.
+        `image_shape` `[B, 2]` int32, the image's own height and width.
 
     Raises:
         ValueError: an empty source, numbers out of range, or too many faulty objects (`Source.check`).
     """
     if len(source) == 0:
-        raise ValueError(f"{source.name} has no pictures.")
+        raise ValueError(f"{source.name} has no images.")
     source.check()
     if batch_size < 1 or first_step < 0:
         raise ValueError(f"`batch_size` must be at least 1 and `first_step` 0; got {batch_size} and {first_step}.")
@@ -166,32 +166,32 @@ def batches(
     reader = _Reader(source, [] if skipped is None else skipped, cache_bytes)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size
-    if share[1] > 1 and not full:
-        raise ValueError(f"{source.name} has {len(source)} pictures, too few for batches of {batch_size} in parts.")
+    if shard[1] > 1 and not full:
+        raise ValueError(f"{source.name} has {len(source)} images, too few for batches of {batch_size} in parts.")
     if training:
-        dataset = _order(source, batch_size if full else 1, seed, repeat, first_step, share)
+        dataset = _order(source, batch_size if full else 1, seed, repeat, first_step, shard)
     else:
         dataset = _in_turn(source)
     dataset = dataset.batch(TOGETHER).map(reader.files, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
     def sample(index, key, encoded, shape, count, *rows):
-        readable, picture = reader.picture(index, encoded, shape)
+        readable, original = reader.original(index, encoded, shape)
         objects = {name: value[:count] for name, value in zip(FIELDS, rows)}
-        if one_class:
+        if class_agnostic:
             objects["labels"] = tf.zeros_like(objects["labels"])
         if augment is None:
-            image = resize(picture.whole(), image_size)
+            image = resize(original.whole(), image_size)
         else:
-            image, objects = augment(picture, objects, key)
+            image, objects = augment(original, objects, key)
         shapes = {name: (most, *value.shape[1:]) for name, value in objects.items()}
         padded = {k: tf.ensure_shape(v[:most], shapes[k]) for k, v in pad_rows(objects, most).items()}
         if not training:
-            padded |= {"index": index, "image_shape": picture.shape}
+            padded |= {"index": index, "image_shape": original.shape}
         return readable, tf.ensure_shape(image, (*image_size, 3)), padded
 
     dataset = dataset.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.filter(lambda readable, *_: readable)
-    alone = share[1] == 1
+    alone = shard[1] == 1
     dataset = dataset.batch(batch_size, drop_remainder=full and alone)
     dataset = dataset.map(lambda _, images, labels: (images, labels))
     options = tf.data.Options()
@@ -223,7 +223,7 @@ def whole_images(source, batch_size, skipped=None):
     [((2, 48, 48, 3), [0, 1]), ((1, 48, 48, 3), [2])]
     """
     if len(source) == 0:
-        raise ValueError(f"{source.name} has no pictures.")
+        raise ValueError(f"{source.name} has no images.")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
     reader = _Reader(source, [] if skipped is None else skipped, 0)
@@ -269,23 +269,23 @@ def _ahead(function, values):
 
 
 def most_objects(source):
-    """The largest number of objects in a picture of the source, at least 1."""
+    """The largest number of objects in an image of the source, at least 1."""
     known = getattr(source, "max_objects", None)  # rendered sources know without looking
     return known or max(max(len(source.annotation(i)) for i in range(len(source))), 1)
 
 
 def _in_turn(source):
-    """Every picture once; the second value stands where training has its seed."""
+    """Every image once; the second value stands where training has its seed."""
     return tf.data.Dataset.range(len(source)).map(lambda i: (i, tf.stack([i, i])))
 
 
-def _order(source, batch_size, seed, repeat, first_step, share):
-    """Numbers of pictures in a random order, new in each epoch, each with the seed of its sample.
+def _order(source, batch_size, seed, repeat, first_step, shard):
+    """Numbers of images in a random order, new in each epoch, each with the seed of its sample.
 
     Of each batch only the part of one machine; see `batches`.
     """
     steps = len(source) // batch_size
-    index, count = share
+    index, count = shard
     each = batch_size // count
 
     def mine(values):
@@ -309,7 +309,7 @@ def _order(source, batch_size, seed, repeat, first_step, share):
 
 
 class _Reader:
-    """Reads pictures and their objects for tf.data: JPEG stays encoded, everything else is decoded or rendered."""
+    """Reads images and their objects for tf.data: JPEG stays encoded, everything else is decoded or rendered."""
 
     def __init__(self, source, skipped, cache_bytes):
         self.source = source
@@ -321,7 +321,7 @@ class _Reader:
         self.lock = threading.Lock()
 
     def files(self, indexes, keys):
-        """Some pictures at once, since a call of Python costs the same for one: `[k]` encoded, shapes, objects."""
+        """Some images at once, since a call of Python costs the same for one: `[k]` encoded, shapes, objects."""
         types = (tf.string, tf.int32, tf.int32, tf.float32, tf.int32, tf.bool, tf.bool)
         shapes = ([None], [None, 2], [None], [None, None, 4], *[[None, None]] * 3)
         values = tf.numpy_function(self._files, [indexes], types)
@@ -354,8 +354,8 @@ class _Reader:
             encoded = b""
         return encoded, size or (0, 0)
 
-    def picture(self, index, encoded, shape):
-        """Whether the picture can be read, and the `Picture`."""
+    def original(self, index, encoded, shape):
+        """Whether the image can be read, and the `OriginalImage`."""
         is_jpeg = tf.strings.length(encoded) > 0
         readable, pixels = tf.cond(
             is_jpeg,
@@ -364,10 +364,10 @@ class _Reader:
         )
         pixels = tf.ensure_shape(pixels, (None, None, 3))
         shape = tf.where(is_jpeg, shape, tf.shape(pixels)[:2])
-        return tf.ensure_shape(readable, ()), Picture(encoded, pixels, shape)
+        return tf.ensure_shape(readable, ()), OriginalImage(encoded, pixels, shape)
 
     def pixels(self, i):
-        """Whether picture `i` can be read, and all its pixels, one if not."""
+        """Whether image `i` can be read, and all its pixels, one if not."""
         i = int(i)
         pixels = self.kept.get(i)
         try:
@@ -382,17 +382,17 @@ class _Reader:
             self._report(i, error)
             return np.False_, np.zeros((1, 1, 3), "uint8")
 
-    def _keep(self, i, picture, size):
+    def _keep(self, i, original, size):
         """Keep pixels, or the JPEG that they are yet to be decoded from, where they fit."""
         with self.lock:
             fits = i not in self.kept and size <= self.room
             if fits:
-                self.kept[i] = picture
+                self.kept[i] = original
                 self.room -= size
             return fits
 
     def _report(self, i, error):
-        """Remember an unreadable picture; too many end the run."""
+        """Remember an unreadable image; too many end the run."""
         with self.lock:
             if i not in self.bad:
                 self.bad[i] = unreadable(self.source.file_of(i), error)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.numbers import real, reals, whole
-from keras_det.data.source import Annotation, Problem, ReadSource, find_frame
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, find_frame
 
 MAX_JSON_BYTES = 2**30
 """The largest JSON file that is read, in bytes: twice COCO's own training file."""
@@ -31,7 +31,8 @@ class Coco(ReadSource):
     Args:
         root: The folder.
         split: Such as `"val2017"`; None where there is only one.
-        missing: What to do about images without a file: `"error"`, or `"skip"` to leave them out with a `Problem` each.
+        missing: What to do about images without a file: `"error"`, or `"skip"` to leave them out with an
+            `AnnotationIssue` each.
         rescale_boxes: Scale boxes where the JSON gives another size than the image has, instead of keeping pixels.
         annotated: False for images without annotations, such as COCO's own test sets, of which only results can be
             written: read from `annotations/image_info_<split>.json`, or from the JSON of instances without its objects.
@@ -70,20 +71,20 @@ class Coco(ReadSource):
             for parts in ((name,), ("images", name))
         ]
         folder = next(filter(os.path.isdir, folders), folders[1])
-        images, problems = _read_images(file, folder, content["images"])
+        images, issues = _read_images(file, folder, content["images"])
         there = _existing([path for path, _ in images.values()])
-        problems += _report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
+        issues += _report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
         left_out = {number for number, exists in zip(images, there) if not exists}
         self._ids = [number for number in images if number not in left_out]
         self._files, self._sizes = zip(*(images[number] for number in self._ids))
         entries = content["annotations"]
         used = {whole(entry.get("category_id")) for entry in entries if annotated}
-        labels, self.category_ids, names, faults = _read_categories(file, content["categories"], used)
-        problems += faults + self._group(entries, labels, left_out)
+        labels, self.category_ids, names, of_categories = _read_categories(file, content["categories"], used)
+        issues += of_categories + self._group(entries, labels, left_out)
         self._rescale = rescale_boxes
-        super().__init__(f"coco {split}", names, problems)
+        super().__init__(f"coco {split}", names, issues)
 
-    def _group(self, entries: list[dict], labels: dict[int, int], left_out: set[int]) -> list[Problem]:
+    def _group(self, entries: list[dict], labels: dict[int, int], left_out: set[int]) -> list[AnnotationIssue]:
         """Keeps the sound annotations ordered by image, and reports the others."""
         file = self.annotation_file
         places = {number: place for place, number in enumerate(self._ids)}
@@ -102,19 +103,21 @@ class Coco(ReadSource):
         self._crowd = np.array([bool(crowd[n]) for n in number], bool)
         self._number, self._labels = number, label[number]
         self._starts = np.searchsorted(image[number], np.arange(len(self._ids) + 1))
-        absent = np.array([number in left_out for number in ids], bool)  # reported as the image's own fault
-        problems = []
+        absent = np.array([number in left_out for number in ids], bool)  # reported as the image's own issue
+        issues = []
         for n in np.flatnonzero(~(known & boxed) & ~absent):
             entry = entries[n]
             if image[n] < 0:
-                fault = f"its image {_shown(entry.get('image_id'))} is not among the images"
+                issue = f"its image {_shown(entry.get('image_id'))} is not among the images"
             elif label[n] < 0:
-                fault = f"its category {_shown(entry.get('category_id'))} is not among the categories"
+                issue = f"its category {_shown(entry.get('category_id'))} is not among the categories"
             else:
-                fault = f"expected four numbers under 'bbox', got {_shown(entry.get('bbox'))}"
-            problems.append(Problem(file, int(n), fault, "dropped"))
-        return problems + [
-            Problem(file, int(n), f"'iscrowd' is {_shown(entries[n]['iscrowd'])}, which is taken as 0", "corrected")
+                issue = f"expected four numbers under 'bbox', got {_shown(entry.get('bbox'))}"
+            issues.append(AnnotationIssue(file, int(n), issue, "dropped"))
+        return issues + [
+            AnnotationIssue(
+                file, int(n), f"'iscrowd' is {_shown(entries[n]['iscrowd'])}, which is taken as 0", "corrected"
+            )
             for n in number
             if crowd[n] is None
         ]
@@ -123,24 +126,24 @@ class Coco(ReadSource):
         return len(self._files)
 
     def path(self, i: int) -> str:
-        """The file of picture `i`."""
+        """The file of image `i`."""
         return self._files[self._check_index(i)]
 
-    def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
+    def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         rows = slice(self._starts[i], self._starts[i + 1])
         image_id, said, file = str(self._ids[i]), self._sizes[i], self.annotation_file
-        frame, problems = find_frame(self._files[i], said, file, f"image {image_id} ", self._rescale)
+        frame, issues = find_frame(self._files[i], said, file, f"image {image_id} ", self._rescale)
         height, width = frame.size
         if not height:
-            return Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], []), problems
-        boxes, kept, faults = frame.clean_boxes(self._corners[rows], file, self._number[rows])
+            return Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], []), issues
+        boxes, kept, of_boxes = frame.clean_boxes(self._corners[rows], file, self._number[rows])
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         given = self._area[rows][kept] * (height * width / (frame.said[0] * frame.said[1]))
         area = np.where(np.isfinite(given) & (given >= 0), given, area)
         labels, crowd = self._labels[rows][kept], self._crowd[rows][kept]
         none = np.zeros(len(kept), bool)
         annotation = Annotation(image_id, height, width, boxes, labels, none, crowd, area, frame.orientation)
-        return annotation, problems + faults
+        return annotation, issues + of_boxes
 
     @classmethod
     def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
@@ -211,8 +214,8 @@ def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _read_categories(
     file: str, entries: list[dict], used: set[int | None]
-) -> tuple[dict[int, int], tuple[int, ...], list[str], list[Problem]]:
-    """Label of each category id, the id of each label, the names in the order of the ids, and the problems.
+) -> tuple[dict[int, int], tuple[int, ...], list[str], list[AnnotationIssue]]:
+    """Label of each category id, the id of each label, the names in the order of the ids, and the issues.
 
     Args:
         file: To name in messages.
@@ -220,7 +223,7 @@ def _read_categories(
         used: The ids that annotations have.
     """
     names: dict[int, str] = {}
-    problems = []
+    issues = []
     for number, entry in enumerate(entries):
         place, key, name = f"{file}, categories[{number}]", _id(file, "categories", number, entry), entry.get("name")
         if not isinstance(name, str) or not name.strip():
@@ -231,7 +234,7 @@ def _read_categories(
     for key in sorted(names):
         if key not in used and any(group == names[key] and other != key for other, group in groups):
             message = f"the category {names.pop(key)!r} (id {key}) groups others and has no annotation"
-            problems.append(Problem(file, None, message, "corrected"))
+            issues.append(AnnotationIssue(file, None, message, "corrected"))
     if not names:
         raise ValueError(f"{file}: expected categories, got none")
     classes = list(dict.fromkeys(names[key] for key in sorted(names)))
@@ -240,20 +243,20 @@ def _read_categories(
         same = [key for key in labels if labels[key] == label]
         if len(same) > 1:
             message = f"the category {name!r} has the ids {', '.join(map(str, same))}, which are taken as one"
-            problems.append(Problem(file, None, message, "corrected"))
+            issues.append(AnnotationIssue(file, None, message, "corrected"))
     ids = [
         min((key for key in labels if labels[key] == label), key=lambda key: (key not in used, key))
         for label in range(len(classes))
     ]
-    return labels, tuple(ids), classes, problems
+    return labels, tuple(ids), classes, issues
 
 
 def _read_images(
     file: str, folder: str, entries: list[dict]
-) -> tuple[dict[int, tuple[str, tuple[int, int] | None]], list[Problem]]:
-    """Path, and height and width (None where absent or no size), of each image by its id; and the problems."""
+) -> tuple[dict[int, tuple[str, tuple[int, int] | None]], list[AnnotationIssue]]:
+    """Path, and height and width (None where absent or no size), of each image by its id; and the issues."""
     images: dict[int, tuple[str, tuple[int, int] | None]] = {}
-    problems = []
+    issues = []
     for number, entry in enumerate(entries):
         key = _id(file, "images", number, entry)
         path = _inside(file, number, folder, entry.get("file_name"))
@@ -261,12 +264,12 @@ def _read_images(
             size = tuple(whole(entry.get(side)) or 0 for side in ("height", "width"))
             images[key] = path, size if all(0 < side < 2**31 for side in size) else None
         elif images[key][0] == path:
-            problems.append(
-                Problem(file, None, f"images[{number}] is listed before, with the same id {key}", "skipped")
+            issues.append(
+                AnnotationIssue(file, None, f"images[{number}] is listed before, with the same id {key}", "skipped")
             )
         else:
             raise ValueError(f"{file}, images[{number}]: the id {key} occurs twice")
-    return images, problems
+    return images, issues
 
 
 def _id(file: str, where: str, number: int, entry: dict) -> int:
@@ -302,8 +305,8 @@ def _existing(files: list[str]) -> np.ndarray:
     return np.array([os.path.basename(file) in there[os.path.dirname(file)] for file in files], bool)
 
 
-def _report_missing(name: str, files: list[str], there: np.ndarray, missing: str) -> list[Problem]:
-    """A problem for each image without a file, or the error."""
+def _report_missing(name: str, files: list[str], there: np.ndarray, missing: str) -> list[AnnotationIssue]:
+    """An issue for each image without a file, or the error."""
     absent = [file for file, exists in zip(files, there) if not exists]
     if absent and missing == "error":
         raise FileNotFoundError(
@@ -312,7 +315,7 @@ def _report_missing(name: str, files: list[str], there: np.ndarray, missing: str
         )
     if not there.any():
         raise ValueError(f"{name}: none of the {len(files)} images is there")
-    return [Problem(file, None, f"listed in {name}, but there is no such file", "skipped") for file in absent]
+    return [AnnotationIssue(file, None, f"listed in {name}, but there is no such file", "skipped") for file in absent]
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,5 @@
-"""Samples that are crops: squares by covered share for localisers, crops of objects and of background for classifiers.
+"""Samples that are crops: squares by covered fraction for localizers, crops of objects and of background for
+classifiers.
 
 Graph operations, each sample a function of one seed, as `keras_det.data.augment`.
 """
@@ -6,21 +7,21 @@ Graph operations, each sample a function of one seed, as `keras_det.data.augment
 import numpy as np
 import tensorflow as tf
 
-from keras_det.data.augment import crop_objects, flip_boxes, overlaps
+from keras_det.data.augment import crop_objects, flip_boxes, ious
 
-BUCKETS = (0.0, 0.05, 0.15, 0.5, 1.0)  # limits of the share of a sample that boxes cover, DeepMultiBox section 4.1
+BUCKETS = (0.0, 0.05, 0.15, 0.5, 1.0)  # limits of the fraction of a sample that boxes cover, DeepMultiBox section 4.1
 TRIALS = 128  # crops drawn for a sample; the first that fits is taken
-SMALLEST = 0.15  # side of a crop in shares of the picture's shorter side
+SMALLEST = 0.15  # side of a crop relative to the image's shorter side
 SHAKEN = 0.25  # of a box's side: how far its sides move for a crop of an object
 
 
 class SquareCrops:
-    """Square crops, as many from each bucket of covered share (DeepMultiBox section 4.1, "Training Details").
+    """Square crops, as many from each bucket of covered fraction (DeepMultiBox section 4.1, "Training Details").
 
-    A crop's side is log-uniform from 15 % to all of the picture's shorter side, its place uniform. A bucket is drawn
+    A crop's side is log-uniform from 15 % to all of the image's shorter side, its place uniform. A bucket is drawn
     for each sample, all four alike, and the first of 128 crops in it is taken. Where none of them lies in it, which is
-    so for pictures of nothing but background or of one large object, the next bucket that has a crop is taken, round in
-    a circle. Objects whose centre is in the crop are its objects, clipped to it.
+    so for images of nothing but background or of one large object, the next bucket that has a crop is taken, round in
+    a circle. Objects whose center is in the crop are its objects, clipped to it.
 
     Args:
         image_size: `(height, width)` of the sample in pixels.
@@ -31,25 +32,25 @@ class SquareCrops:
     def __init__(self, image_size):
         self.image_size = tuple(image_size)
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample, flipped half of the time: `(image, objects)`."""
-        window, _ = self.window(objects["boxes"], picture.scale[:2], seed)
-        return _sample(picture, crop_objects(objects, window), window, self.image_size, seed)
+        window, _ = self.window(objects["boxes"], original.scale[:2], seed)
+        return _sample(original, crop_objects(objects, window), window, self.image_size, seed)
 
     def window(self, boxes, size, seed):
         """The crop, `[4]` rel_yxyx, and its bucket, 0 to 3.
 
         Args:
             boxes: `[n, 4]` rel_yxyx.
-            size: `[2]` height and width of the picture in pixels.
+            size: `[2]` height and width of the image in pixels.
             seed: `[2]` int64.
         """
         draw = tf.random.stateless_uniform([TRIALS, 3], seed + [1, 0])
         side = SMALLEST ** draw[:, :1] * tf.reduce_min(size) / size
         low = draw[:, 1:] * (1 - side)
         windows = tf.concat([low, low + side], axis=1)
-        share = covered_share(windows, boxes)
-        bucket = tf.reduce_sum(tf.cast(share[:, None] > tf.constant(BUCKETS[1:-1]), tf.int32), axis=1)
+        fraction = covered_fraction(windows, boxes)
+        bucket = tf.reduce_sum(tf.cast(fraction[:, None] > tf.constant(BUCKETS[1:-1]), tf.int32), axis=1)
         wanted = tf.random.stateless_uniform([], seed + [2, 0], 0, len(BUCKETS) - 1, tf.int32)
         place = tf.argmin((bucket - wanted) % (len(BUCKETS) - 1))
         return windows[place], bucket[place]
@@ -58,9 +59,9 @@ class SquareCrops:
 class ObjectCrops:
     """Crops of objects and of background (DeepMultiBox section 4.2, DetectorNet section 6.2).
 
-    A positive has at least `positive_iou` jaccard overlap with some object, and the class of the most similar one; a
+    A positive has at least `positive_iou` IoU with some object, and the class of the most similar one; a
     negative at most `negative_iou` with all. The first of 128 crops that fits is taken: around a random object, its
-    sides moved, or anywhere. An object that no moved box fits is cropped as it is. A picture without objects gives a
+    sides moved, or anywhere. An object that no moved box fits is cropped as it is. An image without objects gives a
     negative, and one in which no negative was found a positive. Difficult objects and crowds are no positives, but no
     background either.
 
@@ -71,20 +72,20 @@ class ObjectCrops:
             leaves the image, the image's edge continues.
         positive_iou: Least overlap of a positive.
         negative_iou: Greatest overlap of a negative.
-        positive_share: Share of positives; 1 gives no negatives.
+        positive_fraction: Fraction of positives; 1 gives no negatives.
 
     Call as `keras_det.data.SSDAugmentation`; the objects are one box, the whole sample, with the class, or none.
     """
 
-    def __init__(self, image_size, positive_iou=0.5, negative_iou=0.2, positive_share=1 / 3, region=None):
+    def __init__(self, image_size, positive_iou=0.5, negative_iou=0.2, positive_fraction=1 / 3, region=None):
         self.image_size, self.region = tuple(image_size), region
-        self.positive_iou, self.negative_iou, self.positive_share = positive_iou, negative_iou, positive_share
+        self.positive_iou, self.negative_iou, self.positive_fraction = positive_iou, negative_iou, positive_fraction
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample, flipped half of the time: `(image, objects)`."""
         window, label = self.window(objects, seed)
         if self.region is not None:
-            window = square_around(window, picture.scale[:2], self.region)
+            window = square_around(window, original.scale[:2], self.region)
         found = tf.reshape(tf.where(label[None] >= 0), [-1])  # one row, or none for background
         rows = {
             "boxes": tf.gather(tf.constant([[0.0, 0.0, 1.0, 1.0]]), found),
@@ -92,16 +93,16 @@ class ObjectCrops:
             "difficult": tf.zeros_like(found, tf.bool),
             "is_crowd": tf.zeros_like(found, tf.bool),
         }
-        return _sample(picture, rows, window, self.image_size, seed)
+        return _sample(original, rows, window, self.image_size, seed)
 
     def window(self, objects, seed):
-        """The crop, `[4]` rel_yxyx, and its label, -1 for background; a picture without positives may have no other."""
+        """The crop, `[4]` rel_yxyx, and its label, -1 for background; an image without positives may have no other."""
         boxes = objects["boxes"]
-        usable = ~(objects["difficult"] | objects["is_crowd"])
-        positives = tf.boolean_mask(boxes, usable)
-        near, label, is_object = self._positive(positives, tf.boolean_mask(objects["labels"], usable), seed)
+        valid = ~(objects["difficult"] | objects["is_crowd"])
+        positives = tf.boolean_mask(boxes, valid)
+        near, label, is_object = self._positive(positives, tf.boolean_mask(objects["labels"], valid), seed)
         anywhere, is_free = self._negative(boxes, seed)
-        wanted = tf.random.stateless_uniform([], seed + [3, 0]) < self.positive_share
+        wanted = tf.random.stateless_uniform([], seed + [3, 0]) < self.positive_fraction
         positive = is_object & (wanted | ~is_free)
         return tf.where(positive, near, anywhere), tf.where(positive, label, -1)
 
@@ -113,11 +114,11 @@ class ObjectCrops:
         side = tf.tile(chosen[2:] - chosen[:2], [2])
         moves = tf.random.stateless_uniform([TRIALS - 1, 4], seed + [5, 0], -SHAKEN, SHAKEN)
         crops = tf.clip_by_value(tf.concat([chosen + moves * side, chosen[None]], 0), 0.0, 1.0)
-        overlap = overlaps(crops, boxes)
-        good = tf.reduce_any(overlap >= self.positive_iou, axis=1)
+        paired_iou = ious(crops, boxes)
+        good = tf.reduce_any(paired_iou >= self.positive_iou, axis=1)
         good = tf.concat([good[:-1], [True]], 0)
         place = tf.argmax(tf.cast(good, tf.int32))
-        best = tf.argmax(tf.concat([overlap[place], [-1.0]], 0))
+        best = tf.argmax(tf.concat([paired_iou[place], [-1.0]], 0))
         return crops[place], tf.gather(tf.concat([labels, [-1]], 0), best), count > 0
 
     def _negative(self, boxes, seed):
@@ -126,7 +127,7 @@ class ObjectCrops:
         side = 0.05 ** draw[:, :2]
         low = draw[:, 2:] * (1 - side)
         crops = tf.concat([low, low + side], axis=1)
-        free = tf.reduce_all(overlaps(crops, boxes) <= self.negative_iou, axis=1)
+        free = tf.reduce_all(ious(crops, boxes) <= self.negative_iou, axis=1)
         return crops[tf.argmax(tf.cast(free, tf.int32))], tf.reduce_any(free)
 
 
@@ -142,10 +143,10 @@ class GivenCrops:
     def __init__(self, image_size):
         self.image_size = tuple(image_size)
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample, flipped half of the time: `(image, objects)`."""
         nothing = {name: value[:0] for name, value in objects.items()}
-        return _sample(picture, nothing, objects["boxes"][0], self.image_size, seed)
+        return _sample(original, nothing, objects["boxes"][0], self.image_size, seed)
 
 
 def sampled_boxes(source, seed, samples, crops=True):
@@ -154,8 +155,8 @@ def sampled_boxes(source, seed, samples, crops=True):
     Args:
         source: a `keras_det.data.Source`.
         seed: of the samples.
-        samples: pictures at most, each once.
-        crops: whether the samples are `SquareCrops`; else whole pictures.
+        samples: images at most, each once.
+        crops: whether the samples are `SquareCrops`; else whole images.
 
     Returns:
         `[N, 4]` float32 rel_yxyx of the samples.
@@ -173,8 +174,8 @@ def sampled_boxes(source, seed, samples, crops=True):
     return np.concatenate(found)
 
 
-def covered_share(windows, boxes):
-    """Share of each window that at least one box covers, exactly.
+def covered_fraction(windows, boxes):
+    """Fraction of each window that at least one box covers, exactly.
 
     Args:
         windows: `[t, 4]` rel_yxyx of positive size.
@@ -213,14 +214,14 @@ def square_around(window, size, region):
 
 
 def _many_to_windows(boxes, windows):
-    """`[t, n, 4]` boxes in shares of each window."""
+    """`[t, n, 4]` boxes relative to each window."""
     origin, size = tf.tile(windows[:, :2], [1, 2]), tf.tile(windows[:, 2:] - windows[:, :2], [1, 2])
     return (boxes[None] - origin[:, None]) / size[:, None]
 
 
-def _sample(picture, objects, window, image_size, seed):
-    """The window's pixels and objects, mirrored half of the time."""
-    image = _continued(*picture.sample(window, image_size))
+def _sample(original, objects, window, image_size, seed):
+    """The window's pixels and objects, flipped half of the time."""
+    image = _continued(*original.sample(window, image_size))
     flip = tf.random.stateless_uniform([], seed + [7, 0]) < 0.5
     boxes = tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])
     return tf.where(flip, image[:, ::-1], image), objects | {"boxes": boxes}

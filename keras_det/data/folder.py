@@ -1,4 +1,4 @@
-"""One's own pictures: a folder of images with a VOC XML file each."""
+"""One's own images: a folder of images with a VOC XML file each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from keras_det.data.pictures import SUFFIXES
+from keras_det.data.image_files import SUFFIXES
 from keras_det.data.voc import VocFiles, VocItem, present, read_list, read_xml
 
 
@@ -19,12 +19,12 @@ class Folder(VocFiles):
 
     Args:
         root: The folder.
-        split: A list in `ImageSets/Main`, or the union of several (`"train+val"`); None for all pictures, in the
+        split: A list in `ImageSets/Main`, or the union of several (`"train+val"`); None for all images, in the
             order of their names.
         classes: The names of the classes in the order of the labels. None for all names that occur in the
             annotations of the folder, whatever the split, sorted.
-        missing: What to do about pictures without annotation, annotations without picture and listed names without
-            either: `"error"`, or `"skip"` to leave them out with a `Problem` each.
+        missing: What to do about images without annotation, annotations without image and listed names without
+            either: `"error"`, or `"skip"` to leave them out with an `AnnotationIssue` each.
         rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
         annotated: False for images without annotations, of which only results can be written: none is looked for, and
             `classes` must be given.
@@ -64,7 +64,7 @@ class Folder(VocFiles):
             )
             for stem in stems
         ]
-        items, problems = present(items, name, missing, annotated)
+        items, issues = present(items, name, missing, annotated)
         if classes is None and not annotated:
             raise ValueError(f"{name}: images without annotations tell no classes, `classes` must be given")
         if classes is None:
@@ -72,7 +72,7 @@ class Folder(VocFiles):
             classes = sorted({c for file in files for c in _names(file)})
         elif isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
             raise ValueError(f"classes must be a sequence of different names, got {classes!r}")
-        super().__init__(name, classes, items, problems, rescale_boxes, annotated)
+        super().__init__(name, classes, items, issues, rescale_boxes, annotated)
 
     @classmethod
     def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
@@ -92,7 +92,7 @@ def _listed(root: str, split: str) -> list[str]:
 
 
 def _names(file: str) -> tuple[str, ...]:
-    """The classes in an annotation; none of one that cannot be read, which its image's problem says."""
+    """The classes in an annotation; none of one that cannot be read, which its image's issue says."""
     try:
         return read_xml(file).names
     except ValueError:

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from keras_det.data.source import Annotation, Problem, find_frame
+from keras_det.data.source import Annotation, AnnotationIssue, find_frame
 from keras_det.data.voc import VocFiles, VocItem, VocXml, decode, present
 
 MAX_LIST_BYTES = 256 * 2**20
@@ -39,7 +39,7 @@ class Ilsvrc(VocFiles):
             the union of `train_1` to `train_200` where there is no list of that name. An image listed twice is taken
             once.
         missing: What to do about listed images without a file or annotation: `"error"`, or `"skip"` to leave them out
-            with a `Problem` each.
+            with an `AnnotationIssue` each.
         rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
 
     Raises:
@@ -63,20 +63,20 @@ class Ilsvrc(VocFiles):
         present_xml = _Listing()
         items = [_item(folder, task, part, path, present_xml) for part, path in listed]
         name = f"ilsvrc {split}"
-        items, problems = present(items, name, missing)
-        super().__init__(name, classes, items, problems, rescale_boxes)
+        items, issues = present(items, name, missing)
+        super().__init__(name, classes, items, issues, rescale_boxes)
 
-    def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
+    def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         item = self._items[i]
         if item.xml != item.image:
             return super()._read(i)
-        frame, problems = find_frame(item.image, None, item.image)
+        frame, issues = find_frame(item.image, None, item.image)
         (height, width), wnid = frame.size, _folder_of(item.image)
-        problems = [problem for problem in problems if problem.action == "skipped"]  # there is no size to be corrected
+        issues = [issue for issue in issues if issue.action == "skipped"]  # there is no size to be corrected
         if not height or wnid not in self._wnids:
-            return Annotation(item.stem, height, width, np.zeros((0, 4)), [], [], [], []), problems
+            return Annotation(item.stem, height, width, np.zeros((0, 4)), [], [], [], []), issues
         label, whole = self._wnids[wnid], [[0.0, 0.0, 1.0, 1.0]]
-        return Annotation(item.stem, height, width, whole, [label], [False], [False], [height * width]), problems
+        return Annotation(item.stem, height, width, whole, [label], [False], [False], [height * width]), issues
 
     first_pixel = 0
 
@@ -121,8 +121,8 @@ def _parse_split(folder: str, split: str | None) -> list[tuple[str, str, str]]:
         raise FileNotFoundError(f"there is no folder {folder}, expected one that holds ILSVRC's Data and ImageSets")
     parts = [_PART.fullmatch(part.strip()) for part in (split or "").split("+")]
     if not all(parts) or len({part[1] for part in parts}) != 1:
-        form = "'CLS-LOC/train_loc' or 'DET/train+DET/val1', of one task"
-        raise ValueError(f"split must be like {form}, got {split!r}; {_splits_there(folder)}")
+        example = "'CLS-LOC/train_loc' or 'DET/train+DET/val1', of one task"
+        raise ValueError(f"split must be like {example}, got {split!r}; {_splits_there(folder)}")
     return [(part[1], part[2], part[3]) for part in parts]
 
 

@@ -10,34 +10,34 @@ TRIALS = 128  # crops drawn for a sample; the first that fits is taken
 class MaskCrops:
     """Crops without objects and crops that cover an object (DetectorNet, section 6).
 
-    A negative intersects no object; a positive covers at least 80 % of some object's area. The paper's shares are of
+    A negative intersects no object; a positive covers at least 80 % of some object's area. The paper's fractions are of
     the samples of one class's network, and hold where the source has the objects of one class alone, as
     `keras_det.training.detectornet.of_one_class` gives it. A network of several classes shares its samples among them:
-    each positive covers an object of a class drawn among the picture's, all alike, and every sample without objects of
-    a class is a negative to that class. Of six classes with 1 to 6 objects in a picture each sees its own in 16 % of
-    the samples, and a smaller `negative_share` brings it nearer to 40 %: with 0.2, and 2 to 9 objects, it is 41 %.
+    each positive covers an object of a class drawn among the image's, all alike, and every sample without objects of
+    a class is a negative to that class. Of six classes with 1 to 6 objects in an image each sees its own in 16 % of
+    the samples, and a smaller `negative_fraction` brings it nearer to 40 %: with 0.2, and 2 to 9 objects, it is 41 %.
 
-    A crop has the picture's aspect ratio, as the windows of inference have, its width is uniform between `smallest` and
-    the whole picture's, and its place uniform. Of 128 crops the first that fits is taken; where none does, the whole
-    picture. A picture without objects gives a negative. Objects keep their boxes in shares of the crop, not clipped: a
+    A crop has the image's aspect ratio, as the windows of inference have, its width is uniform between `smallest` and
+    the whole image's, and its place uniform. Of 128 crops the first that fits is taken; where none does, the whole
+    image. An image without objects gives a negative. Objects keep their boxes relative to the crop, not clipped: a
     half of an object is the half of all of it.
 
     Args:
         image_size: `(height, width)` of the sample in pixels.
-        negative_share: share of negatives; the paper has 0.6.
-        smallest: width of the narrowest crop in shares of the picture's.
+        negative_fraction: fraction of negatives; the paper has 0.6.
+        smallest: width of the narrowest crop relative to the image's.
 
     Call as `keras_det.data.SSDAugmentation`.
     """
 
-    def __init__(self, image_size, negative_share=0.6, smallest=0.2):
+    def __init__(self, image_size, negative_fraction=0.6, smallest=0.2):
         self.image_size = tuple(image_size)
-        self.negative_share, self.smallest = negative_share, smallest
+        self.negative_fraction, self.smallest = negative_fraction, smallest
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample, flipped half of the time: `(image, objects)`."""
         window = self.window(objects, seed)
-        image, _ = picture.sample(window, self.image_size)
+        image, _ = original.sample(window, self.image_size)
         boxes = to_window(objects["boxes"], window)
         inside = tf.reduce_all((boxes[:, :2] < 1) & (boxes[:, 2:] > 0), axis=1)
         flip = tf.random.stateless_uniform([], seed + [3, 0]) < 0.5
@@ -55,7 +55,7 @@ class MaskCrops:
         covered = covered_parts(windows, boxes)
         negative = tf.reduce_all(covered <= 0, axis=1)
         positive = tf.reduce_any((covered >= 0.8) & (labels == self._drawn(labels, seed)), axis=1)
-        wanted = tf.random.stateless_uniform([], seed + [2, 0]) < self.negative_share
+        wanted = tf.random.stateless_uniform([], seed + [2, 0]) < self.negative_fraction
         fits = tf.where(wanted | (tf.size(labels) == 0), negative, positive)
         whole = tf.constant([0.0, 0.0, 1.0, 1.0])
         return tf.where(tf.reduce_any(fits), windows[tf.argmax(tf.cast(fits, tf.int32))], whole)
@@ -68,7 +68,7 @@ class MaskCrops:
 
 
 def covered_parts(windows, boxes):
-    """`[t, n]` share of each box's area that lies in each window."""
+    """`[t, n]` fraction of each box's area that lies in each window."""
     low = tf.maximum(windows[:, None, :2], boxes[None, :, :2])
     high = tf.minimum(windows[:, None, 2:], boxes[None, :, 2:])
     areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=-1)

@@ -83,7 +83,7 @@ class Negatives(Source):
 
 
 def with_negatives(dataset, negatives, fraction, image_size, seed=0):
-    """Batches of which a fraction are windows of background, in random order, mirrored half of the time.
+    """Batches of which a fraction are windows of background, in random order, flipped half of the time.
 
     Args:
         dataset: `tf.data.Dataset` of `(images, labels)` with one size of batch, as `keras_det.data.batches` gives them.

@@ -4,9 +4,9 @@ import tensorflow as tf
 
 
 def resize(images, size):
-    """Resize pictures: bilinear, half-pixel centres, no antialiasing.
+    """Resize images: bilinear, half-pixel centers, no antialiasing.
 
-    `Detector.serve` does the same through `keras.ops.image.resize`, so that a picture gives one input wherever it is
+    `Detector.serve` does the same through `keras.ops.image.resize`, so that an image gives one input wherever it is
     resized.
 
     Args:

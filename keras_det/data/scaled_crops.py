@@ -1,4 +1,4 @@
-"""Random crops of a picture at one of several scales, as OverFeat trains on.
+"""Random crops of an image at one of several scales, as OverFeat trains on.
 
 Graph operations, each sample a function of one seed, as `keras_det.data.augment`.
 """
@@ -9,19 +9,19 @@ from keras_det.data.augment import flip_boxes, to_window
 
 
 class ScaledCrops:
-    """The picture at a random one of several sizes, a random crop of it, mirrored half of the time.
+    """The image at a random one of several sizes, a random crop of it, flipped half of the time.
 
-    Objects keep their whole extent, so that the share of them within a window can be told: their boxes may leave 0 .. 1
-    and objects outside the crop stay.
+    Objects keep their whole extent, so that the fraction of them within a window can be told: their boxes may leave 0
+    .. 1 and objects outside the crop stay.
 
     Args:
-        image_size: `(height, width)` of the crop in pixels. A picture that is smaller lies somewhere in the crop, with
+        image_size: `(height, width)` of the crop in pixels. An image that is smaller lies somewhere in the crop, with
             `mean` around it.
-        scales: sizes of the picture, each `(height, width)` in pixels, or one number for its shorter side.
-        border: pixels around the picture that a crop may take in.
-        around: share of the samples whose crop has a random object at most a quarter of its side off its centre, at a
-            random one of the scales that make the object's longer side `sides` pixels; where none does, at the one that
-            comes nearest.
+        scales: sizes of the image, each `(height, width)` in pixels, or one number for its shorter side.
+        border: pixels around the image that a crop may take in.
+        around: fraction of the samples whose crop has a random object at most a quarter of its side off its center, at
+            a random one of the scales that make the object's longer side `sides` pixels; where none does, at the one
+            that comes nearest.
         sides: shortest and longest side in pixels of an object that a crop is moved to.
         mean: RGB in 0 .. 255.
 
@@ -36,10 +36,10 @@ class ScaledCrops:
         self.border, self.around, self.sides = border, around, sides
         self.mean = mean
 
-    def __call__(self, picture, objects, seed):
+    def __call__(self, original, objects, seed):
         """One training sample: `(image [H, W, 3] float32 in 0 .. 255, objects)`."""
-        window = self.window(objects["boxes"], picture.scale[:2], seed)
-        image, inside = picture.sample(window, self.image_size)
+        window = self.window(objects["boxes"], original.scale[:2], seed)
+        image, inside = original.sample(window, self.image_size)
         image = tf.where(inside, image, self.mean)
         boxes = to_window(objects["boxes"], window)
         flip = tf.random.stateless_uniform([], seed + [2, 0]) < 0.5
@@ -47,11 +47,11 @@ class ScaledCrops:
         return tf.where(flip, image[:, ::-1], image), objects | {"boxes": boxes}
 
     def window(self, boxes, size, seed):
-        """The crop, `[4]` rel_yxyx of the picture.
+        """The crop, `[4]` rel_yxyx of the image.
 
         Args:
             boxes: `[n, 4]` rel_yxyx.
-            size: `[2]` height and width of the picture in pixels.
+            size: `[2]` height and width of the image in pixels.
             seed: `[2]` int64.
         """
         sizes = [s if isinstance(s, (tuple, list)) else s * size / tf.reduce_min(size) for s in self.scales]
@@ -62,11 +62,11 @@ class ScaledCrops:
         moved = (draw[3] < self.around) & (tf.shape(boxes)[0] > 0)
         size = sizes[tf.where(moved, there, anywhere)]
         crop = tf.constant(self.image_size, tf.float32)
-        room = size + 2 * self.border - crop  # negative for a picture smaller than the crop
+        room = size + 2 * self.border - crop  # negative for an image smaller than the crop
         random = draw[4:] * room - self.border
-        centred = (box[:2] + box[2:]) / 2 * size - crop / 2 + (draw[4:] - 0.5) * crop / 2
+        centered = (box[:2] + box[2:]) / 2 * size - crop / 2 + (draw[4:] - 0.5) * crop / 2
         limits = tf.sort(tf.stack([tf.zeros(2), room]), axis=0) - self.border
-        low = tf.where(moved, tf.clip_by_value(centred, limits[0], limits[1]), random) / size
+        low = tf.where(moved, tf.clip_by_value(centered, limits[0], limits[1]), random) / size
         return tf.concat([low, low + crop / size], 0)
 
     def _object(self, boxes, sizes, which, scale):

@@ -158,7 +158,7 @@ _CORNERS = {  # of the shapes that have corners; the others fill the unit disc
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """A shape in a scene, lengths in image sides: `(u, v)` lies at centre + rotation (a u, b v)."""
+    """A shape in a scene, lengths in image sides: `(u, v)` lies at center + rotation (a u, b v)."""
 
     kind: str
     a: float
@@ -169,7 +169,7 @@ class _Shape:
     box: tuple[float, float, float, float]  # ymin, xmin, ymax, xmax of the whole shape, not clipped
 
     def window(self, size: int) -> tuple[slice, slice]:
-        """Rows and columns of the picture that the shape and its soft edge can touch."""
+        """Rows and columns of the image that the shape and its soft edge can touch."""
         low = [max(0, math.floor(p * size) - 1) for p in self.box[:2]]
         high = [min(size, math.ceil(p * size) + 1) for p in self.box[2:]]
         return slice(low[0], max(low[0], high[0])), slice(low[1], max(low[1], high[1]))
@@ -234,28 +234,28 @@ def _layout(dice: _Dice, objects: tuple[int, int]) -> list[_Shape]:
 
 
 def _profile(name: str) -> np.ndarray:
-    """How much of the second colour (0..256) a texture's level 0..255 shows."""
+    """How much of the second color (0..256) a texture's level 0..255 shows."""
     level = np.arange(256)
     if name == "hard":
-        share = np.clip((np.abs(level - 128) - 64) * 16 + 128, 0, 256)
+        fraction = np.clip((np.abs(level - 128) - 64) * 16 + 128, 0, 256)
     elif name == "soft":
-        share = np.abs(level - 128) * 2
+        fraction = np.abs(level - 128) * 2
     elif name == "spots":
-        share = np.where(level >= 208, 256, 0)
+        fraction = np.where(level >= 208, 256, 0)
     else:
-        share = level
-    return share.astype(np.uint32)
+        fraction = level
+    return fraction.astype(np.uint32)
 
 
 _PROFILES = {name: _profile(name) for name in ("hard", "soft", "spots", "linear")}
 _HALVES = np.where(np.arange(256) < 128, 0, 256).astype(np.uint32)
 
 
-def _blend(under, over, share):
-    """Mix packed pixels; `share` uint32, 0 (all `under`) to 256 (all `over`)."""
-    rest = _FULL - share
-    pair = ((over & _PAIR) * share + (under & _PAIR) * rest) >> _EIGHT & _PAIR
-    other = ((over >> _EIGHT & _PAIR) * share + (under >> _EIGHT & _PAIR) * rest) & _OTHER_PAIR
+def _blend(under, over, fraction):
+    """Mix packed pixels; `fraction` uint32, 0 (all `under`) to 256 (all `over`)."""
+    rest = _FULL - fraction
+    pair = ((over & _PAIR) * fraction + (under & _PAIR) * rest) >> _EIGHT & _PAIR
+    other = ((over >> _EIGHT & _PAIR) * fraction + (under >> _EIGHT & _PAIR) * rest) & _OTHER_PAIR
     return pair | other
 
 
@@ -324,28 +324,28 @@ class _Painter:
         self._light()
         return self._noisy_pixels()
 
-    def _colour(self) -> tuple[int, ...]:
+    def _color(self) -> tuple[int, ...]:
         return tuple(self.dice.integer(0, 255) for _ in range(3))
 
-    def _distinct_colour(self, apart: int = 90) -> tuple[int, ...]:
-        """A colour that stands out against those in use, or the one of eight that does so best."""
+    def _distinct_color(self, apart: int = 90) -> tuple[int, ...]:
+        """A color that stands out against those in use, or the one of eight that does so best."""
         best, gap = None, -1
         for _ in range(8):
-            colour = self._colour()
-            near = min((max(abs(p - q) for p, q in zip(colour, other)) for other in self.used), default=255)
+            color = self._color()
+            near = min((max(abs(p - q) for p, q in zip(color, other)) for other in self.used), default=255)
             if near > gap:
-                best, gap = colour, near
+                best, gap = color, near
             if near >= apart:
                 break
         return best
 
-    def _pack(self, colour: tuple[int, ...]) -> np.uint32:
-        """A colour under the scene's exposure, as a pixel."""
-        shown = [self.black + c * (self.white - self.black) // 255 for c in colour]
+    def _pack(self, color: tuple[int, ...]) -> np.uint32:
+        """A color under the scene's exposure, as a pixel."""
+        shown = [self.black + c * (self.white - self.black) // 255 for c in color]
         return np.uint32(int.from_bytes(bytes([*shown, 255]), sys.byteorder))
 
-    def _second_colour(self, colour: tuple[int, ...], contrast: float) -> tuple[int, ...]:
-        return tuple(c + int((o - c) * contrast) for c, o in zip(colour, self._colour()))
+    def _second_color(self, color: tuple[int, ...], contrast: float) -> tuple[int, ...]:
+        return tuple(c + int((o - c) * contrast) for c, o in zip(color, self._color()))
 
     def _texture(self, window: tuple[slice, slice], extent: float, first, second):
         """Packed pixels of the window, or one pixel for a plain surface; `extent` is the surface's length in pixels."""
@@ -363,37 +363,37 @@ class _Painter:
         cell = max(1, round(cell * size))
         if name in ("stripes", "waves"):
             level = _levels(_phase(window, sin / period, cos / period))
-            share = _PROFILES["hard" if name == "stripes" else "soft"]
+            fraction = _PROFILES["hard" if name == "stripes" else "soft"]
         elif name == "checks":
             period *= 2
             across = _phase(window, sin / period, cos / period)
-            level, share = _levels(across ^ _phase(window, cos / period, -sin / period)), _HALVES
+            level, fraction = _levels(across ^ _phase(window, cos / period, -sin / period)), _HALVES
         elif name == "gradient":
-            level, share = _levels(_phase(window, sin / (1.6 * extent), cos / (1.6 * extent))), _PROFILES["soft"]
+            level, fraction = _levels(_phase(window, sin / (1.6 * extent), cos / (1.6 * extent))), _PROFILES["soft"]
         elif name == "radial":
-            level, share = self._radial(window, extent), _PROFILES["soft"]
+            level, fraction = self._radial(window, extent), _PROFILES["soft"]
         elif name in ("mottle", "speckle"):
             level = _mottle(noise, height, width, cell)
-            share = _PROFILES["linear" if name == "mottle" else "spots"]
+            fraction = _PROFILES["linear" if name == "mottle" else "spots"]
         else:
             level = _clouds(noise, height, width, max(3, round(period)))
-            share = _PROFILES["linear" if name == "clouds" else "hard"]
-        return _blend(first, second, share).take(level)
+            fraction = _PROFILES["linear" if name == "clouds" else "hard"]
+        return _blend(first, second, fraction).take(level)
 
     def _radial(self, window: tuple[slice, slice], extent: float) -> np.ndarray:
         """Levels that grow with the squared distance from a random point of the window."""
         squares = []
         for side in window:
-            centre = side.start + (side.stop - side.start) * self.dice.between(0.2, 0.8)
-            offset = np.arange(side.start, side.stop) + (0.5 - centre)
+            center = side.start + (side.stop - side.start) * self.dice.between(0.2, 0.8)
+            offset = np.arange(side.start, side.stop) + (0.5 - center)
             squares.append(np.minimum(offset * offset * (32000 / (extent * extent)), 32000).astype(np.uint16))
         return _levels(squares[0][:, None] + squares[1])
 
     def _background(self) -> None:
         """A textured ground, at times in two parts, with patches, lines and dots that are no objects."""
         dice, size = self.dice, self.size
-        ground = self._colour()
-        other = self._second_colour(ground, dice.between(0.15, 0.7))
+        ground = self._color()
+        other = self._second_color(ground, dice.between(0.15, 0.7))
         self.used += [ground, other]
         self.canvas[:] = self._texture(self.whole, size, ground, other)
         if dice() < 0.25:
@@ -411,21 +411,21 @@ class _Painter:
         offset = self.size * self.dice.between(-0.3, 0.3)
         at = np.arange(self.size, dtype=np.float32) - np.float32(self.size / 2)
         distance = (at * np.float32(sin))[:, None] + (at * np.float32(cos) + np.float32(offset))
-        ground = self._colour()
+        ground = self._color()
         self.used.append(ground)
-        self._lay(self.whole, distance, self.size, ground, self._second_colour(ground, self.dice.between(0.15, 0.7)))
+        self._lay(self.whole, distance, self.size, ground, self._second_color(ground, self.dice.between(0.15, 0.7)))
 
     def _patch(self, kind: str) -> None:
         shape = _place(self.dice, kind)
-        colour = self._colour()
-        self.used.append(colour)
-        self._surface(shape, colour, self._second_colour(colour, self.dice.between(0.3, 1.0)))
+        color = self._color()
+        self.used.append(color)
+        self._surface(shape, color, self._second_color(color, self.dice.between(0.3, 1.0)))
 
     def _object(self, shape: _Shape) -> None:
-        colour = self._distinct_colour()
-        second = self._second_colour(colour, self.dice.between(0.3, 1.0))
-        self.used.append(colour)
-        self._surface(shape, colour, second)
+        color = self._distinct_color()
+        second = self._second_color(color, self.dice.between(0.3, 1.0))
+        self.used.append(color)
+        self._surface(shape, color, second)
 
     def _surface(self, shape: _Shape, first, second) -> None:
         extent = self.size * max(shape.box[2] - shape.box[0], shape.box[3] - shape.box[1])
@@ -433,8 +433,8 @@ class _Painter:
 
     def _lay(self, window, distance: np.ndarray, extent: float, first, second) -> None:
         """Blend a texture over the canvas where the distance is negative, with an edge one pixel soft."""
-        share = np.clip(np.float32(128) - distance * np.float32(256), 0, 256).astype(np.uint32)
-        self.canvas[window] = _blend(self.canvas[window], self._texture(window, extent, first, second), share)
+        fraction = np.clip(np.float32(128) - distance * np.float32(256), 0, 256).astype(np.uint32)
+        self.canvas[window] = _blend(self.canvas[window], self._texture(window, extent, first, second), fraction)
 
     def _line(self, width: int) -> None:
         """A bent line with soft edges, longer than wide in a random one of both directions."""
@@ -448,25 +448,25 @@ class _Painter:
             + along * (along - length) * (dice.between(-1.2, 1.2) / size)
         )
         floor = np.floor(height)
-        share = np.full((width + 1, length), 256, np.uint32)
-        share[width] = (height - floor) * 256
-        share[0] = 256 - share[width]
+        fraction = np.full((width + 1, length), 256, np.uint32)
+        fraction[width] = (height - floor) * 256
+        fraction[0] = 256 - fraction[width]
         rows = floor.astype(np.int64) + np.arange(width + 1)[:, None]
         columns = np.broadcast_to(along + dice.integer(0, size - length), rows.shape)
         kept = (rows >= 0) & (rows < size)
         rows, columns = rows[kept], columns[kept]
-        canvas[rows, columns] = _blend(canvas[rows, columns], self._pack(self._colour()), share[kept])
+        canvas[rows, columns] = _blend(canvas[rows, columns], self._pack(self._color()), fraction[kept])
 
     def _dots(self) -> None:
-        """A few small discs of one colour and radius."""
+        """A few small discs of one color and radius."""
         dice, size = self.dice, self.size
         radius = size * dice.between(0.003, 0.013)
         reach = int(radius) + 1
         at = np.arange(-reach, reach + 1)
         disc = np.nonzero((at * at)[:, None] + at * at <= radius * radius)
-        centres = [[dice.integer(reach, size - 1 - reach) for _ in range(2)] for _ in range(dice.integer(4, 24))]
-        rows, columns = (np.array(centre)[:, None] + at[part] for centre, part in zip(zip(*centres), disc))
-        self.canvas[rows, columns] = self._pack(self._colour())
+        centers = [[dice.integer(reach, size - 1 - reach) for _ in range(2)] for _ in range(dice.integer(4, 24))]
+        rows, columns = (np.array(center)[:, None] + at[part] for center, part in zip(zip(*centers), disc))
+        self.canvas[rows, columns] = self._pack(self._color())
 
     def _light(self) -> None:
         """Illumination that falls off linearly across the scene, 0.55 to 1."""
@@ -474,9 +474,9 @@ class _Painter:
         drop = (1 - low) * 256 / (self.size * (abs(cos) + abs(sin)))
         at = np.arange(self.size)
         down, right = ((at if c >= 0 else at[::-1]) * abs(c) * drop for c in (sin, cos))
-        share = 256 - (down.astype(np.uint32)[:, None] + right.astype(np.uint32))
-        pair = (self.canvas & _PAIR) * share >> _EIGHT & _PAIR
-        self.canvas = pair | ((self.canvas >> _EIGHT & _PAIR) * share & _OTHER_PAIR)
+        fraction = 256 - (down.astype(np.uint32)[:, None] + right.astype(np.uint32))
+        pair = (self.canvas & _PAIR) * fraction >> _EIGHT & _PAIR
+        self.canvas = pair | ((self.canvas >> _EIGHT & _PAIR) * fraction & _OTHER_PAIR)
 
     def _noisy_pixels(self) -> np.ndarray:
         """Add triangular noise of the scene's strength; exposure and light leave room for it, so nothing wraps."""
@@ -485,10 +485,10 @@ class _Painter:
         if top:
             noise = self.noise.bytes(pixels.size).reshape(pixels.shape)
             pixels += (noise & np.uint8(top)) + (noise >> np.uint8(4) & np.uint8(top)) - np.uint8(top)
-        picture = np.empty((self.size, self.size, 3), np.uint8)
+        image = np.empty((self.size, self.size, 3), np.uint8)
         for channel in range(3):
-            picture[..., channel] = pixels[:, channel::4]
-        return picture
+            image[..., channel] = pixels[:, channel::4]
+        return image
 
 
 def _integer(name: str, value, low: int, high: int | None) -> int:
@@ -518,7 +518,7 @@ class Shapes(Source):
     Args:
         images: Number of scenes, at least 1.
         seed: Non-negative integer; another seed gives other scenes.
-        size: Height and width of the pictures in pixels, 32 to 2048.
+        size: Height and width of the images in pixels, 32 to 2048.
         objects: Fewest and most objects in a scene, 1 to 32, drawn uniformly; `(1, 1)` gives one object each. An
             object for which 20 random places are all too crowded is left out; the first one never is.
 

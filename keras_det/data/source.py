@@ -1,4 +1,4 @@
-"""What every data source is: numbered pictures, their objects, and the faults found in their annotations."""
+"""What every data source is: numbered images, their objects, and the issues found in their annotations."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from keras_det.data.pictures import SIDEWAYS, read_image, stored_size, turn_boxes
+from keras_det.data.image_files import SIDEWAYS, read_image, stored_size, turn_boxes
 
 MAX_FAULTY = 0.1
 """The fraction of objects, of those in the annotations, that may be dropped as faulty before a source is refused."""
 
-# COCO rounds coordinates to a hundredth of a pixel: leaving the picture by less than this part of its side is no fault.
+# COCO rounds coordinates to a hundredth of a pixel: leaving the image by less than this part of its side is no issue.
 _ROUNDING = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """A fault found while reading a data set, and what was done about it.
+class AnnotationIssue:
+    """An issue found while reading a data set, and what was done about it.
 
     Attributes:
-        file: The file with the fault.
-        object: Number of the object within the file, from 0 and counting the dropped ones; None when the fault is the
-            file's or the picture's.
+        file: The file with the issue.
+        object: Number of the object within the file, from 0 and counting the dropped ones; None when the issue is the
+            file's or the image's.
         message: What is wrong, in words.
         action: `"clipped"` (the box was cut at the image's border), `"dropped"` (the object is left out), `"skipped"`
             (the image is left out), `"corrected"` (the sensible value was taken), `"kept"` (boxes stay as they are),
             `"rescaled"` (boxes were scaled to the image's size) or `"turned"` (boxes were turned upright with it).
 
-    >>> print(Problem("a.xml", 2, "the box is inverted", "dropped"))
+    >>> print(AnnotationIssue("a.xml", 2, "the box is inverted", "dropped"))
     a.xml, object 2: the box is inverted (dropped)
     """
 
@@ -46,7 +46,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Annotation:
-    """The objects of one picture. The arrays are read-only: they are shared by all who ask for the same picture.
+    """The objects of one image. The arrays are read-only: they are shared by all who ask for the same image.
 
     Attributes:
         image_id: VOC and folder: the file's stem; COCO: the decimal id; shapes: `shapes-<seed>-<index>`.
@@ -88,7 +88,7 @@ class Annotation:
         for name in _ARRAYS:
             shape, expected = getattr(self, name).shape, (count, 4) if name == "boxes" else (count,)
             if shape != expected:
-                raise ValueError(f"{name} of picture {self.image_id!r} must have shape {expected}, got {shape}")
+                raise ValueError(f"{name} of image {self.image_id!r} must have shape {expected}, got {shape}")
 
     def __len__(self) -> int:
         """The number of objects."""
@@ -99,9 +99,9 @@ _ARRAYS = {"boxes": np.float32, "labels": np.int32, "difficult": bool, "is_crowd
 
 
 class Source:
-    """Numbered pictures with their annotations: the base of `Voc`, `Coco`, `Tfds`, `Folder` and `Shapes`.
+    """Numbered images with their annotations: the base of `Voc`, `Coco`, `Tfds`, `Folder` and `Shapes`.
 
-    A subclass sets `name` and `classes` and defines `__len__`, `annotation` and `image`, and `path` where its pictures
+    A subclass sets `name` and `classes` and defines `__len__`, `annotation` and `image`, and `path` where its images
     are files. All methods may be called from several threads at a time.
 
     Attributes:
@@ -119,7 +119,7 @@ class Source:
         raise NotImplementedError
 
     def annotation(self, i: int) -> Annotation:
-        """The objects of picture `i`; no pixels are read. Raises IndexError outside `0 .. len - 1`."""
+        """The objects of image `i`; no pixels are read. Raises IndexError outside `0 .. len - 1`."""
         raise NotImplementedError
 
     def image(self, i: int) -> np.ndarray:
@@ -127,7 +127,7 @@ class Source:
         raise NotImplementedError
 
     def path(self, i: int) -> str | None:
-        """The file of picture `i`, or None where the source renders or decodes its pictures itself."""
+        """The file of image `i`, or None where the source renders or decodes its images itself."""
         return None
 
     def file_of(self, i: int) -> str:
@@ -135,9 +135,9 @@ class Source:
         return self.path(i) or f"{self.name}, image {i}"
 
     @property
-    def problems(self) -> list[Problem]:
-        """The faults found in the annotations, in the pictures' order. The first use reads every annotation."""
-        found = (self._problems_of(i) for i in range(len(self)))
+    def issues(self) -> list[AnnotationIssue]:
+        """The issues found in the annotations, in the images' order. The first use reads every annotation."""
+        found = (self._issues_of(i) for i in range(len(self)))
         return [*self._general_problems(), *itertools.chain.from_iterable(found)]
 
     def check(self) -> None:
@@ -146,8 +146,8 @@ class Source:
         That is more than one object, and over `MAX_FAULTY` of them, that had to be dropped, or more than one image, and
         over `max_unreadable` of them, that cannot be read.
         """
-        self.check_unreadable([p for i in range(len(self)) for p in self._problems_of(i) if p.action == "skipped"])
-        dropped = [problem for problem in self.problems if problem.action == "dropped"]
+        self.check_unreadable([p for i in range(len(self)) for p in self._issues_of(i) if p.action == "skipped"])
+        dropped = [issue for issue in self.issues if issue.action == "dropped"]
         if len(dropped) <= 1:
             return
         count = len(dropped) + sum(len(self.annotation(i)) for i in range(len(self)))
@@ -157,36 +157,36 @@ class Source:
                 f"the first: {dropped[0]}"
             )
 
-    def check_unreadable(self, skipped: Sequence[Problem]) -> None:
+    def check_unreadable(self, skipped: Sequence[AnnotationIssue]) -> None:
         """Raises ValueError where these unreadable images are too many."""
         if not 0 <= self.max_unreadable <= 1:
             raise ValueError(f"max_unreadable must be a fraction in 0 .. 1, got {self.max_unreadable}")
         if len(skipped) > max(1, self.max_unreadable * len(self)):
-            names = ", ".join(problem.file for problem in skipped[:5])
+            names = ", ".join(issue.file for issue in skipped[:5])
             raise ValueError(
                 f"{len(skipped)} of the {len(self)} images of {self.name} cannot be read, more than "
                 f"{self.max_unreadable:.3g} of them (--max-unreadable, or max_unreadable of the source, allows more): "
                 f"{names}"
             )
 
-    def _problems_of(self, i: int) -> Sequence[Problem]:
-        """The faults of picture `i`."""
+    def _issues_of(self, i: int) -> Sequence[AnnotationIssue]:
+        """The issues of image `i`."""
         return ()
 
-    def _general_problems(self) -> Sequence[Problem]:
-        """The faults that belong to no picture of the source, such as pictures left out."""
+    def _general_problems(self) -> Sequence[AnnotationIssue]:
+        """The issues that belong to no image of the source, such as images left out."""
         return ()
 
     def _check_index(self, i: int) -> int:
-        """`i` itself where it is the number of a picture."""
+        """`i` itself where it is the number of an image."""
         if not 0 <= i < len(self):
-            raise IndexError(f"{self.name} has pictures 0 to {len(self) - 1}, asked for {i}")
+            raise IndexError(f"{self.name} has images 0 to {len(self) - 1}, asked for {i}")
         return int(i)
 
     def take(self, n: int) -> Source:
-        """A view of the first `n` pictures, or of all when there are fewer. Raises ValueError for a negative `n`."""
+        """A view of the first `n` images, or of all when there are fewer. Raises ValueError for a negative `n`."""
         if n < 0:
-            raise ValueError(f"take needs a number of pictures of at least 0, got {n}")
+            raise ValueError(f"take needs a number of images of at least 0, got {n}")
         return self.subset(range(min(n, len(self))))
 
     def readable(self) -> Source:
@@ -202,7 +202,7 @@ class Source:
         return self.subset(good)
 
     def subset(self, indexes: Iterable[int]) -> Source:
-        """A view of the pictures with these numbers, in this order; nothing is read or copied.
+        """A view of the images with these numbers, in this order; nothing is read or copied.
 
         The view has the attributes of the source itself (such as `Coco.category_ids`). Raises IndexError for a
         number that the source does not have.
@@ -211,7 +211,7 @@ class Source:
 
 
 class _View(Source):
-    """Some pictures of another source."""
+    """Some images of another source."""
 
     def __init__(self, source: Source, indexes: Iterable[int]):
         self._source = source
@@ -239,63 +239,63 @@ class _View(Source):
     def file_of(self, i: int) -> str:
         return self._source.file_of(self._indexes[self._check_index(i)])
 
-    def _problems_of(self, i: int) -> Sequence[Problem]:
-        return self._source._problems_of(self._indexes[i])
+    def _issues_of(self, i: int) -> Sequence[AnnotationIssue]:
+        return self._source._issues_of(self._indexes[i])
 
-    def _general_problems(self) -> Sequence[Problem]:
+    def _general_problems(self) -> Sequence[AnnotationIssue]:
         return self._source._general_problems()
 
 
 class ReadSource(Source):
-    """A source that reads the annotation of a picture when it is first asked for, and keeps it.
+    """A source that reads the annotation of an image when it is first asked for, and keeps it.
 
     A subclass defines `__len__`, `path` (or `image`), and `_read` instead of `annotation`.
     """
 
-    def __init__(self, name: str, classes: Sequence[str], general_problems: Sequence[Problem] = ()):
+    def __init__(self, name: str, classes: Sequence[str], general_problems: Sequence[AnnotationIssue] = ()):
         self.name = name
         self.classes = tuple(classes)
         self._general = tuple(general_problems)
-        self._kept: dict[int, tuple[Annotation, tuple[Problem, ...]]] = {}
+        self._kept: dict[int, tuple[Annotation, tuple[AnnotationIssue, ...]]] = {}
 
     def image(self, i: int) -> np.ndarray:
         """Image `i`: uint8 RGB `[H, W, 3]`, upright by its EXIF orientation. Raises ValueError for a corrupt file."""
         return read_image(self.path(i))
 
-    def _read(self, i: int) -> tuple[Annotation, Sequence[Problem]]:
-        """The annotation of picture `i`, and the faults in it."""
+    def _read(self, i: int) -> tuple[Annotation, Sequence[AnnotationIssue]]:
+        """The annotation of image `i`, and the issues in it."""
         raise NotImplementedError
 
     def annotation(self, i: int) -> Annotation:
-        """The objects of picture `i`, read once. Raises ValueError naming file and entry for a wrong structure."""
+        """The objects of image `i`, read once. Raises ValueError naming file and entry for a wrong structure."""
         return self._entry(self._check_index(i))[0]
 
-    def _problems_of(self, i: int) -> Sequence[Problem]:
+    def _issues_of(self, i: int) -> Sequence[AnnotationIssue]:
         return self._entry(i)[1]
 
-    def _general_problems(self) -> Sequence[Problem]:
+    def _general_problems(self) -> Sequence[AnnotationIssue]:
         return self._general
 
-    def _entry(self, i: int) -> tuple[Annotation, tuple[Problem, ...]]:
+    def _entry(self, i: int) -> tuple[Annotation, tuple[AnnotationIssue, ...]]:
         if i not in self._kept:
-            annotation, problems = self._read(i)
-            self._kept[i] = annotation, tuple(problems)
+            annotation, issues = self._read(i)
+            self._kept[i] = annotation, tuple(issues)
         return self._kept[i]
 
 
-def unreadable(file: str, error: Exception) -> Problem:
-    """The problem of a picture that is left out; the error may begin with the file's name."""
-    return Problem(file, None, str(error).removeprefix(f"{file}: "), "skipped")
+def unreadable(file: str, error: Exception) -> AnnotationIssue:
+    """The issue of an image that is left out; the error may begin with the file's name."""
+    return AnnotationIssue(file, None, str(error).removeprefix(f"{file}: "), "skipped")
 
 
-def without_objects(image_id: str, image: str) -> tuple[Annotation, list[Problem]]:
-    """The annotation of an image that has none, and the problem where it cannot be read."""
-    frame, problems = Frame((0, 0), (0, 0)), []
+def without_objects(image_id: str, image: str) -> tuple[Annotation, list[AnnotationIssue]]:
+    """The annotation of an image that has none, and the issue where it cannot be read."""
+    frame, issues = Frame((0, 0), (0, 0)), []
     try:
         frame = upright_frame(*stored_size(image))
     except ValueError as error:
-        problems = [unreadable(image, error)]
-    return Annotation(image_id, *frame.size, np.zeros((0, 4)), [], [], [], [], frame.orientation), problems
+        issues = [unreadable(image, error)]
+    return Annotation(image_id, *frame.size, np.zeros((0, 4)), [], [], [], [], frame.orientation), issues
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,14 +314,14 @@ class Frame:
 
     def clean_boxes(self, corners, file, numbers=None, first_pixel=0):
         """`clean_boxes` of this module, and the boxes turned upright."""
-        boxes, kept, problems = clean_boxes(corners, *self.said, file, numbers, first_pixel)
+        boxes, kept, issues = clean_boxes(corners, *self.said, file, numbers, first_pixel)
         if self.orientation == 1:
-            return boxes, kept, problems
+            return boxes, kept, issues
         boxes = turn_boxes(boxes, self.orientation)
         flat = (boxes[:, 2:] <= boxes[:, :2]).any(-1)  # 1 - x of a sliver's two sides may be one number
         numbers = kept[flat] if numbers is None else np.asarray(numbers)[kept[flat]]
-        problems += [Problem(file, int(number), "the turned box has no area", "dropped") for number in numbers]
-        return boxes[~flat], kept[~flat], problems
+        issues += [AnnotationIssue(file, int(number), "the turned box has no area", "dropped") for number in numbers]
+        return boxes[~flat], kept[~flat], issues
 
 
 def upright_frame(stored: tuple[int, int], orientation: int) -> Frame:
@@ -331,7 +331,7 @@ def upright_frame(stored: tuple[int, int], orientation: int) -> Frame:
 
 def find_frame(
     image: str, said: tuple[int, int] | None, file: str, entry: str = "", rescale: bool = False
-) -> tuple[Frame, list[Problem]]:
+) -> tuple[Frame, list[AnnotationIssue]]:
     """The frame of an image's boxes: one rule for sizes and orientations.
 
     The image is upright. Boxes are taken as pixels of the upright image where the annotated size is its size, and
@@ -347,7 +347,7 @@ def find_frame(
         rescale: Scale boxes from the annotated size to the image's.
 
     Returns:
-        The frame and the problems.
+        The frame and the issues.
     """
     try:
         stored, orientation = stored_size(image)
@@ -360,18 +360,20 @@ def find_frame(
         if orientation == 1 or said != stored:
             return Frame(size, size), []
         message = f"{entry}the image has EXIF orientation {orientation}, of which the size tells nothing"
-        return Frame(size, size), [Problem(file, None, f"{message}: boxes are taken as of the upright image", "kept")]
+        return Frame(size, size), [
+            AnnotationIssue(file, None, f"{message}: boxes are taken as of the upright image", "kept")
+        ]
     if said is None:
         message = f"{entry}gives no size, but the image has {numbers} (height x width)"
-        return Frame(size, size), [Problem(file, None, message, "corrected")]
+        return Frame(size, size), [AnnotationIssue(file, None, message, "corrected")]
     words = f"{entry}gives a size of {said[0]} x {said[1]}, but the image has {numbers} (height x width)"
     if said == stored:
         message = f"{words} when it is turned upright by its EXIF orientation {orientation}"
-        return turned, [Problem(file, None, message, "turned")]
+        return turned, [AnnotationIssue(file, None, message, "turned")]
     if rescale:
-        return Frame(size, said), [Problem(file, None, words, "rescaled")]
+        return Frame(size, said), [AnnotationIssue(file, None, words, "rescaled")]
     advice = "boxes are taken as pixels of the image as it is; --rescale-boxes, or rescale_boxes=True, scales them"
-    return Frame(size, size), [Problem(file, None, f"{words}: {advice}", "kept")]
+    return Frame(size, size), [AnnotationIssue(file, None, f"{words}: {advice}", "kept")]
 
 
 def clean_boxes(
@@ -381,30 +383,30 @@ def clean_boxes(
     file: str,
     numbers: Sequence[int] | None = None,
     first_pixel: int = 0,
-) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
+) -> tuple[np.ndarray, np.ndarray, list[AnnotationIssue]]:
     """Boxes as a data set gives them to valid `rel_yxyx` boxes: the one rule for faulty boxes.
 
     A box with a coordinate that is not finite, an inverted box, and a box without area as annotated (`ymax <= ymin`
     or `xmax <= xmin`, which with VOC's inclusive pixels is a stray click of one pixel's width) are dropped. A box
-    that leaves the picture is clipped at its border, and dropped when nothing of it is left. Each is reported, but
-    for a box that leaves the picture by less than 1e-4 of its side, which is rounding: it is clipped without a word.
+    that leaves the image is clipped at its border, and dropped when nothing of it is left. Each is reported, but
+    for a box that leaves the image by less than 1e-4 of its side, which is rounding: it is clipped without a word.
 
     Args:
         corners: `[n, 4]` ymin, xmin, ymax, xmax in the unit of `height` and `width`.
-        height: Of the picture, positive.
-        width: Of the picture, positive.
+        height: Of the image, positive.
+        width: Of the image, positive.
         file: The file to name in the reports.
         numbers: `[n]` numbers of the objects in the reports; None for 0 .. n-1.
         first_pixel: 1 where pixels are counted from 1 and `ymax`, `xmax` are inclusive, as VOC's; else 0.
 
     Returns:
-        Boxes `[k, 4]` float32 in 0..1, the rows of `corners` that they come from `[k]` int64, the problems.
+        Boxes `[k, 4]` float32 in 0..1, the rows of `corners` that they come from `[k]` int64, the issues.
 
-    >>> boxes, kept, problems = clean_boxes([[1, 1, 50, 120], [9, 9, 9, 9]], 50, 100, "a.xml", first_pixel=1)
+    >>> boxes, kept, issues = clean_boxes([[1, 1, 50, 120], [9, 9, 9, 9]], 50, 100, "a.xml", first_pixel=1)
     >>> boxes.tolist(), kept.tolist()
     ([[0.0, 0.0, 1.0, 1.0]], [0])
-    >>> print(*problems, sep="\\n")
-    a.xml, object 0: the box (ymin 1, xmin 1, ymax 50, xmax 120) leaves the picture (50 high, 100 wide) (clipped)
+    >>> print(*issues, sep="\\n")
+    a.xml, object 0: the box (ymin 1, xmin 1, ymax 50, xmax 120) leaves the image (50 high, 100 wide) (clipped)
     a.xml, object 1: the box (ymin 9, xmin 9, ymax 9, xmax 9) has no area (dropped)
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
@@ -416,7 +418,7 @@ def clean_boxes(
         leaves = (np.abs(raw - np.clip(raw, 0.0, 1.0)) > _ROUNDING).any(-1)
         valid = finite & (extent > 0).all(-1)
         keep = valid & (boxes[:, 2:] > boxes[:, :2]).all(-1)
-    problems = []
+    issues = []
     for row in np.flatnonzero(~keep | leaves):
         if not finite[row]:
             message = "has a coordinate that is not finite"
@@ -424,11 +426,11 @@ def clean_boxes(
             message = "is inverted" if (extent[row] < 0).any() else "has no area"
         elif leaves[row]:
             inside = "leaves" if keep[row] else "lies outside"
-            message = f"{inside} the picture ({height:g} high, {width:g} wide)"
+            message = f"{inside} the image ({height:g} high, {width:g} wide)"
         else:
             message = "has no area"
         values = ", ".join(f"{k} {v:g}" for k, v in zip(("ymin", "xmin", "ymax", "xmax"), corners[row]))
         number = int(row) if numbers is None else int(numbers[row])
         action = "clipped" if keep[row] else "dropped"
-        problems.append(Problem(str(file), number, f"the box ({values}) {message}", action))
-    return boxes[keep], np.flatnonzero(keep), problems
+        issues.append(AnnotationIssue(str(file), number, f"the box ({values}) {message}", action))
+    return boxes[keep], np.flatnonzero(keep), issues

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.pictures import read_image, stored_size
-from keras_det.data.source import Annotation, Problem, ReadSource, unreadable, upright_frame
+from keras_det.data.image_files import read_image, stored_size
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, unreadable, upright_frame
 
 _OBJECT_FIELDS = ("bbox", "label")
 
@@ -25,11 +25,11 @@ class Tfds(ReadSource):
     """A data set of TensorFlow Datasets with the features `image` and `objects` (`bbox`, `label`).
 
     Of the objects, `is_difficult` (VOC), `is_crowd` and `area` (COCO) are used where the data set has them.
-    `image_id` is `image/id` (COCO), else the stem of `image/filename`, else the picture's number. The pictures come in
-    the order of the files, which is not that of the original data set. Any picture can be read at any time: records of
+    `image_id` is `image/id` (COCO), else the stem of `image/filename`, else the image's number. The images come in
+    the order of the files, which is not that of the original data set. Any image can be read at any time: records of
     `tfrecord` files, the usual ones, are found by their offsets, others by the format's own access.
 
-    TFDS divides VOC's 1-based corners by the picture's size as they are; here they are turned back into pixels, so
+    TFDS divides VOC's 1-based corners by the image's size as they are; here they are turned back into pixels, so
     that the boxes are those of `Voc`. TFDS does not heed EXIF orientations: its boxes are of the image as it is stored,
     and are turned upright with it. See `clean_boxes` for the rule on boxes.
 
@@ -81,10 +81,10 @@ class Tfds(ReadSource):
             raise ValueError(f"{self._file(record, i)}: {error}") from error
 
     def _file(self, record: dict[str, Any], i: int) -> str:
-        """What the picture is called in reports."""
-        return f"{self.name}: {_text(record.get('image/filename', f'picture {i}'))}"
+        """What the image is called in reports."""
+        return f"{self.name}: {_text(record.get('image/filename', f'image {i}'))}"
 
-    def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
+    def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         record = self._records[i]
         objects, file = record["objects"], self._file(record, i)
         name = _text(record.get("image/filename", str(i)))
@@ -98,7 +98,7 @@ class Tfds(ReadSource):
         corners = np.asarray(objects["bbox"], np.float64).reshape(-1, 4) * [*frame.said, *frame.said]
         if self._first_pixel:
             corners = np.round(corners, _DECIMALS)
-        boxes, kept, problems = frame.clean_boxes(corners, file, first_pixel=self._first_pixel)
+        boxes, kept, issues = frame.clean_boxes(corners, file, first_pixel=self._first_pixel)
         none = np.zeros(len(corners), bool)
         box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         annotation = Annotation(
@@ -112,7 +112,7 @@ class Tfds(ReadSource):
             np.asarray(objects["area"])[kept] if "area" in objects else box_area,
             frame.orientation,
         )
-        return annotation, problems
+        return annotation, issues
 
 
 def _import_tfds():
@@ -128,7 +128,7 @@ def _import_tfds():
 
 
 def _check_features(name: str, features) -> None:
-    """Raises ValueError for a data set that holds no pictures with objects."""
+    """Raises ValueError for a data set that holds no images with objects."""
     lacking = [key for key in ("image", "objects") if key not in features]
     lacking = lacking or [f"objects/{key}" for key in _OBJECT_FIELDS if key not in features["objects"]]
     if lacking:
@@ -136,12 +136,12 @@ def _check_features(name: str, features) -> None:
 
 
 def _bytes(value: Any) -> bytes:
-    """The encoded picture of a record that was not decoded."""
+    """The encoded image of a record that was not decoded."""
     return value if isinstance(value, bytes) else bytes(np.asarray(value).item())
 
 
 def _first_line(error: Exception) -> str:
-    """The point of a message of TFDS, which goes on with lists of names."""
+    """The point of a message of TFDS, which continues with lists of names."""
     return str(error).strip().partition("\n")[0]
 
 

@@ -14,9 +14,9 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import ElementTree
 
+from keras_det.data.image_files import read_image
 from keras_det.data.numbers import real
-from keras_det.data.pictures import read_image
-from keras_det.data.source import Annotation, Problem, ReadSource, find_frame, unreadable, without_objects
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, find_frame, unreadable, without_objects
 
 CLASSES = (
     "aeroplane",
@@ -68,7 +68,7 @@ class VocXml:
         corners: `[n, 4]` float64 ymin, xmin, ymax, xmax: pixels counted from 1, the last ones inclusive.
         difficult: `[n]` bool.
         numbers: `[n]` int64, the objects' places in the file, from 0.
-        problems: What is wrong with the text and with other objects.
+        issues: What is wrong with the text and with other objects.
     """
 
     size: tuple[int, int] | None
@@ -76,7 +76,7 @@ class VocXml:
     corners: np.ndarray
     difficult: np.ndarray
     numbers: np.ndarray
-    problems: tuple[Problem, ...]
+    issues: tuple[AnnotationIssue, ...]
 
 
 def read_xml(file: str | os.PathLike) -> VocXml:
@@ -84,8 +84,8 @@ def read_xml(file: str | os.PathLike) -> VocXml:
 
     `difficult`, `size` and all other fields may be absent. File names in the file are not used at all. An object
     without a name or without four numbers as its box is left out, and a `difficult` of no known meaning counts as not
-    difficult, with a `Problem` each. Text that is not in the encoding that the file declares is read as UTF-8, GBK or
-    Latin-1, the first that fits.
+    difficult, with an `AnnotationIssue` each. Text that is not in the encoding that the file declares is read as UTF-8,
+    GBK or Latin-1, the first that fits.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -93,18 +93,20 @@ def read_xml(file: str | os.PathLike) -> VocXml:
             annotation; names the file.
     """
     file = os.fspath(file)
-    root, problems = _parse(file)
+    root, issues = _parse(file)
     if root.tag != "annotation":
         raise ValueError(f"{file}: expected the element <annotation>, got <{root.tag}>")
     objects = root.findall("object")
     if len(objects) > MAX_OBJECTS:
         raise ValueError(f"{file}: {len(objects)} objects, at most {MAX_OBJECTS} are read")
     rows = [(number, *_read_object(element)) for number, element in enumerate(objects)]
-    problems += [Problem(file, number, fault, "dropped") for number, *_, fault in rows if fault]
+    issues += [AnnotationIssue(file, number, issue, "dropped") for number, *_, issue in rows if issue]
     rows = [row for row in rows if not row[-1]]
     unclear = "<difficult> is {!r}, which is taken as not difficult"
-    problems += [
-        Problem(file, n, unclear.format(flag[:40]), "corrected") for n, _, _, flag, _ in rows if _flag(flag) is None
+    issues += [
+        AnnotationIssue(file, n, unclear.format(flag[:40]), "corrected")
+        for n, _, _, flag, _ in rows
+        if _flag(flag) is None
     ]
     return VocXml(
         size=_read_size(root),
@@ -112,11 +114,11 @@ def read_xml(file: str | os.PathLike) -> VocXml:
         corners=np.array([row[2] for row in rows], np.float64).reshape(-1, 4),
         difficult=np.array([bool(_flag(row[3])) for row in rows], bool),
         numbers=np.array([row[0] for row in rows], np.int64),
-        problems=tuple(problems),
+        issues=tuple(issues),
     )
 
 
-def _parse(file: str) -> tuple[Element, list[Problem]]:
+def _parse(file: str) -> tuple[Element, list[AnnotationIssue]]:
     """The root of the XML file, within the bounds, and what is wrong with its encoding."""
     if not os.path.isfile(file):
         raise FileNotFoundError(f"there is no annotation {file}")
@@ -138,7 +140,7 @@ def _parse(file: str) -> tuple[Element, list[Problem]]:
         raise ValueError(f"{file}: cannot be read as XML: {error}") from error
     if encoding == said:
         return root, []
-    return root, [Problem(file, None, f"the text is not {said}, and was read as {encoding}", "corrected")]
+    return root, [AnnotationIssue(file, None, f"the text is not {said}, and was read as {encoding}", "corrected")]
 
 
 def decode(content: bytes, said: str = "utf-8") -> tuple[str, str]:
@@ -167,13 +169,13 @@ def _read_object(element: Element) -> tuple[str, list[float], str, str]:
     # Only the object's own box: VOC's persons have parts (head, hand, foot) with boxes of theirs.
     texts = {side: element.findtext(f"bndbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax")}
     corners = [_number(text) for text in texts.values()]
-    faults = [] if name else ["expected a <name>, got none"]
-    faults += [
+    issues = [] if name else ["expected a <name>, got none"]
+    issues += [
         f"expected a number in <bndbox><{side}>, got {text and text[:40]!r}"
         for (side, text), corner in zip(texts.items(), corners)
         if corner is None
     ]
-    return name, corners, (element.findtext("difficult") or "").strip(), next(iter(faults), "")
+    return name, corners, (element.findtext("difficult") or "").strip(), next(iter(issues), "")
 
 
 def _number(text: str | None) -> float | None:
@@ -194,7 +196,7 @@ def _flag(text: str) -> bool | None:
 
 @dataclasses.dataclass(frozen=True)
 class VocItem:
-    """One picture of a source in VOC's form: its name in the lists, its two files."""
+    """One image of a source in VOC's form: its name in the lists, its two files."""
 
     stem: str
     xml: str
@@ -202,7 +204,7 @@ class VocItem:
 
 
 class VocFiles(ReadSource):
-    """Pictures with a VOC XML file each: the common part of `Voc` and `Folder`.
+    """Images with a VOC XML file each: the common part of `Voc` and `Folder`.
 
     See `keras_det.data.source.find_frame` for the rule on sizes and orientations. An image that cannot be read is
     reported as `"skipped"`: its annotation then relies on the XML's size, and is empty when there is none. An image
@@ -216,14 +218,14 @@ class VocFiles(ReadSource):
         name: str,
         classes: Sequence[str],
         items: Sequence[VocItem],
-        problems: Sequence[Problem] = (),
+        issues: Sequence[AnnotationIssue] = (),
         rescale_boxes: bool = False,
         annotated: bool = True,
     ):
-        super().__init__(name, classes, problems)
+        super().__init__(name, classes, issues)
         self._items = tuple(items)
         self._annotated = annotated
-        self._unusable: dict[int, Problem] = {}
+        self._unusable: dict[int, AnnotationIssue] = {}
         self._label = {name: label for label, name in enumerate(self.classes)}
         self._rescale = rescale_boxes
 
@@ -245,7 +247,7 @@ class VocFiles(ReadSource):
             raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
         return read_image(self._items[i].image)
 
-    def _read(self, i: int) -> tuple[Annotation, list[Problem]]:
+    def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         item = self._items[i]
         if not self._annotated:
             return without_objects(item.stem, item.image)
@@ -255,17 +257,17 @@ class VocFiles(ReadSource):
             self._unusable[i] = unreadable(item.xml, error)
             return without_objects(item.stem, item.image)[0], [self._unusable[i]]
         labels = self._labels(item.xml, xml)
-        frame, problems = find_frame(item.image, xml.size, item.xml, rescale=self._rescale)
+        frame, issues = find_frame(item.image, xml.size, item.xml, rescale=self._rescale)
         height, width = frame.size
         if not height:
-            return Annotation(item.stem, 0, 0, np.zeros((0, 4)), [], [], [], []), problems
-        boxes, kept, faults = frame.clean_boxes(xml.corners, item.xml, xml.numbers, self.first_pixel)
+            return Annotation(item.stem, 0, 0, np.zeros((0, 4)), [], [], [], []), issues
+        boxes, kept, of_boxes = frame.clean_boxes(xml.corners, item.xml, xml.numbers, self.first_pixel)
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         crowd = np.zeros(len(kept), bool)
         annotation = Annotation(
             item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area, frame.orientation
         )
-        return annotation, [*problems, *xml.problems, *faults]
+        return annotation, [*issues, *xml.issues, *of_boxes]
 
     def _labels(self, file: str, xml: VocXml) -> np.ndarray:
         """The labels of the objects' classes."""
@@ -284,16 +286,16 @@ class Voc(VocFiles):
 
     Args:
         root: The folder that holds `VOC2007`, `VOC2012` and so on.
-        split: `<year>_<list>`, or the union of several: `"2007_trainval+2012_trainval"`. A picture listed twice is
+        split: `<year>_<list>`, or the union of several: `"2007_trainval+2012_trainval"`. An image listed twice is
             taken once. None is for the message that says which there are.
-        missing: What to do about listed pictures without a file or annotation: `"error"`, or `"skip"` to leave them
-            out with a `Problem` each.
+        missing: What to do about listed images without a file or annotation: `"error"`, or `"skip"` to leave them
+            out with an `AnnotationIssue` each.
         rescale_boxes: Scale boxes whose XML gives another size than the image has, instead of keeping their pixels.
         annotated: False for images without annotations, such as a challenge's test set, of which only results can be
             written: none is looked for.
 
     Raises:
-        FileNotFoundError: no such folder or list, or pictures are missing (with their number and the first one).
+        FileNotFoundError: no such folder or list, or images are missing (with their number and the first one).
         ValueError: a bad split or list.
     """
 
@@ -305,8 +307,8 @@ class Voc(VocFiles):
         rescale_boxes: bool = False,
         annotated: bool = True,
     ):
-        items, problems = present(_listed_items(root, split), f"voc {split}", missing, annotated)
-        super().__init__(f"voc {split}", CLASSES, items, problems, rescale_boxes, annotated)
+        items, issues = present(_listed_items(root, split), f"voc {split}", missing, annotated)
+        super().__init__(f"voc {split}", CLASSES, items, issues, rescale_boxes, annotated)
 
     @classmethod
     def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
@@ -334,13 +336,13 @@ def _parse_split(root: str, split: str | None) -> list[tuple[str, str]]:
         raise FileNotFoundError(f"there is no folder {root}, expected one that holds VOC2007 or the like")
     parts = [_SPLIT.fullmatch(part.strip()) for part in (split or "").split("+")]
     if not all(parts):
-        form = "'2007_test' or '2007_trainval+2012_trainval'"
-        raise ValueError(f"split must be like {form}, got {split!r}; {_splits_there(root)}")
+        example = "'2007_test' or '2007_trainval+2012_trainval'"
+        raise ValueError(f"split must be like {example}, got {split!r}; {_splits_there(root)}")
     return [(part[1], part[2]) for part in parts]
 
 
 def _splits_there(root: str) -> str:
-    """Says which lists of pictures the root has; those of single classes, such as cat_train, are left out."""
+    """Says which lists of images the root has; those of single classes, such as cat_train, are left out."""
     found = []
     for folder in sorted(os.listdir(root)):
         lists = os.path.join(root, folder, "ImageSets", "Main")
@@ -382,8 +384,8 @@ def read_list(file: str | os.PathLike) -> list[str]:
 
 def present(
     items: Sequence[VocItem], name: str, missing: str, annotated: bool = True
-) -> tuple[list[VocItem], list[Problem]]:
-    """The items that have both their files, or their image alone where not `annotated`, and a problem for each other.
+) -> tuple[list[VocItem], list[AnnotationIssue]]:
+    """The items that have both their files, or their image alone where not `annotated`, and an issue for each other.
 
     Raises:
         ValueError: `missing` is neither `"error"` nor `"skip"`, two items share a name, or nothing is left.
@@ -394,22 +396,22 @@ def present(
     listed: dict[str, set[str]] = {}
     for folder in {os.path.dirname(file) for item in items for file in (item.xml, item.image)}:
         listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    kept, problems, stems = [], [], set()
+    kept, issues, stems = [], [], set()
     for item in items:
         files = (item.image, item.xml) if annotated else (item.image,)
         absent = [f for f in files if os.path.basename(f) not in listed[os.path.dirname(f)]]
         if absent:
-            problems.append(Problem(absent[0], None, f"listed in {name}, but there is no such file", "skipped"))
+            issues.append(AnnotationIssue(absent[0], None, f"listed in {name}, but there is no such file", "skipped"))
             continue
         if item.stem in stems:
-            raise ValueError(f"{name}: two pictures are called {item.stem}, names must be unique")
+            raise ValueError(f"{name}: two images are called {item.stem}, names must be unique")
         stems.add(item.stem)
         kept.append(item)
-    if problems and missing == "error":
+    if issues and missing == "error":
         raise FileNotFoundError(
-            f"{name}: {len(problems)} of {len(items)} pictures have no file or annotation, the first is "
-            f"{problems[0].file}; --missing skip, or missing='skip', leaves them out"
+            f"{name}: {len(issues)} of {len(items)} images have no file or annotation, the first is "
+            f"{issues[0].file}; --missing skip, or missing='skip', leaves them out"
         )
     if not kept:
-        raise ValueError(f"{name}: none of the {len(items)} pictures is there")
-    return kept, problems
+        raise ValueError(f"{name}: none of the {len(items)} images is there")
+    return kept, issues

@@ -1,6 +1,6 @@
-"""Detection over more pictures than one machine takes: an Apache Beam pipeline around an exported SavedModel.
+"""Detection over more images than one machine takes: an Apache Beam pipeline around an exported SavedModel.
 
-`python -m keras_det.export.beam --input 'pictures/*.jpg' --model exported/ssd300/1 --output found`, followed by the
+`python -m keras_det.export.beam --input 'images/*.jpg' --model exported/ssd300/1 --output found`, followed by the
 options of any Beam runner. The workers need apache-beam and tensorflow, neither this package nor Keras: so this file
 imports nothing of the two.
 """
@@ -25,12 +25,12 @@ class Detector(ModelHandler):
     """`RunInference`'s model handler of an exported detector.
 
     An example is the bytes of a JPEG, PNG, GIF or BMP; its result the list of detections, or a text that says why the
-    picture cannot be read.
+    image cannot be read.
 
     Args:
         folder: a version's folder as `keras_det.export.saved_model` writes it, where every worker can read it.
         score_threshold: detections below are left out.
-        batch_size: pictures at most in one call.
+        batch_size: images at most in one call.
     """
 
     def __init__(self, folder, score_threshold=0.5, batch_size=16):
@@ -46,13 +46,13 @@ class Detector(ModelHandler):
         return model
 
     def run_inference(self, batch, model, inference_args=None):
-        """Results of the pictures, in their order. A batch with a bad picture is gone through one by one."""
+        """Results of the images, in their order. A batch with a bad image is gone through one by one."""
         try:
             return self._detect(batch, model)
         except tf.errors.InvalidArgumentError as error:
             if len(batch) == 1:
                 reason = error.message.split("\n\t [[")[0].splitlines()[-1]  # without the trace around it
-                return [f"the picture cannot be read: {reason}"]
+                return [f"the image cannot be read: {reason}"]
             return [self.run_inference([one], model)[0] for one in batch]
 
     def _detect(self, batch, model):
@@ -69,7 +69,7 @@ class Detector(ModelHandler):
 
 
 class Detect(beam.PTransform):
-    """`(name, bytes)` of pictures to two collections of JSON lines, `detections` and `bad`.
+    """`(name, bytes)` of images to two collections of JSON lines, `detections` and `bad`.
 
     Args:
         handler: a `Detector`.
@@ -79,28 +79,28 @@ class Detect(beam.PTransform):
         super().__init__()
         self.handler = handler
 
-    def expand(self, pictures):
+    def expand(self, images):
         """The two collections, a dict."""
-        results = pictures | "Detect" >> RunInference(KeyedModelHandler(self.handler))
+        results = images | "Detect" >> RunInference(KeyedModelHandler(self.handler))
         lines = results | "Lines" >> beam.FlatMap(_line).with_outputs(BAD, main="detections")
         return {"detections": lines.detections, BAD: lines[BAD]}
 
 
 def _line(result):
-    """The JSON line of a picture, at the output where it belongs."""
+    """The JSON line of an image, at the output where it belongs."""
     name, found = result
     if isinstance(found, str):
-        yield beam.pvalue.TaggedOutput(BAD, json.dumps({"picture": name, "reason": found}))
+        yield beam.pvalue.TaggedOutput(BAD, json.dumps({"image": name, "reason": found}))
     else:
-        yield json.dumps({"picture": name, "detections": found})
+        yield json.dumps({"image": name, "detections": found})
 
 
 def read(pipeline, patterns):
-    """`(name, bytes)` of all pictures that the patterns name.
+    """`(name, bytes)` of all images that the patterns name.
 
     Args:
         pipeline: a `beam.Pipeline`.
-        patterns: globs of picture files, or, where `.tfrecord` is in them, of TFRecord files of `tf.train.Example` with
+        patterns: globs of image files, or, where `.tfrecord` is in them, of TFRecord files of `tf.train.Example` with
             `image/encoded` and `image/filename` or `image/source_id`.
     """
     parts = []
@@ -116,7 +116,7 @@ def read(pipeline, patterns):
                 | f"Spread {pattern}" >> beam.Reshuffle()
             )
             parts.append(files | f"Open {pattern}" >> fileio.ReadMatches() | f"Read {pattern}" >> beam.Map(_contents))
-    return parts | "All pictures" >> beam.Flatten()
+    return parts | "All images" >> beam.Flatten()
 
 
 def _contents(file):
@@ -124,7 +124,7 @@ def _contents(file):
 
 
 def _example(record):
-    """Name and bytes of a record; without a picture the bytes are empty, which is a bad picture later on."""
+    """Name and bytes of a record; without an image the bytes are empty, which is a bad image later on."""
     features = tf.train.Example.FromString(record).features.feature
 
     def first(name):
@@ -134,21 +134,21 @@ def _example(record):
     return next((first(name).decode() for name in NAMES if first(name)), ""), first(ENCODED)
 
 
-def main(arguments=None):
+def main(config=None):
     """The command: its own options, and those of Beam's runners."""
     parser = argparse.ArgumentParser("python -m keras_det.export.beam", description=__doc__.splitlines()[0])
-    parser.add_argument("--input", nargs="+", required=True, help="globs of pictures or of *.tfrecord* files")
+    parser.add_argument("--input", nargs="+", required=True, help="globs of images or of *.tfrecord* files")
     parser.add_argument("--model", required=True, help="version folder of `keras-det export --format saved_model`")
     parser.add_argument("--output", required=True, help="folder for detections-*.jsonl and bad-*.jsonl")
     parser.add_argument("--score_threshold", type=float, default=0.5)
     parser.add_argument("--batch_size", type=int, default=16)
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args(config)
     join = filesystems.FileSystems.join
     if not filesystems.FileSystems.exists(join(options.model, "saved_model.pb")):
         parser.error(f"--model must be the folder of a SavedModel, with saved_model.pb in it; got {options.model}")
     handler = Detector(options.model, options.score_threshold, options.batch_size)
     with beam.Pipeline(options=PipelineOptions(rest, save_main_session=True)) as pipeline:
-        for name, lines in (read(pipeline, options.input) | "Pictures" >> Detect(handler)).items():
+        for name, lines in (read(pipeline, options.input) | "Images" >> Detect(handler)).items():
             lines | f"Write {name}" >> beam.io.WriteToText(join(options.output, name), ".jsonl")
 
 

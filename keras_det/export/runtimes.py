@@ -1,8 +1,8 @@
 """Run an exported detector where nothing but its runtime is installed.
 
-    python runtimes.py FORMAT MODEL PICTURES.npz DETECTIONS.npz [REPEATS]
+    python runtimes.py FORMAT MODEL IMAGES.npz DETECTIONS.npz [REPEATS]
 
-FORMAT is saved_model, tflite or onnx. PICTURES.npz holds uint8 pictures `[h, w, 3]`, DETECTIONS.npz gets for each of
+FORMAT is saved_model, tflite or onnx. IMAGES.npz holds uint8 images `[h, w, 3]`, DETECTIONS.npz gets for each of
 them, under `NAME/i`, the four outputs, and `seconds`, the times of REPEATS further runs on the first. The file imports
 numpy and the runtime alone, and is run as a script by `keras-det export --check` and `keras-det benchmark`.
 """
@@ -16,23 +16,23 @@ OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_dete
 
 
 def load(kind, path):
-    """The file as a function from one uint8 picture `[h, w, 3]` to the four outputs, without the batch's axis."""
+    """The file as a function from one uint8 image `[h, w, 3]` to the four outputs, without the batch's axis."""
     return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[kind](path)
 
 
-def resize(picture, height, width):
-    """Bilinear, half-pixel centres, without antialiasing: float32 `[height, width, 3]`."""
-    if picture.shape[:2] == (height, width):
-        return picture.astype("float32")
-    rows, columns = (_neighbours(*sides) for sides in ((picture.shape[0], height), (picture.shape[1], width)))
-    picture = picture.astype("float32")
-    low, high, share = rows
-    picture = picture[low] + (picture[high] - picture[low]) * share[:, None, None]
-    low, high, share = columns
-    return picture[:, low] + (picture[:, high] - picture[:, low]) * share[:, None]
+def resize(pixels, height, width):
+    """Bilinear, half-pixel centers, without antialiasing: float32 `[height, width, 3]`."""
+    if pixels.shape[:2] == (height, width):
+        return pixels.astype("float32")
+    rows, columns = (_neighbors(*sides) for sides in ((pixels.shape[0], height), (pixels.shape[1], width)))
+    pixels = pixels.astype("float32")
+    low, high, fraction = rows
+    pixels = pixels[low] + (pixels[high] - pixels[low]) * fraction[:, None, None]
+    low, high, fraction = columns
+    return pixels[:, low] + (pixels[:, high] - pixels[:, low]) * fraction[:, None]
 
 
-def _neighbours(old, new):
+def _neighbors(old, new):
     """Of each new pixel, the two old ones beside it and how near the second is."""
     place = np.maximum((np.arange(new, dtype="float32") + 0.5) * np.float32(old / new) - 0.5, 0)
     low = np.minimum(place.astype("int64"), old - 1)
@@ -44,8 +44,8 @@ def _saved_model(path):
 
     model = tf.saved_model.load(path)
     run = model.signatures["serving_default"]
-    return lambda picture: (
-        {name: value.numpy()[0] for name, value in run(tf.constant(picture[None])).items()}
+    return lambda pixels: (
+        {name: value.numpy()[0] for name, value in run(tf.constant(pixels[None])).items()}
         | {
             "_": model  # the signature works only while its model lives
         }
@@ -60,8 +60,8 @@ def _tflite(path):
     given = run.get_input_details()["images"]
     height, width = given["shape"][1:3]
 
-    def detect(picture):
-        image = resize(picture, height, width)
+    def detect(pixels):
+        image = resize(pixels, height, width)
         image = np.rint(image) if given["dtype"] == np.uint8 else image
         return {name: value[0] for name, value in run(images=image[None].astype(given["dtype"])).items()}
 
@@ -75,13 +75,13 @@ def _onnx(path):
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda picture: {n: v[0] for n, v in zip(names, session.run(None, {"images": picture[None]}))}
+    return lambda pixels: {n: v[0] for n, v in zip(names, session.run(None, {"images": pixels[None]}))}
 
 
-def main(kind, path, pictures, detections, repeats="0"):
-    """Run the file on all pictures; the arguments are the command line's."""
+def main(kind, path, path_of_images, detections, repeats="0"):
+    """Run the file on all images; the arguments are the command line's."""
     sys.modules["keras"] = None  # TensorFlow would import it where it is installed; the file must not need it
-    with np.load(pictures) as archive:
+    with np.load(path_of_images) as archive:
         images = [archive[name] for name in archive.files]
     detect = load(kind, path)
     found = {}

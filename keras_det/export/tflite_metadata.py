@@ -1,4 +1,4 @@
-"""What the TFLite Task Library's object detector reads from a file: labels, normalisation, meaning of the outputs.
+"""What the TFLite Task Library's object detector reads from a file: labels, normalization, meaning of the outputs.
 
 The metadata is a FlatBuffer of its own (`metadata_schema.fbs` of TensorFlow Lite Support, version 1.2) in a buffer of
 the model called TFLITE_METADATA, and the label file is in a zip archive appended to the model. The packages that wrote
@@ -20,18 +20,18 @@ _IMAGE, _BOUNDING_BOX, _FEATURE = np.uint8(2), np.uint8(3), np.uint8(1)  # union
 _RGB, _BOUNDARIES, _NORMALIZATION, _VALUE_LABELS = np.int8(1), np.int8(1), np.uint8(1), np.int8(3)
 
 
-def add_metadata(model, detector, outputs, normalised):
+def add_metadata(model, detector, outputs, normalized):
     """The file's bytes: the model with metadata, the class names appended.
 
     Args:
         model: `ModelT` of one input and four outputs.
         detector: the `Detector` it came from.
         outputs: names of the outputs, in the order of `TASK_LIBRARY_NAMES`.
-        normalised: whether the input is float, for which the Task Library asks for mean and deviation; they are 0 and
+        normalized: whether the input is float, for which the Task Library asks for mean and deviation; they are 0 and
             1, since the network's own preprocessing is inside.
     """
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(_metadata(detector, outputs, normalised), np.uint8)
+    buffer.data = np.frombuffer(_metadata(detector, outputs, normalized), np.uint8)
     entry.name, entry.buffer = NAME, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
@@ -43,21 +43,21 @@ def add_metadata(model, detector, outputs, normalised):
     return bytes(builder.Output()) + archive.getvalue()
 
 
-def _metadata(detector, outputs, normalised):
+def _metadata(detector, outputs, normalized):
     """`ModelMetadata` as bytes."""
     height, width = detector.image_size
     labels = {0: LABELS, 1: "Names of the classes, one a line.", 2: _VALUE_LABELS}
     size = {0: np.uint32(width), 1: np.uint32(height)}
-    image = {0: "images", 1: "RGB picture.", 3: _content(_IMAGE, {0: _RGB, 1: size})}
+    image = {0: "images", 1: "RGB image.", 3: _content(_IMAGE, {0: _RGB, 1: size})}
     image[5] = {0: np.array([255], np.float32), 1: np.array([0], np.float32)}
-    if normalised:
+    if normalized:
         options = {0: np.array([0], np.float32), 1: np.array([1], np.float32)}
         image[4] = [{0: _NORMALIZATION, 1: options}]
     each = {2: {0: np.int32(2), 1: np.int32(2)}}  # the values of one detection lie along axis 2
     # The Task Library's order is left, top, right, bottom; ours begins with the top.
     box = _content(_BOUNDING_BOX, {0: np.array([1, 0, 3, 2], np.uint32), 1: _BOUNDARIES}) | each
     found = [
-        {0: TASK_LIBRARY_NAMES[0], 1: f"{outputs[0]}: ymin, xmin, ymax, xmax in shares of the picture.", 3: box},
+        {0: TASK_LIBRARY_NAMES[0], 1: f"{outputs[0]}: ymin, xmin, ymax, xmax relative to the image.", 3: box},
         {0: TASK_LIBRARY_NAMES[1], 1: outputs[1], 3: _content(_FEATURE, {}) | each, 6: [labels]},
         {0: TASK_LIBRARY_NAMES[2], 1: outputs[2], 3: _content(_FEATURE, {}) | each},
         {0: TASK_LIBRARY_NAMES[3], 1: outputs[3], 3: _content(_FEATURE, {})},

@@ -1,4 +1,4 @@
-"""Encoded images to upright pixels inside of a graph: the same rule as `keras_det.data.pictures.read_image`."""
+"""Encoded images to upright pixels inside of a graph: the same rule as `keras_det.data.image_files.read_image`."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The detectors' own Keras layers, all serialisable."""
+"""The detectors' own Keras layers, all serializable."""
 
 from keras_det.layers.box_grid import BoxGrid
 from keras_det.layers.l2_norm import L2Norm

@@ -1,10 +1,10 @@
-"""The discretised space of boxes."""
+"""The discretized space of boxes."""
 
 import keras
 import numpy as np
 from keras import ops
 
-SMALLEST_SIDE = 1e-6  # of a box, as a share of the image: keeps the logarithms of a degenerate box finite
+SMALLEST_SIDE = 1e-6  # of a box, as a fraction of the image: keeps the logarithms of a degenerate box finite
 SMALLEST_MASS = 1e-30  # of the cells around one, before they are divided by it
 
 
@@ -14,11 +14,11 @@ class BoxGrid(keras.layers.Layer):
 
     Cell `(i, j, k, m)` of a grid of shape `(Y, X, S, A)` stands for the box with
 
-        centre   y = (i + 1/2) / Y,  x = (j + 1/2) / X
+        center   y = (i + 1/2) / Y,  x = (j + 1/2) / X
         scale    s = s_0 (s_1 / s_0)^(k / (S - 1)), the square root of the box's area
         ratio    r = r_0 (r_1 / r_0)^(m / (A - 1)), width over height
 
-    all in shares of the image's sides, so that height is `s / sqrt(r)` and width `s sqrt(r)`. An axis of one cell
+    all relative to the image's sides, so that height is `s / sqrt(r)` and width `s sqrt(r)`. An axis of one cell
     stands at the geometric mean of its range. A cell is in use if at least `min_inside` of its box's area lies in the
     image; the others are no outcome of the softmax. Cells are numbered row by row, the ratio changing fastest.
 
@@ -26,7 +26,7 @@ class BoxGrid(keras.layers.Layer):
         shape: cells `(Y, X, S, A)`.
         scales: `(s_0, s_1)`, smallest and largest scale.
         aspect_ratios: `(r_0, r_1)`, smallest and largest ratio.
-        min_inside: least share of a box's area that must lie in the image, in 0 .. 1.
+        min_inside: least fraction of a box's area that must lie in the image, in 0 .. 1.
 
     Call with logits `[B, N]` of the cells in use: their probabilities on the whole grid, `[B, Y, X, S, A]` float32,
     0 in the cells not in use.
@@ -34,7 +34,7 @@ class BoxGrid(keras.layers.Layer):
     Attributes:
         total: Y X S A, all cells.
         size: N, the cells in use.
-        cells: `[N]` int64, the numbers of the cells in use, rising.
+        cells: `[N]` int64, the numbers of the cells in use, ascending.
         boxes: `[N, 4]` float32 rel_yxyx, their boxes, which may leave the image.
 
     Raises:
@@ -57,7 +57,7 @@ class BoxGrid(keras.layers.Layer):
         self.total = int(np.prod(self.shape))
         coordinates = np.stack(np.unravel_index(np.arange(self.total), self.shape), axis=-1)
         every = self._boxes_at(coordinates.astype("float64"), np)
-        used = _share_inside(every) >= self.min_inside
+        used = _fraction_inside(every) >= self.min_inside
         self.cells = np.flatnonzero(used)
         if not len(self.cells):
             raise ValueError(f"no box of the grid has {self.min_inside:.0%} of its area in the image.")
@@ -74,7 +74,7 @@ class BoxGrid(keras.layers.Layer):
             raise ValueError(f"`shape` must be four numbers of at least 1; got {self.shape}.")
         for name, values in (("scales", self.scales), ("aspect_ratios", self.aspect_ratios)):
             if len(values) != 2 or not 0 < values[0] <= values[1]:
-                raise ValueError(f"`{name}` must be two rising positive numbers; got {values}.")
+                raise ValueError(f"`{name}` must be two ascending positive numbers; got {values}.")
         if not 0 <= self.min_inside <= 1:
             raise ValueError(f"`min_inside` must be in 0 .. 1; got {self.min_inside}.")
 
@@ -154,7 +154,7 @@ class BoxGrid(keras.layers.Layer):
         return ops.reshape(values, (-1, *self.shape))
 
     def local_maxima(self, distribution):
-        """The distribution where no neighbouring cell, diagonal ones included, is more probable, and 0 elsewhere.
+        """The distribution where no neighboring cell, diagonal ones included, is more probable, and 0 elsewhere.
 
         Args:
             distribution: `[B, Y, X, S, A]`.
@@ -185,8 +185,8 @@ class BoxGrid(keras.layers.Layer):
         """
         ranges = [np.arange(-r, r + 1) for r in radius]
         steps = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 4)
-        centres = ops.take(ops.convert_to_tensor(self._coordinates), index, axis=0)
-        places = ops.expand_dims(centres, 2) + ops.convert_to_tensor(steps.astype("int32"))
+        centers = ops.take(ops.convert_to_tensor(self._coordinates), index, axis=0)
+        places = ops.expand_dims(centers, 2) + ops.convert_to_tensor(steps.astype("int32"))
         limited = ops.clip(places, 0, ops.convert_to_tensor(np.array(self.shape, "int32") - 1))
         inside = ops.cast(ops.all(places == limited, axis=-1), "float32")
         strides = np.array([int(np.prod(self.shape[axis + 1 :])) for axis in range(4)], "int32")
@@ -195,7 +195,7 @@ class BoxGrid(keras.layers.Layer):
         mass = ops.take(ops.reshape(distribution, (-1,)), number + first) * inside
         shift = ops.matmul(mass, ops.convert_to_tensor(steps.astype("float32")))
         shift = shift / ops.maximum(ops.sum(mass, axis=-1, keepdims=True), SMALLEST_MASS)
-        return ops.cast(centres, "float32") + shift
+        return ops.cast(centers, "float32") + shift
 
     def call(self, logits):
         """The distribution over the grid."""
@@ -211,8 +211,8 @@ class BoxGrid(keras.layers.Layer):
         return {**super().get_config(), **own, "min_inside": self.min_inside}
 
 
-def _share_inside(boxes):
-    """Share of each box's area within the image, `[..., 4]` numpy to `[...]`."""
+def _fraction_inside(boxes):
+    """Fraction of each box's area within the image, `[..., 4]` numpy to `[...]`."""
     sides = boxes[..., 2:] - boxes[..., :2]
     inside = np.minimum(boxes[..., 2:], 1) - np.maximum(boxes[..., :2], 0)
     return np.prod(np.maximum(inside, 0), axis=-1) / np.prod(sides, axis=-1)

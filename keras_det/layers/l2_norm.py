@@ -1,4 +1,4 @@
-"""L2 normalisation with a learned scale."""
+"""L2 normalization with a learned scale."""
 
 import keras
 from keras import ops
@@ -32,7 +32,7 @@ class L2Norm(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        """Normalise the last axis."""
+        """Normalize the last axis."""
         x = ops.cast(inputs, "float32")
         x = x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
         return ops.cast(x * ops.cast(self.gamma, "float32"), self.compute_dtype)

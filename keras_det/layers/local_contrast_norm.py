@@ -1,4 +1,4 @@
-"""Local contrast normalisation."""
+"""Local contrast normalization."""
 
 import keras
 import numpy as np
@@ -56,7 +56,7 @@ class LocalContrastNorm(keras.layers.Layer):
         return ops.conv(x, self.window[:, :, None, None], padding="same", data_format="channels_last")
 
     def call(self, inputs):
-        """Normalise each image."""
+        """Normalize each image."""
         x = ops.cast(inputs, "float32")
         inside = self._blur(ops.ones_like(x[:1, :, :, :1]))
         v = x - self._local_mean(x, inside)

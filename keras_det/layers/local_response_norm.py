@@ -1,4 +1,4 @@
-"""Local response normalisation."""
+"""Local response normalization."""
 
 import keras
 from keras import ops
@@ -6,14 +6,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_det")
 class LocalResponseNorm(keras.layers.Layer):
-    """Divide each response by the strength of its neighbours in the channels (Krizhevsky et al. 2012, section 3.3).
+    """Divide each response by the strength of its neighbors in the channels (Krizhevsky et al. 2012, section 3.3).
 
     `b_i = a_i / (k + alpha sum_j a_j^2)^beta`, j over the `depth` channels around i, fewer at the ends. DeepMultiBox,
     DetectorNet and the class-generic detector stand on networks with it. As in that paper alpha multiplies the sum
     itself; Caffe and PyTorch divide it by `depth`.
 
     Args:
-        depth: Odd number of channels in a neighbourhood, n.
+        depth: Odd number of channels in a neighborhood, n.
         k: Offset.
         alpha: Factor of the sum of squares.
         beta: Exponent.
@@ -33,7 +33,7 @@ class LocalResponseNorm(keras.layers.Layer):
         self.depth, self.k, self.alpha, self.beta = depth, k, alpha, beta
 
     def call(self, inputs):
-        """Normalise over the last axis."""
+        """Normalize over the last axis."""
         x = ops.cast(inputs, "float32")
         channels, side = x.shape[-1], self.depth // 2
         squares = ops.pad(ops.square(x), [(0, 0)] * (len(x.shape) - 1) + [(side, side)])

@@ -12,7 +12,7 @@ class MultiBoxHead(layers.Layer):
         num_classes: outputs for each default box, background included: c.
         boxes_per_cell: k of each source layer.
         names: name of each source layer; its predictors are called `NAME_loc` and `NAME_conf`.
-        depthwise: SSDLite's predictors, a 3x3 depthwise convolution with batch normalisation and ReLU6 and then a
+        depthwise: SSDLite's predictors, a 3x3 depthwise convolution with batch normalization and ReLU6 and then a
             1x1 convolution, instead of one 3x3 convolution.
         initializer: of the predictors' kernels; the paper's is "xavier".
         kernel_size: of the predictors' convolution, where they are one.

@@ -15,7 +15,7 @@ class OffsetMaxPooling(layers.Layer):
         pool_size: k, side of the pooled regions and their distance.
 
     Input: `[B, H, W, C]` float, H and W at least k. Output: `[B k k, h, w, C]` with h = ceil((H - k + 1) / k) and w
-    likewise. Row `(b k + dy) k + dx` is picture b at offset (dy, dx); offset (0, 0) is plain max pooling. An offset
+    likewise. Row `(b k + dy) k + dx` is image b at offset (dy, dx); offset (0, 0) is plain max pooling. An offset
     that fits fewer regions than others ends in zeros, which `interleave` leaves out.
 
     >>> import numpy as np

@@ -11,17 +11,17 @@ from keras import ops
 class PriorBox(keras.layers.Layer):
     """The default boxes of one feature map (SSD section 2.2, "Choosing scales and aspect ratios").
 
-    At the centre of every cell stand, for each pair `(s_k, s_k+1)` of `scales`: a square of side `s_k`, a square of
+    At the center of every cell stand, for each pair `(s_k, s_k+1)` of `scales`: a square of side `s_k`, a square of
     side `s'_k = sqrt(s_k s_k+1)`, and for each ratio a the boxes of width `s_k sqrt(a)`, height `s_k / sqrt(a)`, and
     the other way round. Boxes come row by row, cell by cell, in that order.
 
     Args:
-        scales: pairs `(s_k, s_k+1)`, shares of the image's side. More than one pair stacks several tilings on one map,
-            as the paper does in its Table 3.
+        scales: pairs `(s_k, s_k+1)`, fractions of the image's side. More than one pair stacks several tilings on one
+            map, as the paper does in its Table 3.
         aspect_ratios: ratios above 1; each also stands for its inverse.
-        step: distance of two cells' centres as a share of the image's side; `None` is the paper's `1 / |f_k|`. The
+        step: distance of two cells' centers as a fraction of the image's side; `None` is the paper's `1 / |f_k|`. The
             authors' code uses 8/300 on a map of 38, which is a little more than 1/38.
-        clip: `None`; `"sides"` limits height and width to 1, as torchvision does; `"all"` limits the centres to 0 .. 1
+        clip: `None`; `"sides"` limits height and width to 1, as torchvision does; `"all"` limits the centers to 0 .. 1
             too, as ssd.pytorch does.
 
     Call with a feature map `[B, H, W, channels]` of known height and width: `[H * W * k, 4]` float32 rel_yxyx boxes,
@@ -73,9 +73,9 @@ class PriorBox(keras.layers.Layer):
         cy, cx = ((np.arange(n) + 0.5) * step for n, step in zip((height, width), steps))
         if self.clip == "all":
             cy, cx = np.clip(cy, 0, 1), np.clip(cx, 0, 1)
-        centres = np.stack(np.meshgrid(cy, cx, indexing="ij"), axis=-1)[:, :, None, :]
+        centers = np.stack(np.meshgrid(cy, cx, indexing="ij"), axis=-1)[:, :, None, :]
         half = self._sides() / 2
-        return np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4).astype("float32")
+        return np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4).astype("float32")
 
     def call(self, feature_map):
         """The default boxes of `feature_map` as a constant tensor."""

@@ -2,11 +2,11 @@
 
 from keras import ops
 
-SMALLEST_MASS = 1e-30  # of a target before it is renormalised; below it, no object is near a cell in use
+SMALLEST_MASS = 1e-30  # of a target before it is renormalized; below it, no object is near a cell in use
 
 
 def box_grid_targets(grid, boxes, valid, widths=(1.0, 1.0, 1.0, 1.0), sub_cell=False):
-    """Target distribution of each image: a Gaussian around every object, summed, renormalised to one.
+    """Target distribution of each image: a Gaussian around every object, summed, renormalized to one.
 
     The Gaussian of an object is `exp(-sum_a (n_a - c_a)^2 / (2 w_a^2))` over the four axes a of the grid, n being the
     cell's coordinates and c those of the object limited to the grid. As it is a product over the axes, the sum over M
@@ -34,9 +34,9 @@ def box_grid_targets(grid, boxes, valid, widths=(1.0, 1.0, 1.0, 1.0), sub_cell=F
     """
     coordinates = grid.coordinates(boxes)
     last = ops.convert_to_tensor([float(n - 1) for n in grid.shape])
-    centres = ops.clip(coordinates, 0.0, last) if sub_cell else grid.nearest(coordinates)
+    centers = ops.clip(coordinates, 0.0, last) if sub_cell else grid.nearest(coordinates)
     y, x, scale, ratio = (
-        _gaussian(centres[..., axis], cells, width) for axis, (cells, width) in enumerate(zip(grid.shape, widths))
+        _gaussian(centers[..., axis], cells, width) for axis, (cells, width) in enumerate(zip(grid.shape, widths))
     )
     positions = _outer(y * ops.expand_dims(ops.cast(valid, "float32"), -1), x)
     mass = ops.matmul(ops.transpose(positions, (0, 2, 1)), _outer(scale, ratio))
@@ -69,9 +69,9 @@ def entropy(targets):
     return -ops.sum(targets * ops.log(ops.maximum(targets, SMALLEST_MASS)), axis=-1)
 
 
-def _gaussian(centres, cells, width):
-    """`[B, M]` centres on an axis to `[B, M, cells]`, 1 at the centre."""
-    distance = ops.expand_dims(centres, -1) - ops.arange(cells, dtype="float32")
+def _gaussian(centers, cells, width):
+    """`[B, M]` centers on an axis to `[B, M, cells]`, 1 at the center."""
+    distance = ops.expand_dims(centers, -1) - ops.arange(cells, dtype="float32")
     return ops.exp(-0.5 * ops.square(distance / width))
 
 

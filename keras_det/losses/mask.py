@@ -27,9 +27,9 @@ def mask_boxes(boxes):
 
 
 def mask_targets(boxes, valid, d):
-    """Equation 1: the share of each output cell that bb(h) covers, the maximum over the objects.
+    """Equation 1: the fraction of each output cell that bb(h) covers, the maximum over the objects.
 
-    A cell's share is the product of the shares of its rows and of its columns, so nothing is rasterised; only
+    A cell's share is the product of the fractions of its rows and of its columns, so nothing is rasterized; only
     `[B, M, 5, d, d]` products of two vectors each are compared.
 
     Args:

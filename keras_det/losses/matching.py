@@ -30,27 +30,27 @@ def squared_distances(first, second):
     return sum(ops.square(ops.expand_dims(a, 2) - ops.expand_dims(b, 1)) for a, b in pairs)
 
 
-def matching_losses(boxes, logits, objects, columns):
+def matching_losses(boxes, logits, objects, matched_prior):
     """F_match and F_conf of each image under an assignment.
 
     Args:
         boxes: `[B, K, 4]` predicted l.
         logits: `[B, K]` of the confidences c.
         objects: `[B, M, 4]` g.
-        columns: `[B, M]` int32, the box of each object, -1 for none.
+        matched_prior: `[B, M]` int32, the box of each object, -1 for none.
 
     Returns:
         `(F_match [B], F_conf [B])`: half the squared distances of the matched pairs, and the cross-entropy of all
         confidences with 1 for matched boxes and 0 for the others. Gradients flow to the boxes by `l_i - g_j` and to the
         confidences by `(c_i - sum_j x_ij) / (c_i (1 - c_i))`.
     """
-    used = columns >= 0
-    place = ops.maximum(columns, 0)
-    mine = ops.take_along_axis(boxes, ops.expand_dims(place, 2), axis=1)
+    used = matched_prior >= 0
+    box_index = ops.maximum(matched_prior, 0)
+    mine = ops.take_along_axis(boxes, ops.expand_dims(box_index, 2), axis=1)
     distances = ops.sum(ops.square(mine - objects), axis=-1)
     f_match = ops.sum(ops.where(used, distances, 0.0), axis=1) / 2
     index = ops.reshape(ops.arange(boxes.shape[1], dtype="int32"), (1, 1, -1))
-    matched = ops.any(ops.expand_dims(columns, 2) == index, axis=1)  # sum_j x_ij
+    matched = ops.any(ops.expand_dims(matched_prior, 2) == index, axis=1)  # sum_j x_ij
     return f_match, ops.sum(sigmoid_cross_entropy(ops.cast(matched, "float32"), logits), axis=1)
 
 

@@ -43,7 +43,7 @@ def confidence_losses(target_classes, logits):
     return keras.losses.sparse_categorical_crossentropy(target_classes, logits, from_logits=True)
 
 
-def hard_negatives(losses, positive, ratio=3, usable=True, least=0):
+def hard_negatives(losses, positive, ratio=3, valid=True, least=0):
     """The negatives that take part in the loss: of each image the highest losses, `ratio` for each positive.
 
     Args:
@@ -61,12 +61,12 @@ def hard_negatives(losses, positive, ratio=3, usable=True, least=0):
     >>> np.asarray(chosen).tolist()
     [[False, False, True, True]]
     """
-    negative = ops.logical_and(ops.logical_not(positive), usable)
+    negative = ops.logical_and(ops.logical_not(positive), valid)
     wanted = ops.maximum(ratio * ops.sum(ops.cast(positive, "int32"), axis=-1, keepdims=True), least)
     wanted = ops.minimum(wanted, ops.sum(ops.cast(negative, "int32"), axis=-1, keepdims=True))
     score = ops.where(negative, ops.cast(losses, "float32"), -1.0)
-    falling = ops.flip(ops.sort(score, axis=-1), axis=-1)
-    lowest = ops.take_along_axis(falling, ops.maximum(wanted - 1, 0), axis=-1)
+    descending = ops.flip(ops.sort(score, axis=-1), axis=-1)
+    lowest = ops.take_along_axis(descending, ops.maximum(wanted - 1, 0), axis=-1)
     above = score > lowest
     room = wanted - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)
     tied = ops.logical_and(score == lowest, negative)
@@ -74,7 +74,7 @@ def hard_negatives(losses, positive, ratio=3, usable=True, least=0):
     return ops.logical_and(ops.logical_or(above, tied), wanted > 0)
 
 
-def multibox_loss(targets, outputs, negative_ratio=3, usable=True, over_batch=False):
+def multibox_loss(targets, outputs, negative_ratio=3, valid=True, over_batch=False):
     """Both terms of equation 1 before the division by N.
 
     Args:
@@ -90,7 +90,7 @@ def multibox_loss(targets, outputs, negative_ratio=3, usable=True, over_batch=Fa
     """
     positive = targets["classes"] > 0
     losses = confidence_losses(targets["classes"], outputs["logits"])
-    mined = ops.stop_gradient(losses), positive, ops.logical_and(usable, ops.ones_like(positive))
+    mined = ops.stop_gradient(losses), positive, ops.logical_and(valid, ops.ones_like(positive))
     if over_batch:  # as one image of all boxes
         mined = [ops.reshape(rows, (1, -1)) for rows in mined]
     negative = ops.reshape(hard_negatives(*mined[:2], negative_ratio, mined[2]), ops.shape(positive))
@@ -101,7 +101,7 @@ def multibox_loss(targets, outputs, negative_ratio=3, usable=True, over_batch=Fa
     }
 
 
-def sigmoid_multibox_loss(targets, outputs, negative_ratio=3, usable=True, least=0):
+def sigmoid_multibox_loss(targets, outputs, negative_ratio=3, valid=True, least=0):
     """As `multibox_loss`, with a sigmoid for background and for each class: TensorFlow's Object Detection API's loss.
 
     Args:
@@ -117,7 +117,7 @@ def sigmoid_multibox_loss(targets, outputs, negative_ratio=3, usable=True, least
     positive = targets["classes"] > 0
     classes = ops.one_hot(targets["classes"], outputs["logits"].shape[-1])
     losses = ops.sum(ops.binary_crossentropy(classes, outputs["logits"], from_logits=True), axis=-1)
-    negative = hard_negatives(ops.stop_gradient(losses), positive, negative_ratio, usable, least)
+    negative = hard_negatives(ops.stop_gradient(losses), positive, negative_ratio, valid, least)
     return {
         "localization": localization_losses(targets["offsets"], outputs["offsets"], positive),
         "confidence": ops.sum(ops.where(ops.logical_or(positive, negative), losses, 0.0), axis=-1),

@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_det.data.numbers import real, whole
 from keras_det.files import write_text
-from keras_det.metrics.columns import Results, Truth
+from keras_det.metrics.columns import GroundTruth, Predictions
 from keras_det.metrics.files import read_text
 
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -26,8 +26,8 @@ ENGINES = ("faster-coco-eval", "pycocotools")
 _NUMBER = re.compile("-?[0-9]{1,4000}")
 
 
-def coco_metrics(truth: Truth, results: Results, engine: str | None = None) -> dict[str, float]:
-    """COCO's figures of a set of detections.
+def coco_metrics(truth: GroundTruth, results: Predictions, engine: str | None = None) -> dict[str, float]:
+    """COCO's metrics of a set of detections.
 
     Args:
         truth: The objects.
@@ -45,8 +45,8 @@ def coco_metrics(truth: Truth, results: Results, engine: str | None = None) -> d
         ValueError: `engine` is unknown, or `results` names images or classes that `truth` does not have.
         ModuleNotFoundError: `engine` asks for a package that is not installed.
 
-    >>> truth = Truth(("cat",), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
-    >>> round(coco_metrics(truth, Results([0], [[0, 0, 20, 16]], [0.9], [0]))["AP"], 6)
+    >>> truth = GroundTruth(("cat",), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
+    >>> round(coco_metrics(truth, Predictions([0], [[0, 0, 20, 16]], [0.9], [0]))["AP"], 6)
     0.7
     """
     results.check_against(truth)
@@ -78,12 +78,13 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def read_results(path: str | os.PathLike, truth: Truth) -> Results:
+def read_results(path: str | os.PathLike, truth: GroundTruth) -> Predictions:
     """Read COCO's results file, a JSON list of `image_id`, `category_id`, `bbox` (`xywh`) and `score`.
 
     Args:
         path: The file. Of further keys `file_name` alone is looked at, and names the image where it is there.
-        truth: Its `image_numbers` and `category_ids` are the known ids; `image_id` may be a name of `Truth.image_of`.
+        truth: Its `image_numbers` and `category_ids` are the known ids; `image_id` may be a name of
+            `GroundTruth.image_of`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -104,10 +105,10 @@ def read_results(path: str | os.PathLike, truth: Truth) -> Results:
         raise _entry_error(path, bad[0], "has a box of negative width or height", entries[bad[0]])
     boxes = np.concatenate([table[:, 1:3], table[:, 1:3] + table[:, 3:]], axis=1)
     image = np.array([row[0] for row in rows], np.int64)
-    return Results(image, truth.turn(image, boxes, upright=True), table[:, 0], [row[1] for row in rows])
+    return Predictions(image, truth.turn(image, boxes, upright=True), table[:, 0], [row[1] for row in rows])
 
 
-def write_results(path: str | os.PathLike, truth: Truth, results: Results) -> None:
+def write_results(path: str | os.PathLike, truth: GroundTruth, results: Predictions) -> None:
     """Write COCO's results file, as `read_results` and COCO's own tools read it.
 
     Boxes are of the images as their annotations have them, stored or upright. Images that have no ids of their own but
@@ -171,8 +172,8 @@ def _image(entry: dict, images: dict[int | str, int]) -> int | None:
     return images.get(whole(entry["image_id"]))
 
 
-def _entry_error(path, place: int, fault: str, entry: Any) -> ValueError:
-    return ValueError(f"{path}, entry {place} {fault}: {str(entry)[:200]}")
+def _entry_error(path, place: int, error: str, entry: Any) -> ValueError:
+    return ValueError(f"{path}, entry {place} {error}: {str(entry)[:200]}")
 
 
 def _choose(engine: str | None) -> str:
@@ -195,7 +196,7 @@ def _engine(name: str) -> tuple[Any, Any]:
     return COCO, COCOeval_faster
 
 
-def image_numbers(truth: Truth) -> list[int]:
+def image_numbers(truth: GroundTruth) -> list[int]:
     """The integer ids of the images in COCO's files: their own where all ids are numbers, else 1, 2, ..."""
     numbers = [int(i) for i in truth.image_ids if _NUMBER.fullmatch(i)]
     own = len(numbers) == len(truth.image_ids) == len(set(numbers))
@@ -213,7 +214,7 @@ def _ranks(ids: Sequence[int]) -> np.ndarray:
     return ranks
 
 
-def _frame(truth: Truth) -> dict[str, list]:
+def _frame(truth: GroundTruth) -> dict[str, list]:
     sizes = truth.sizes.tolist()
     images, categories = _ranks(image_numbers(truth)).tolist(), _ranks(truth.category_ids).tolist()
     return {
@@ -229,7 +230,7 @@ def _index(dataset: Any, frame: dict[str, list], annotations: list[dict]) -> Any
     return index
 
 
-def _annotations(truth: Truth, rows: Truth | Results, **columns: np.ndarray) -> list[dict]:
+def _annotations(truth: GroundTruth, rows: GroundTruth | Predictions, **columns: np.ndarray) -> list[dict]:
     """One dict for each row, as COCO's index holds them; numbered from 1, since 0 marks an unmatched one there."""
     boxes = to_xywh(rows.boxes)
     columns = {
@@ -250,10 +251,10 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], np.round(boxes[:, 2:] - boxes[:, :2], 9)], axis=1)
 
 
-def _per_class(truth: Truth, precision: np.ndarray) -> dict[str, float]:
+def _per_class(truth: GroundTruth, precision: np.ndarray) -> dict[str, float]:
     """AP and AP50 of each class from `[T, R, K, A, M]`, K in order of category id, all areas, 100 detections."""
     curves = np.asarray(precision)[:, :, _ranks(truth.category_ids) - 1, 0, -1]
     mean = [float(p[p > -1].mean()) if (p > -1).any() else -1.0 for p in np.moveaxis(curves, 2, 0)]
     half = [float(p[p > -1].mean()) if (p > -1).any() else -1.0 for p in np.moveaxis(curves[:1], 2, 0)]
-    figures = {f"AP/{name}": value for name, value in zip(truth.classes, mean)}
-    return figures | {f"AP50/{name}": value for name, value in zip(truth.classes, half)}
+    metrics = {f"AP/{name}": value for name, value in zip(truth.classes, mean)}
+    return metrics | {f"AP50/{name}": value for name, value in zip(truth.classes, half)}

@@ -1,4 +1,4 @@
-"""Truth and results as columns: one row per object or detection, in pixels of the original pictures.
+"""Truth and results as columns: one row per object or detection, in pixels of the original images.
 
 Every metric of this package reads these two. Boxes are float64 `xyxy` (xmin, ymin, xmax, ymax) with the origin at the
 image's upper left corner, so a width is xmax - xmin. VOC's inclusive pixels and COCO's `xywh` become that in the
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.pictures import SIDEWAYS, turn_boxes
+from keras_det.data.image_files import SIDEWAYS, turn_boxes
 
 _COLUMN_TYPES = {
     "image": np.int64,
@@ -26,13 +26,13 @@ _COLUMN_TYPES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """The annotated objects of a set of images.
 
     Attributes:
         classes: The C class names, in label order.
         image_ids: The I image names. An image without objects stands here too, and so is counted.
-        sizes: `[I, 2]` int64, height and width of the original pictures.
+        sizes: `[I, 2]` int64, height and width of the original images.
         image: `[N]` int64, the object's image as an index into `image_ids`.
         boxes: `[N, 4]` float64 `xyxy` in original pixels.
         labels: `[N]` int64 in `0 .. C-1`.
@@ -48,7 +48,7 @@ class Truth:
         ValueError: A column has another length than the rest, a label or an image index is out of range, a box is not
             finite or has no area, or an image id occurs twice.
 
-    >>> truth = Truth(("cat",), ("a", "b"), [[50, 80], [50, 80]], [0], [[10, 10, 30, 40]], [0])
+    >>> truth = GroundTruth(("cat",), ("a", "b"), [[50, 80], [50, 80]], [0], [[10, 10, 30, 40]], [0])
     >>> truth.area.tolist()
     [600.0]
     """
@@ -129,8 +129,8 @@ class Truth:
             before = after[:, ::-1] if orientation in SIDEWAYS else after
             source, target = (before, after) if upright else (after, before)
             undo = {6: 8, 8: 6}.get(int(orientation), int(orientation))
-            shares = boxes[rows][:, [1, 0, 3, 2]] / source[:, [0, 1, 0, 1]]
-            boxes[rows] = to_pixels(turn_boxes(shares, int(orientation) if upright else undo), target)
+            fractions = boxes[rows][:, [1, 0, 3, 2]] / source[:, [0, 1, 0, 1]]
+            boxes[rows] = to_pixels(turn_boxes(fractions, int(orientation) if upright else undo), target)
         return boxes
 
     @classmethod
@@ -140,7 +140,7 @@ class Truth:
         classes: Sequence[str],
         category_ids: Sequence[int] | None = None,
         names: Sequence[str] | None = None,
-    ) -> "Truth":
+    ) -> "GroundTruth":
         """Collect `keras_det.data` annotations; their relative float32 boxes go back to original pixels.
 
         Args:
@@ -170,7 +170,7 @@ class Truth:
         )
 
     @classmethod
-    def from_source(cls, source: Any) -> "Truth":
+    def from_source(cls, source: Any) -> "GroundTruth":
         """Read the annotations of a whole data source; no pixels are read.
 
         Args:
@@ -184,11 +184,11 @@ class Truth:
 
 
 @dataclasses.dataclass(frozen=True)
-class Results:
-    """A detector's detections on the images of one `Truth`.
+class Predictions:
+    """A detector's detections on the images of one `GroundTruth`.
 
     Attributes:
-        image: `[D]` int64, the image as an index into `Truth.image_ids`.
+        image: `[D]` int64, the image as an index into `GroundTruth.image_ids`.
         boxes: `[D, 4]` float64 `xyxy` in original pixels; they may leave the image.
         scores: `[D]` float64, higher is surer.
         labels: `[D]` int64 in `0 .. C-1`.
@@ -196,7 +196,7 @@ class Results:
     Raises:
         ValueError: The columns differ in length, or a score or box is not finite. The entry is named.
 
-    >>> Results([0, 0], [[0, 0, 9, 9], [5, 5, 9, 9]], [0.9, 0.8], [0, 1]).labels.tolist()
+    >>> Predictions([0, 0], [[0, 0, 9, 9], [5, 5, 9, 9]], [0.9, 0.8], [0, 1]).labels.tolist()
     [0, 1]
     """
 
@@ -219,11 +219,11 @@ class Results:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def take(self, rows: np.ndarray) -> "Results":
+    def take(self, rows: np.ndarray) -> "Predictions":
         """The detections at `rows` (indexes or a mask), in that order."""
-        return Results(self.image[rows], self.boxes[rows], self.scores[rows], self.labels[rows])
+        return Predictions(self.image[rows], self.boxes[rows], self.scores[rows], self.labels[rows])
 
-    def check_against(self, truth: Truth) -> None:
+    def check_against(self, truth: GroundTruth) -> None:
         """Raise ValueError when an image index or a label does not exist in `truth`."""
         _check_columns(self, "results", truth.image_ids, len(truth.classes))
 

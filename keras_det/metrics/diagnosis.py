@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_det.metrics import voc
-from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.matching import one_to_one, overlaps_in_images
+from keras_det.metrics.columns import GroundTruth, Predictions
+from keras_det.metrics.matching import ious_in_images, one_to_one
 
 KINDS = ("correct", "localization", "similar", "other", "background", "ignored")
 """What a detection can be, in the order of `kinds`' codes and of SSD's Figure 3 (Cor, Loc, Sim, Oth, BG)."""
@@ -32,7 +32,7 @@ SIZE_BINS = ("XS", "S", "M", "L", "XL")
 """Size: the smallest 10 % of a class's objects, the next 20 %, the middle 40 %, 20 % and the largest 10 %."""
 
 SHAPE_BINS = ("XT", "T", "M", "W", "XW")
-"""Width over height: from the tallest 10 % to the widest 10 %, with the same shares."""
+"""Width over height: from the tallest 10 % to the widest 10 %, with the same fractions."""
 
 _BIN_ENDS = (0.1, 0.3, 0.7, 0.9)
 _NORMAL_OBJECTS_PER_IMAGE = 0.15
@@ -46,14 +46,14 @@ class Trend:
 
     Attributes:
         multiples: `[M]`, detections looked at as multiples of the number of objects, class by class.
-        shares: `[M, 5]`, shares of correct, localization, similar, other, background; rows sum to 1, or are NaN
+        shares: `[M, 5]`, fractions of correct, localization, similar, other, background; rows sum to 1, or are NaN
             without detections.
-        strong_recall: `[M]`, share of objects found at overlap 0.5.
+        strong_recall: `[M]`, fraction of objects found at overlap 0.5.
         weak_recall: `[M]`, at overlap 0.1.
     """
 
     multiples: np.ndarray
-    shares: np.ndarray
+    fractions: np.ndarray
     strong_recall: np.ndarray
     weak_recall: np.ndarray
 
@@ -93,7 +93,9 @@ def similar_classes(classes: Sequence[str], groups: Mapping[str, Sequence[str]] 
     return np.array(together, bool).reshape(len(classes), len(classes)) & ~np.eye(len(classes), dtype=bool)
 
 
-def kinds(truth: Truth, results: Results, similar: np.ndarray, matches: voc.Matches | None = None) -> np.ndarray:
+def kinds(
+    truth: GroundTruth, results: Predictions, similar: np.ndarray, matches: voc.Matches | None = None
+) -> np.ndarray:
     """Sort every detection into `KINDS` (the analysis's section 3.1).
 
     A false detection is due to localization when it overlaps an object of its class by at least 0.1 (a second
@@ -111,7 +113,7 @@ def kinds(truth: Truth, results: Results, similar: np.ndarray, matches: voc.Matc
     """
     matches = voc.match(truth, results) if matches is None else matches
     codes = np.full(len(results), BACKGROUND, np.int8)
-    detection, target, values = overlaps_in_images(truth, results)
+    detection, target, values = ious_in_images(truth, results)
     near = values >= WEAK_OVERLAP
     detection, labels = detection[near], truth.labels[target[near]]
     codes[detection] = OTHER
@@ -122,7 +124,7 @@ def kinds(truth: Truth, results: Results, similar: np.ndarray, matches: voc.Matc
     return codes
 
 
-def trend(truth: Truth, results: Results, codes: np.ndarray, labels: Sequence[int]) -> Trend:
+def trend(truth: GroundTruth, results: Predictions, codes: np.ndarray, labels: Sequence[int]) -> Trend:
     """What the best detections of some classes are, against their number.
 
     Args:
@@ -147,11 +149,13 @@ def trend(truth: Truth, results: Results, codes: np.ndarray, labels: Sequence[in
         top = np.concatenate([np.zeros(0, np.int64), *top])
         counts[row] = np.bincount(codes[top], minlength=5)
         weak_found[row] = weak[top].sum()
-    shares = counts / np.where(counts.sum(1) > 0, counts.sum(1), np.nan)[:, None]
-    return Trend(multiples, shares, counts[:, CORRECT] / total, weak_found / total)
+    fractions = counts / np.where(counts.sum(1) > 0, counts.sum(1), np.nan)[:, None]
+    return Trend(multiples, fractions, counts[:, CORRECT] / total, weak_found / total)
 
 
-def top_false_positives(results: Results, codes: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def top_false_positives(
+    results: Predictions, codes: np.ndarray, labels: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Kinds of the best scored false positives of some classes (SSD Figure 3, bottom row).
 
     Args:
@@ -166,11 +170,11 @@ def top_false_positives(results: Results, codes: np.ndarray, labels: Sequence[in
     false = np.flatnonzero(np.isin(results.labels, labels) & (codes > CORRECT) & (codes < IGNORED))
     false = false[np.argsort(-results.scores[false], kind="stable")]
     counts = [n for n in FALSE_POSITIVE_COUNTS if n <= len(false)] or [len(false)][: len(false)]
-    shares = [np.bincount(codes[false[:n]] - LOCALIZATION, minlength=4) / n for n in counts]
-    return np.array(counts, np.int64), np.array(shares).reshape(-1, 4)
+    fractions = [np.bincount(codes[false[:n]] - LOCALIZATION, minlength=4) / n for n in counts]
+    return np.array(counts, np.int64), np.array(fractions).reshape(-1, 4)
 
 
-def bins(truth: Truth, by: str) -> np.ndarray:
+def bins(truth: GroundTruth, by: str) -> np.ndarray:
     """Bin of each object among those of its class: bottom 10 %, 20 %, middle 40 %, 20 %, top 10 % by rank.
 
     Args:
@@ -195,7 +199,9 @@ def bins(truth: Truth, by: str) -> np.ndarray:
     return found
 
 
-def sensitivity(truth: Truth, results: Results, by: str, matches: voc.Matches | None = None) -> list[Sensitivity]:
+def sensitivity(
+    truth: GroundTruth, results: Predictions, by: str, matches: voc.Matches | None = None
+) -> list[Sensitivity]:
     """Normalized average precision of each class by its objects' size or shape.
 
     For a bin, its objects are the ones to find; detections of the class's other objects are left out, false ones stay.
@@ -227,7 +233,7 @@ def sensitivity(truth: Truth, results: Results, by: str, matches: voc.Matches | 
     return found
 
 
-def best_threshold(truth: Truth, results: Results, matches: voc.Matches | None = None) -> float:
+def best_threshold(truth: GroundTruth, results: Predictions, matches: voc.Matches | None = None) -> float:
     """The score at which the F1 of all classes together is greatest; detections of at least that score count.
 
     Infinity where nothing was detected rightly.
@@ -244,7 +250,9 @@ def best_threshold(truth: Truth, results: Results, matches: voc.Matches | None =
     return float(scores[np.argmax(f1)])
 
 
-def confusion_matrix(truth: Truth, results: Results, score_threshold: float, iou_threshold: float = 0.5) -> np.ndarray:
+def confusion_matrix(
+    truth: GroundTruth, results: Predictions, score_threshold: float, iou_threshold: float = 0.5
+) -> np.ndarray:
     """Which class was detected where which object is.
 
     From the best score down, every detection takes the free object, of whatever class, that it overlaps most.
@@ -262,7 +270,7 @@ def confusion_matrix(truth: Truth, results: Results, score_threshold: float, iou
     results = results.take(results.scores >= score_threshold)
     results.check_against(truth)
     count = len(truth.classes)
-    detection, target, values = overlaps_in_images(truth, results)
+    detection, target, values = ious_in_images(truth, results)
     near = values > iou_threshold
     detection, target, values = detection[near], target[near], values[near]
     ignored = truth.ignored[target]

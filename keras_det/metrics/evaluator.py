@@ -1,4 +1,4 @@
-"""The one streaming evaluation: a detector's batches go in, figures come out."""
+"""The one streaming evaluation: a detector's batches go in, metrics come out."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.metrics import coco, voc
-from keras_det.metrics.columns import Results, Truth, to_pixels
+from keras_det.metrics.columns import GroundTruth, Predictions, to_pixels
 
 METRICS = ("voc2007_11point", "area", "coco")
 _VOC_NAMES = {"voc2007_11point": ("map50_voc07", "ap50_voc07"), "area": ("map50", "ap50")}
@@ -16,16 +16,16 @@ _VOC_NAMES = {"voc2007_11point": ("map50_voc07", "ap50_voc07"), "area": ("map50"
 class Evaluator:
     """Collects detections image by image and evaluates them against a data source.
 
-    Holds the annotations, read once, and 28 bytes a detection; no pictures. An image never updated counts as one
+    Holds the annotations, read once, and 28 bytes a detection; no images. An image never updated counts as one
     without detections: its objects are missed.
 
     Args:
-        source: A `keras_det.data.Source` (anything with `classes`, `__len__` and `annotation(i)`), or a `Truth`.
+        source: A `keras_det.data.Source` (anything with `classes`, `__len__` and `annotation(i)`), or a `GroundTruth`.
 
     Attributes:
         truth: The annotations as columns.
 
-    >>> truth = Truth(("cat",), ("a", "b"), [[50, 50], [50, 50]], [0], [[0, 0, 20, 20]], [0])
+    >>> truth = GroundTruth(("cat",), ("a", "b"), [[50, 50], [50, 50]], [0], [[0, 0, 20, 20]], [0])
     >>> evaluator = Evaluator(truth)
     >>> box = np.array([[[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.0, 0.0]]])
     >>> evaluator.update([0], {"boxes": box, "scores": np.array([[0.9, 0.0]]), "labels": np.array([[0, -1]])})
@@ -34,7 +34,7 @@ class Evaluator:
     """
 
     def __init__(self, source: Any):
-        self.truth = source if isinstance(source, Truth) else Truth.from_source(source)
+        self.truth = source if isinstance(source, GroundTruth) else GroundTruth.from_source(source)
         self.reset()
 
     def reset(self) -> None:
@@ -70,10 +70,10 @@ class Evaluator:
         self._parts.append((image.astype(np.int32), boxes[used], scores[used], labels[used]))
         self._seen[indexes[given]] = True
 
-    def results(self) -> Results:
-        """All detections so far as `Results` in original pixels, in order of image, then as they were given."""
+    def results(self) -> Predictions:
+        """All detections so far as `Predictions` in original pixels, in order of image, then as they were given."""
         image, boxes, scores, labels = self._columns()
-        return Results(image, to_pixels(boxes, self.truth.sizes[image]), scores, labels)
+        return Predictions(image, to_pixels(boxes, self.truth.sizes[image]), scores, labels)
 
     def result(self, metrics: Sequence[str] = METRICS, engine: str | None = None) -> dict[str, float]:
         """Evaluate what was collected.
@@ -83,7 +83,7 @@ class Evaluator:
             engine: As in `coco.coco_metrics`.
 
         Returns:
-            Flat figures. `"area"`: `map50`, the mean over classes of VOC's average precision as an area (2010 on) at
+            Flat metrics. `"area"`: `map50`, the mean over classes of VOC's average precision as an area (2010 on) at
             overlap 0.5, and `ap50/<class>`. `"voc2007_11point"`: `map50_voc07` and `ap50_voc07/<class>`, the 11-point
             form. `"coco"`: the twelve of `coco.SUMMARY` and `AP/<class>`, `AP50/<class>`. Means are over the classes
             that have objects to find; where there are none, of a class or at all, the metric is NaN.
@@ -95,15 +95,15 @@ class Evaluator:
         if unknown:
             raise ValueError(f"metrics must be of {', '.join(METRICS)}, got {unknown[0]!r}.")
         results = self.results()
-        figures: dict[str, float] = {}
+        values: dict[str, float] = {}
         curves = voc.curves(self.truth, results) if set(metrics) & set(_VOC_NAMES) else []
-        for form in metrics:
-            if form == "coco":
+        for variant in metrics:
+            if variant == "coco":
                 found = coco.coco_metrics(self.truth, results, engine)
-                figures |= {name: math.nan if value < 0 else value for name, value in found.items()}
+                values |= {name: math.nan if value < 0 else value for name, value in found.items()}
             else:
-                figures |= self._voc_figures(curves, form)
-        return figures
+                values |= self._voc_metrics(curves, variant)
+        return values
 
     def state(self) -> dict[str, np.ndarray]:
         """What was collected as plain arrays, to send to another process and `merge` there.
@@ -143,9 +143,9 @@ class Evaluator:
         self._parts = [tuple(column[order] for column in columns)]
         return self._parts[0]
 
-    def _voc_figures(self, curves: list[voc.Curve], form: str) -> dict[str, float]:
-        mean_name, class_name = _VOC_NAMES[form]
-        each = np.array([voc.ap_of_curve(curve, form) for curve in curves])
+    def _voc_metrics(self, curves: list[voc.Curve], variant: str) -> dict[str, float]:
+        mean_name, class_name = _VOC_NAMES[variant]
+        each = np.array([voc.ap_of_curve(curve, variant) for curve in curves])
         mean = float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
         return {mean_name: mean} | {f"{class_name}/{n}": float(v) for n, v in zip(self.truth.classes, each)}
 
@@ -163,18 +163,18 @@ class Evaluator:
     def _check_values(self, indexes, boxes, scores, labels, used) -> None:
         """Scores and boxes of used rows are finite and upright, labels are classes."""
         count = len(self.truth.classes)
-        faults = {
+        errors = {
             "a score that is not finite": ~np.isfinite(scores),
             "a box that is not finite": ~np.isfinite(boxes).all(-1),
             "an inverted box": (boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1]),
             f"a label outside 0 to {count - 1}": (labels < 0) | (labels >= count),
         }
-        for fault, where in faults.items():
+        for error, where in errors.items():
             bad = np.argwhere(where & used)
             if bad.size:
                 row, place = bad[0]
                 raise ValueError(
-                    f"detection {place} of image {self.truth.image_ids[indexes[row]]!r} has {fault}: label "
+                    f"detection {place} of image {self.truth.image_ids[indexes[row]]!r} has {error}: label "
                     f"{labels[row, place]}, score {scores[row, place]}, box {boxes[row, place].tolist()} (rel_yxyx)."
                 )
 

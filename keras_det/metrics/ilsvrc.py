@@ -11,13 +11,13 @@ import numpy as np
 
 from keras_det.data.voc import read_xml
 from keras_det.metrics import voc
-from keras_det.metrics.columns import Results, Truth
+from keras_det.metrics.columns import GroundTruth, Predictions
 from keras_det.metrics.files import read_text
-from keras_det.metrics.matching import one_to_one, overlap, overlaps_in_images, pairs
+from keras_det.metrics.matching import ious_in_images, one_to_one, paired_iou, pairs
 
 
 def top_k_error(ranked: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
-    """Share of images of which the label is not among the first k guesses.
+    """Fraction of images of which the label is not among the first k guesses.
 
     Args:
         ranked: `[I, K]` int, guessed labels from the best down; -1 for no guess.
@@ -38,7 +38,7 @@ def top_k_error(ranked: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
 
 
 def localization_error(
-    ranked: np.ndarray, boxes: np.ndarray, truth: Truth, labels: np.ndarray | None = None, k: int = 5
+    ranked: np.ndarray, boxes: np.ndarray, truth: GroundTruth, labels: np.ndarray | None = None, k: int = 5
 ) -> float:
     """ILSVRC's localization error: no guess among the first k has the image's label and a box on one of its objects.
 
@@ -55,7 +55,7 @@ def localization_error(
     Raises:
         ValueError: The shapes do not fit, or `labels` is left out and an image has objects of no or of several classes.
 
-    >>> truth = Truth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [1])
+    >>> truth = GroundTruth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [1])
     >>> localization_error(np.array([[0, 1]]), np.array([[[0, 0, 20, 20], [0, 0, 20, 10]]]), truth, k=2)
     0.0
     """
@@ -70,20 +70,20 @@ def localization_error(
     image, guess = np.nonzero(ranked[:, :k] == labels[:, None])
     of_label = np.flatnonzero(truth.labels == labels[truth.image])
     row, column = pairs(image, truth.image[of_label])
-    close = overlap(boxes[image[row], guess[row]], truth.boxes[of_label[column]]) >= 0.5
+    close = paired_iou(boxes[image[row], guess[row]], truth.boxes[of_label[column]]) >= 0.5
     found = np.zeros(len(labels), bool)
     found[image[row[close]]] = True
     return _share(~found)
 
 
 def detection_at_k(
-    ranked: np.ndarray, boxes: np.ndarray, truth: Truth, labels: np.ndarray | None = None, k: int = 5
+    ranked: np.ndarray, boxes: np.ndarray, truth: GroundTruth, labels: np.ndarray | None = None, k: int = 5
 ) -> float:
     """Detection@k (DeepMultiBox, section 4.4): 1 minus `localization_error`, one box for each of k labels."""
     return 1.0 - localization_error(ranked, boxes, truth, labels, k)
 
 
-def best_per_class(results: Results, image_count: int, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def best_per_class(results: Predictions, image_count: int, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """A detector's answer to the localization task: the best box of each of the k best scored classes.
 
     Args:
@@ -108,7 +108,7 @@ def best_per_class(results: Results, image_count: int, k: int = 5) -> tuple[np.n
     return ranked, boxes
 
 
-def det_ap(truth: Truth, results: Results) -> np.ndarray:
+def det_ap(truth: GroundTruth, results: Predictions) -> np.ndarray:
     """Average precision of each class by the rules of ILSVRC's detection task.
 
     An object of w by h pixels is found from an overlap of min(0.5, wh / ((w + 10)(h + 10))) on, so that small ones
@@ -123,7 +123,7 @@ def det_ap(truth: Truth, results: Results) -> np.ndarray:
         `[C]` float64, NaN for a class without objects; `np.nanmean` gives the mAP.
     """
     results.check_against(truth)
-    detection, target, values = overlaps_in_images(truth, results)
+    detection, target, values = ious_in_images(truth, results)
     near = (results.labels[detection] == truth.labels[target]) & (values >= det_thresholds(truth)[target])
     detection, target, values = detection[near], target[near], values[near]
     ignored = truth.ignored[target]
@@ -135,7 +135,7 @@ def det_ap(truth: Truth, results: Results) -> np.ndarray:
     return np.array([voc.ap_of_curve(curve) for curve in voc.curves(truth, results, matches=matches)])
 
 
-def det_thresholds(truth: Truth) -> np.ndarray:
+def det_thresholds(truth: GroundTruth) -> np.ndarray:
     """Overlap from which each object counts as found in the detection task: `[N]` float64, at most 0.5."""
     extent = truth.boxes[:, 2:] - truth.boxes[:, :2]
     return np.minimum(0.5, extent.prod(axis=1) / (extent + 10).prod(axis=1))
@@ -187,7 +187,7 @@ def read_image_list(path: str | os.PathLike) -> list[str]:
     return names
 
 
-def read_truth(folder: str | os.PathLike, image_ids: Sequence[str], synsets: Mapping[str, str]) -> Truth:
+def read_truth(folder: str | os.PathLike, image_ids: Sequence[str], synsets: Mapping[str, str]) -> GroundTruth:
     """Read ILSVRC's annotations, `<folder>/<image id>.xml` each.
 
     Args:
@@ -209,11 +209,11 @@ def read_truth(folder: str | os.PathLike, image_ids: Sequence[str], synsets: Map
         file = os.path.join(os.fspath(folder), f"{image_id}.xml")
         xml = read_xml(file)
         if xml.size is None:
-            raise ValueError(f"{file}: expected the picture's <size>, got none")
+            raise ValueError(f"{file}: expected the image's <size>, got none")
         sizes.append(xml.size)
-        for problem in xml.problems:
-            if problem.action == "dropped":
-                raise ValueError(str(problem))
+        for issue in xml.issues:
+            if issue.action == "dropped":
+                raise ValueError(str(issue))
         for number, (name, (ymin, xmin, ymax, xmax)) in enumerate(zip(xml.names, xml.corners.tolist())):
             if name not in label_of:
                 raise ValueError(f"{file}, object {number}: {name!r} is none of the {len(synsets)} synsets")
@@ -222,7 +222,7 @@ def read_truth(folder: str | os.PathLike, image_ids: Sequence[str], synsets: Map
             images.append(index)
             boxes.append((xmin - 1, ymin - 1, xmax, ymax))
             labels.append(label_of[name])
-    return Truth(tuple(synsets), tuple(image_ids), sizes, images, boxes, labels)
+    return GroundTruth(tuple(synsets), tuple(image_ids), sizes, images, boxes, labels)
 
 
 def _check_guesses(ranked, labels, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -236,7 +236,7 @@ def _check_guesses(ranked, labels, k: int) -> tuple[np.ndarray, np.ndarray]:
     return ranked, labels
 
 
-def _image_labels(truth: Truth) -> np.ndarray:
+def _image_labels(truth: GroundTruth) -> np.ndarray:
     """The one label of each image's objects."""
     count = len(truth.image_ids)
     low, high = np.full(count, len(truth.classes)), np.full(count, -1)

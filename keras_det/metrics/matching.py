@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from keras_det.metrics.columns import Results, Truth, box_area
+from keras_det.metrics.columns import GroundTruth, Predictions, box_area
 
 _PAIRS_AT_ONCE = 500_000
 
 
-def overlap(a: np.ndarray, b: np.ndarray, over_first: np.ndarray | bool = False) -> np.ndarray:
+def paired_iou(a: np.ndarray, b: np.ndarray, over_first: np.ndarray | bool = False) -> np.ndarray:
     """Intersection over union of `xyxy` boxes, element by element with broadcasting.
 
     Args:
@@ -18,7 +18,7 @@ def overlap(a: np.ndarray, b: np.ndarray, over_first: np.ndarray | bool = False)
     Returns:
         `[...]` in 0 .. 1; 0 where both areas are zero.
 
-    >>> float(overlap(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])))
+    >>> float(paired_iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])))
     0.3333333333333333
     """
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
@@ -64,8 +64,8 @@ def best_of_groups(groups: np.ndarray, values: np.ndarray, count: int) -> np.nda
     return best
 
 
-def overlaps_in_images(
-    truth: Truth, results: Results, over_first: np.ndarray | None = None
+def ious_in_images(
+    truth: GroundTruth, results: Predictions, over_first: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every detection with every object of its image, of whatever class.
 
@@ -82,7 +82,7 @@ def overlaps_in_images(
     for first in range(0, len(detection), _PAIRS_AT_ONCE):
         part = slice(first, first + _PAIRS_AT_ONCE)
         d, t = detection[part], target[part]
-        values[part] = overlap(results.boxes[d], truth.boxes[t], False if over_first is None else over_first[t])
+        values[part] = paired_iou(results.boxes[d], truth.boxes[t], False if over_first is None else over_first[t])
     return detection, target, values
 
 

@@ -1,7 +1,7 @@
-"""Pictures of an evaluation, as the SSD paper draws them in its Figures 3, 4 and 6, and the other usual ones.
+"""Images of an evaluation, as the SSD paper draws them in its Figures 3, 4 and 6, and the other usual ones.
 
-Each function takes the `Truth` and `Results` of any detector and returns a matplotlib `Figure`, made without pyplot's
-global state: `figure.savefig("errors.pdf")` writes it in any format.
+Each function takes the `GroundTruth` and `Predictions` of any detector and returns a matplotlib `Figure`, made without
+pyplot's global state: `figure.savefig("errors.pdf")` writes it in any format.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from PIL import Image
 
 from keras_det.fonts import in_their_scripts
 from keras_det.metrics import diagnosis, voc
-from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.tide import ERRORS, Tide, tide
+from keras_det.metrics.columns import GroundTruth, Predictions
+from keras_det.metrics.tide_errors import ERRORS, Tide, tide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ COCO_GROUPS = {
 """COCO's supercategories of several classes, taken as its similar classes."""
 
 _KIND_NAMES = ("Cor", "Loc", "Sim", "Oth", "BG")
-_KIND_COLOURS = ("#ffffff", "#8db3dc", "#f2a65a", "#9ccc8f", "#b9a3d3")
+_KIND_COLORS = ("#ffffff", "#8db3dc", "#f2a65a", "#9ccc8f", "#b9a3d3")
 _RED, _BLUE, _GREY = "#c1121f", "#2563a8", "#667085"
 _CLASSES_A_ROW = 7
 _NUMBERED_CLASSES = 30
@@ -61,12 +61,15 @@ def groups_of(classes: Sequence[str]) -> Mapping[str, Sequence[str]]:
 
 
 def plot_false_positives(
-    truth: Truth, results: Results, groups: Mapping[str, Sequence[str]] | None = None, codes: np.ndarray | None = None
+    truth: GroundTruth,
+    results: Predictions,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    codes: np.ndarray | None = None,
 ) -> Figure:
     """What the best scored detections are, and of which kinds the false ones (SSD Figure 3).
 
-    A column for all classes, and one for each group of similar classes. Top row: shares of correct detections (Cor) and
-    of false ones by localization (Loc), similar classes (Sim), others (Oth) and background (BG), as the number of
+    A column for all classes, and one for each group of similar classes. Top row: fractions of correct detections (Cor)
+    and of false ones by localization (Loc), similar classes (Sim), others (Oth) and background (BG), as the number of
     detections grows to multiples of the number of objects; recall at overlap 0.5 (red) and 0.1 (red, dashed). Bottom
     row: kinds of the best scored false detections.
 
@@ -92,13 +95,13 @@ def plot_false_positives(
         for row in (0, 1):
             axes[2 * (place // columns) + row, place % columns].set_axis_off()
     for axis in axes[:, 0]:
-        axis.set_ylabel("share of each kind (%)", fontsize=8)
+        axis.set_ylabel("fraction of each kind (%)", fontsize=8)
     return in_their_scripts(figure)
 
 
 def plot_sensitivity(
-    truth: Truth,
-    results: Results,
+    truth: GroundTruth,
+    results: Predictions,
     by: str,
     labels: Sequence[int] | None = None,
     sensitivity: Sequence[diagnosis.Sensitivity] | None = None,
@@ -132,7 +135,7 @@ def plot_sensitivity(
     return in_their_scripts(figure)
 
 
-def plot_tide(truth: Truth, results: Results, found: Tide | None = None) -> Figure:
+def plot_tide(truth: GroundTruth, results: Predictions, found: Tide | None = None) -> Figure:
     """AP that each of TIDE's six errors costs, and what false positives and false negatives cost together.
 
     Args:
@@ -144,11 +147,11 @@ def plot_tide(truth: Truth, results: Results, found: Tide | None = None) -> Figu
     figure = _figure(8, 2.9)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1.4))
     top = max([*found.cost.values(), *found.special.values(), 0.01])
-    for axis, names, values, colour in (
+    for axis, names, values, color in (
         (left, ERRORS, found.cost, _BLUE),
         (right, ("FP", "FN"), found.special, _RED),
     ):
-        bars = axis.bar(names, [100 * values[name] for name in names], color=colour, width=0.62)
+        bars = axis.bar(names, [100 * values[name] for name in names], color=color, width=0.62)
         axis.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
         axis.set_ylim(0, 115 * top)
         _plain(axis)
@@ -159,7 +162,10 @@ def plot_tide(truth: Truth, results: Results, found: Tide | None = None) -> Figu
 
 
 def plot_precision_recall(
-    truth: Truth, results: Results, labels: Sequence[int] | None = None, curves: Sequence[voc.Curve] | None = None
+    truth: GroundTruth,
+    results: Predictions,
+    labels: Sequence[int] | None = None,
+    curves: Sequence[voc.Curve] | None = None,
 ) -> Figure:
     """Precision against recall of each class at overlap 0.5, with the monotone curve of which VOC takes the area.
 
@@ -185,13 +191,13 @@ def plot_precision_recall(
 
 
 def plot_confusion(
-    truth: Truth,
-    results: Results,
+    truth: GroundTruth,
+    results: Predictions,
     score_threshold: float,
     labels: Sequence[int] | None = None,
     matrix: np.ndarray | None = None,
 ) -> Figure:
-    """Which class was detected where which object is; a row's colours are shares of it, the numbers are counts.
+    """Which class was detected where which object is; a row's colors are fractions of it, the numbers are counts.
 
     Args:
         truth: The objects.
@@ -204,12 +210,12 @@ def plot_confusion(
         matrix = diagnosis.confusion_matrix(truth, results, score_threshold)
     count = len(truth.classes)
     labels = list(range(count) if labels is None else labels)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    matrix, shares = (values[np.ix_([*labels, count], [*labels, count])] for values in (matrix, shares))
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    matrix, fractions = (values[np.ix_([*labels, count], [*labels, count])] for values in (matrix, fractions))
     side = 2.2 + 0.36 * len(labels) if len(labels) <= _NUMBERED_CLASSES else 2.2 + 0.14 * len(labels)
     figure = _figure(max(side, 4.2) + 0.6, max(side, 4.2))
     axis = figure.subplots()
-    picture = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     names = [_short(truth.classes[label]) for label in labels]
     size = 8 if len(labels) <= _NUMBERED_CLASSES else 6
     places = np.arange(len(labels) + 1)
@@ -219,23 +225,23 @@ def plot_confusion(
     axis.set_ylabel("object", fontsize=9)
     if len(labels) <= _NUMBERED_CLASSES:
         for row, column in np.argwhere(matrix):
-            colour = "white" if shares[row, column] > 0.55 else "black"
-            axis.text(column, row, matrix[row, column], ha="center", va="center", fontsize=6.5, color=colour)
-    bar = figure.colorbar(picture, ax=axis, shrink=0.6, pad=0.02)
-    bar.set_label("share of the row", fontsize=8)
+            color = "white" if fractions[row, column] > 0.55 else "black"
+            axis.text(column, row, matrix[row, column], ha="center", va="center", fontsize=6.5, color=color)
+    bar = figure.colorbar(image, ax=axis, shrink=0.6, pad=0.02)
+    bar.set_label("fraction of the row", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return in_their_scripts(figure)
 
 
 def to_png(figure: Figure, dpi: int = 120) -> bytes:
-    """A figure as PNG of at most 256 colours, which for plots is a third of the size and looks the same."""
+    """A figure as PNG of at most 256 colors, which for plots is a third of the size and looks the same."""
     buffer = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # a class name in a script that the font lacks
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
-    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     buffer = BytesIO()
-    picture.save(buffer, format="png", optimize=True)
+    image.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
@@ -272,16 +278,18 @@ def _panels(classes: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list
     return panels
 
 
-def _draw_trend(axis: Axes, name: str, truth: Truth, results: Results, codes: np.ndarray, labels: list[int]) -> None:
-    """Shares of the kinds against the number of detections, and the two recalls."""
+def _draw_trend(
+    axis: Axes, name: str, truth: GroundTruth, results: Predictions, codes: np.ndarray, labels: list[int]
+) -> None:
+    """Fractions of the kinds against the number of detections, and the two recalls."""
     found = diagnosis.trend(truth, results, codes, labels)
-    kept = np.isfinite(found.shares).all(axis=1)
+    kept = np.isfinite(found.fractions).all(axis=1)
     places = np.flatnonzero(kept)
     _title(axis, _short(name))
     if not len(places):
         _say(axis, "no objects or no detections")
         return
-    _stack(axis, places, found.shares[kept], _KIND_COLOURS, _KIND_NAMES)
+    _stack(axis, places, found.fractions[kept], _KIND_COLORS, _KIND_NAMES)
     axis.plot(places, 100 * found.strong_recall[kept], color=_RED, linewidth=1.8, label="recall 0.5")
     axis.plot(places, 100 * found.weak_recall[kept], color=_RED, linewidth=1.8, linestyle="--", label="recall 0.1")
     objects = np.isin(truth.labels[~truth.ignored], labels).sum()
@@ -289,30 +297,30 @@ def _draw_trend(axis: Axes, name: str, truth: Truth, results: Results, codes: np
     axis.set_xlabel(f"detections (× {objects:,} objects)", fontsize=8)
 
 
-def _draw_top(axis: Axes, results: Results, codes: np.ndarray, labels: list[int]) -> None:
+def _draw_top(axis: Axes, results: Predictions, codes: np.ndarray, labels: list[int]) -> None:
     """Kinds of the best scored false detections."""
-    counts, shares = diagnosis.top_false_positives(results, codes, labels)
+    counts, fractions = diagnosis.top_false_positives(results, codes, labels)
     if not len(counts):
         _say(axis, "no false detections")
         return
     places = np.arange(len(counts))
-    _stack(axis, places, shares, _KIND_COLOURS[1:], _KIND_NAMES[1:])
+    _stack(axis, places, fractions, _KIND_COLORS[1:], _KIND_NAMES[1:])
     axis.set_xticks(places, [str(n) for n in counts])
     axis.set_xlabel("best scored false detections", fontsize=8)
 
 
-def _stack(axis: Axes, places: np.ndarray, shares: np.ndarray, colours: Sequence[str], names: Sequence[str]) -> None:
+def _stack(axis: Axes, places: np.ndarray, fractions: np.ndarray, colors: Sequence[str], names: Sequence[str]) -> None:
     """Stacked areas in per cent, each with its name where it is thickest."""
     if len(places) == 1:
-        places, shares = places[0] + np.array([-0.5, 0.5]), np.repeat(shares, 2, axis=0)
-    axis.stackplot(places, 100 * shares.T, colors=colours, edgecolor="#475467", linewidth=0.5)
-    ends = np.cumsum(shares, axis=1)
+        places, fractions = places[0] + np.array([-0.5, 0.5]), np.repeat(fractions, 2, axis=0)
+    axis.stackplot(places, 100 * fractions.T, colors=colors, edgecolor="#475467", linewidth=0.5)
+    ends = np.cumsum(fractions, axis=1)
     for k, name in enumerate(names):
-        inner = shares[1:-1, k] if len(places) > 2 else shares[:, k]
+        inner = fractions[1:-1, k] if len(places) > 2 else fractions[:, k]
         thickest = int(np.argmax(inner)) + (len(places) > 2)
-        if shares[thickest, k] > 0.07:
-            middle = 100 * (ends[thickest, k] - shares[thickest, k] / 2)
-            ground = {"facecolor": colours[k], "edgecolor": "none", "pad": 0.6}
+        if fractions[thickest, k] > 0.07:
+            middle = 100 * (ends[thickest, k] - fractions[thickest, k] / 2)
+            ground = {"facecolor": colors[k], "edgecolor": "none", "pad": 0.6}
             axis.text(places[thickest], middle, name, ha="center", va="center", fontsize=7.5, bbox=ground, zorder=3)
     axis.set(xlim=(places[0], places[-1]), ylim=(0, 100))
     axis.tick_params(labelsize=7)

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from keras_det.metrics import voc
-from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.matching import overlap, pairs
+from keras_det.metrics.columns import GroundTruth, Predictions
+from keras_det.metrics.matching import paired_iou, pairs
 
 _OBJECTS_AT_ONCE = 2000
 
 
-def best_overlaps(truth: Truth, results: Results, budgets: Sequence[int]) -> np.ndarray:
+def best_ious(truth: GroundTruth, results: Predictions, budgets: Sequence[int]) -> np.ndarray:
     """For each object, its greatest overlap with any of the best scored boxes of its image.
 
     Args:
@@ -30,9 +30,9 @@ def best_overlaps(truth: Truth, results: Results, budgets: Sequence[int]) -> np.
     Raises:
         ValueError: A budget is below 1, or `results` has images that `truth` does not have.
 
-    >>> truth = Truth(("cat",), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
-    >>> boxes = Results([0, 0], [[0, 0, 20, 10], [0, 0, 20, 20]], [0.9, 0.8], [0, 0])
-    >>> best_overlaps(truth, boxes, [1, 2]).tolist()
+    >>> truth = GroundTruth(("cat",), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
+    >>> boxes = Predictions([0, 0], [[0, 0, 20, 10], [0, 0, 20, 20]], [0.9, 0.8], [0, 0])
+    >>> best_ious(truth, boxes, [1, 2]).tolist()
     [[0.5], [1.0]]
     """
     if min(budgets, default=1) < 1:
@@ -50,10 +50,10 @@ def best_overlaps(truth: Truth, results: Results, budgets: Sequence[int]) -> np.
 
 
 def detection_rate(best: np.ndarray, iou_threshold: float = 0.5) -> np.ndarray:
-    """Share of the objects found, as DeepMultiBox's Figure 1 counts them: an overlap greater than the threshold.
+    """Fraction of the objects found, as DeepMultiBox's Figure 1 counts them: an overlap greater than the threshold.
 
     Args:
-        best: `[..., N]`, of `best_overlaps`.
+        best: `[..., N]`, of `best_ious`.
         iou_threshold: In `[0, 1)`.
 
     Returns:
@@ -66,7 +66,7 @@ def average_recall(best: np.ndarray) -> np.ndarray:
     """Recall averaged over overlaps 0.5 to 1 (Hosang et al. 2015, section 4.2): twice the mean of best - 0.5, not < 0.
 
     Args:
-        best: `[..., N]`, of `best_overlaps`.
+        best: `[..., N]`, of `best_ious`.
 
     Returns:
         `[...]` in 0 .. 1; NaN where N is 0.
@@ -82,7 +82,7 @@ def recall_curve(best: np.ndarray, iou_thresholds: Sequence[float]) -> np.ndarra
     return np.stack([detection_rate(best, threshold) for threshold in iou_thresholds], axis=-1)
 
 
-def agnostic_curve(truth: Truth, results: Results, iou_threshold: float = 0.5) -> voc.Curve:
+def agnostic_curve(truth: GroundTruth, results: Predictions, iou_threshold: float = 0.5) -> voc.Curve:
     """Precision and recall of "object" whatever its class (DeepMultiBox's Figure 5, ClassGeneric's Figure 1)."""
     return voc.curves(without_classes(truth), without_classes(results), iou_threshold)[0]
 
@@ -100,18 +100,18 @@ def pr_auc(curve: voc.Curve) -> float:
     return float(np.sum(np.diff(curve.recall, prepend=0.0) * curve.precision))
 
 
-def without_classes(rows: Truth | Results) -> Truth | Results:
+def without_classes(rows: GroundTruth | Predictions) -> GroundTruth | Predictions:
     """The same with one class, "object"."""
-    if isinstance(rows, Truth):
+    if isinstance(rows, GroundTruth):
         zeros = np.zeros_like(rows.labels)
         return dataclasses.replace(rows, classes=("object",), labels=zeros, category_ids=None)
     return dataclasses.replace(rows, labels=np.zeros_like(rows.labels))
 
 
-def only_classes(truth: Truth, names: Sequence[str]) -> Truth:
+def only_classes(truth: GroundTruth, names: Sequence[str]) -> GroundTruth:
     """The truth with all objects of other classes made difficult, so that they count neither as found nor as missed.
 
-    For held-out classes in pictures that show others too (ClassGeneric, section 4.2).
+    For held-out classes in images that show others too (ClassGeneric, section 4.2).
 
     Raises:
         ValueError: A name is not a class of the truth.
@@ -124,12 +124,12 @@ def only_classes(truth: Truth, names: Sequence[str]) -> Truth:
 
 
 def map_classes(
-    results: Results, classes: Sequence[str], truth: Truth, names: Mapping[str, str] | None = None
-) -> tuple[Results, dict[str, int]]:
+    results: Predictions, classes: Sequence[str], truth: GroundTruth, names: Mapping[str, str] | None = None
+) -> tuple[Predictions, dict[str, int]]:
     """Carry a detector's labels over to another data set's classes, by name.
 
     Args:
-        results: Detections labelled with `classes`.
+        results: Detections labeled with `classes`.
         classes: The detector's class names, in label order.
         truth: The data set.
         names: The truth's name for a detector's name, where they differ (COCO's "airplane" is VOC's "aeroplane").
@@ -140,8 +140,8 @@ def map_classes(
     Raises:
         ValueError: A label is not one of `classes`.
 
-    >>> truth = Truth(("cat", "dog"), ("a",), [[50, 50]], [], [], [])
-    >>> found = Results([0, 0], [[0, 0, 9, 9], [1, 1, 9, 9]], [0.9, 0.8], [1, 0])
+    >>> truth = GroundTruth(("cat", "dog"), ("a",), [[50, 50]], [], [], [])
+    >>> found = Predictions([0, 0], [[0, 0, 9, 9], [1, 1, 9, 9]], [0.9, 0.8], [1, 0])
     >>> kept, left_out = map_classes(found, ("fox", "hound"), truth, {"hound": "dog"})
     >>> kept.labels.tolist(), left_out
     ([1], {'fox': 1})
@@ -158,7 +158,7 @@ def map_classes(
     return dataclasses.replace(results.take(kept), labels=table[results.labels[kept]]), left_out
 
 
-def _place_in_image(results: Results) -> np.ndarray:
+def _place_in_image(results: Predictions) -> np.ndarray:
     """Place of each detection in its image by score, from 0."""
     order = np.lexsort((-results.scores, results.image))
     images = results.image[order]
@@ -167,10 +167,10 @@ def _place_in_image(results: Results) -> np.ndarray:
     return place
 
 
-def _best_of(truth: Truth, objects: np.ndarray, results: Results, place: np.ndarray, budgets) -> np.ndarray:
-    """`best_overlaps` of some objects."""
+def _best_of(truth: GroundTruth, objects: np.ndarray, results: Predictions, place: np.ndarray, budgets) -> np.ndarray:
+    """`best_ious` of some objects."""
     row, detection = pairs(truth.image[objects], results.image)
-    values = overlap(results.boxes[detection], truth.boxes[objects[row]])
+    values = paired_iou(results.boxes[detection], truth.boxes[objects[row]])
     best = np.zeros((len(budgets), len(objects)))
     if len(row):
         starts = np.flatnonzero(np.diff(row, prepend=-1))

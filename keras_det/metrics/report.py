@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs nothing else: figures, plots and the worst images."""
+"""An evaluation as one HTML page that needs nothing else: metrics, plots and the worst images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from PIL import Image
 
 from keras_det.files import write_text
 from keras_det.metrics import coco, diagnosis, plots, voc, worst
-from keras_det.metrics.columns import Results, Truth
+from keras_det.metrics.columns import GroundTruth, Predictions
 from keras_det.metrics.evaluator import METRICS, Evaluator
-from keras_det.metrics.tide import Tide, tide
+from keras_det.metrics.tide_errors import Tide, tide
 from keras_det.version import __version__
 
 MAX_CLASSES = 80
@@ -45,8 +45,8 @@ _TIDE_WORDS = {
     "Miss": "objects not found at all",
 }
 _WORST_WORDS = {
-    "missed": ("Objects missed", "missed objects dashed, all counted detections in colour"),
-    "false": ("False detections", "wrong class or background in colour, all objects dashed"),
+    "missed": ("Objects missed", "missed objects dashed, all counted detections in color"),
+    "false": ("False detections", "wrong class or background in color, all objects dashed"),
     "misplaced": ("Badly placed", "overlap of 0.1 to 0.5 with an object of their class, which is dashed"),
 }
 _KIND_WORDS = (
@@ -99,49 +99,49 @@ footer { padding-bottom: 28px }
 
 
 def write_report(
-    truth: Truth,
-    results: Results,
+    truth: GroundTruth,
+    results: Predictions,
     path: str | os.PathLike,
     images: Any = None,
     title: str = "Evaluation",
-    figures: Mapping[str, float] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> pathlib.Path:
     """Write the evaluation of any detector as one HTML page.
 
-    The page holds VOC's and COCO's figures, a table of the classes, precision-recall curves, the confusion matrix,
+    The page holds VOC's and COCO's metrics, a table of the classes, precision-recall curves, the confusion matrix,
     SSD's Figures 3, 4 and 6, TIDE's errors, and the worst images with their boxes. It asks for nothing from elsewhere
     and runs no script; names from files are escaped. Its size is bounded: plots show at most `MAX_CLASSES` classes,
-    there are at most 18 pictures of at most 480 pixels a side, and names are cut, so that it stays under 4 MB and 1000
+    there are at most 18 images of at most 480 pixels a side, and names are cut, so that it stays under 4 MB and 1000
     bytes a class.
 
     Args:
         truth: The objects, of at least one image and class.
         results: The detections.
         path: The file, when it ends in `.html`; else the folder to write `report.html` into, made when absent.
-        images: A `keras_det.data.Source` with the pictures, found by their ids; boxes on pictures that it lacks, or
-            cannot read, are drawn on plain grey.
+        images: A `keras_det.data.Source` with the images, found by their ids; boxes on images that it lacks, or
+            cannot read, are drawn on plain gray.
         title: Heading of the page.
-        figures: What `Evaluator.result` gave with all metrics, where it is at hand.
+        metrics: What `Evaluator.result` gave with all metrics, where it is at hand.
 
     Returns:
         The file written. An earlier one is replaced in one step.
 
     Raises:
         ValueError: There is no image or no class, `results` names others than those of `truth`, or `images` has none of
-            the truth's pictures.
+            the truth's images.
 
     >>> import tempfile
-    >>> truth = Truth(("cat",), ("a",), [[50, 80]], [0], [[10, 10, 30, 40]], [0])
+    >>> truth = GroundTruth(("cat",), ("a",), [[50, 80]], [0], [[10, 10, 30, 40]], [0])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_report(truth, Results([0], [[10, 10, 30, 38]], [0.9], [0]), folder, title="Cats").name
+    ...     write_report(truth, Predictions([0], [[10, 10, 30, 38]], [0.9], [0]), folder, title="Cats").name
     'report.html'
     """
     path = pathlib.Path(path)
     if path.is_dir() or path.suffix.lower() != ".html":
         path = path / "report.html"
-    read_picture = _pictures(images, truth)
-    figures = evaluate(truth, results) if figures is None else figures
-    page = _page(title, _sections(truth, results, figures, read_picture))
+    read_image = _images(images, truth)
+    metrics = evaluate(truth, results) if metrics is None else metrics
+    page = _page(title, _sections(truth, results, metrics, read_image))
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name may hold half of a surrogate pair, which JSON can spell and UTF-8 cannot.
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))
@@ -149,9 +149,9 @@ def write_report(
 
 
 def evaluate(
-    truth: Truth, results: Results, metrics: Sequence[str] = METRICS, engine: str | None = None
+    truth: GroundTruth, results: Predictions, metrics: Sequence[str] = METRICS, engine: str | None = None
 ) -> dict[str, float]:
-    """The figures of detections that are at hand as a whole, such as those of results files.
+    """The metrics of detections that are at hand as a whole, such as those of results files.
 
     Args:
         truth: The objects.
@@ -162,8 +162,8 @@ def evaluate(
     Returns:
         What `Evaluator.result` gives.
 
-    >>> truth = Truth(("cat",), ("a",), [[50, 80]], [0], [[10, 10, 30, 40]], [0])
-    >>> evaluate(truth, Results([0], [[10, 10, 30, 38]], [0.9], [0]), ("area",))
+    >>> truth = GroundTruth(("cat",), ("a",), [[50, 80]], [0], [[10, 10, 30, 40]], [0])
+    >>> evaluate(truth, Predictions([0], [[10, 10, 30, 38]], [0.9], [0]), ("area",))
     {'map50': 1.0, 'ap50/cat': 1.0}
     """
     return _Whole(truth, results).result(metrics, engine)
@@ -172,15 +172,17 @@ def evaluate(
 class _Whole(Evaluator):
     """An evaluator of results that come at once, in the precision that they have."""
 
-    def __init__(self, truth: Truth, results: Results):
+    def __init__(self, truth: GroundTruth, results: Predictions):
         super().__init__(truth)
         self._results = results
 
-    def results(self) -> Results:
+    def results(self) -> Predictions:
         return self._results
 
 
-def _sections(truth: Truth, results: Results, figures: Mapping[str, float], read_picture: Callable) -> list[tuple]:
+def _sections(
+    truth: GroundTruth, results: Predictions, metrics: Mapping[str, float], read_image: Callable
+) -> list[tuple]:
     """`(id, heading, body)` of each section."""
     matches = voc.match(truth, results)
     curves = voc.curves(truth, results, matches=matches)
@@ -191,8 +193,8 @@ def _sections(truth: Truth, results: Results, figures: Mapping[str, float], read
     labels = _drawn_labels(truth)
     left_out = "" if len(labels) == len(truth.classes) else f" Drawn: the {len(labels)} classes with the most objects."
     return [
-        ("figures", "Figures", _figures(truth, results, figures)),
-        ("classes", "Classes", _classes(truth, results, figures, curves, matches, threshold)),
+        ("metrics", "Figures", _metrics(truth, results, metrics)),
+        ("classes", "Classes", _classes(truth, results, metrics, curves, matches, threshold)),
         (
             "curves",
             "Precision and recall",
@@ -206,7 +208,7 @@ def _sections(truth: Truth, results: Results, figures: Mapping[str, float], read
             "Confusion matrix",
             _words(
                 f"Detections scored {threshold:.3g} or higher, where the F1 of all classes together is greatest; "
-                "overlap over 0.5. Numbers are counts, colours shares of the row." + left_out
+                "overlap over 0.5. Numbers are counts, colors fractions of the row." + left_out
             )
             + _plot(plots.plot_confusion(truth, results, threshold, labels, matrix), "Confusion matrix"),
         ),
@@ -220,28 +222,28 @@ def _sections(truth: Truth, results: Results, figures: Mapping[str, float], read
         ),
         *(_sensitivity(truth, results, by, labels, matches, left_out) for by in ("size", "shape")),
         ("tide", "What each kind of error costs", _tide(truth, results, tide(truth, results))),
-        ("worst", "Worst images", _worst(truth, results, codes, matches, threshold, read_picture)),
+        ("worst", "Worst images", _worst(truth, results, codes, matches, threshold, read_image)),
     ]
 
 
-def _figures(truth: Truth, results: Results, figures: Mapping[str, float]) -> str:
+def _metrics(truth: GroundTruth, results: Predictions, metrics: Mapping[str, float]) -> str:
     cards = [
-        ("VOC mAP (area)", _number(figures["map50"])),
-        ("VOC mAP (2007)", _number(figures["map50_voc07"])),
-        *((f"COCO {name}", _number(figures[name])) for name in coco.SUMMARY[:3]),
-        ("pictures", f"{len(truth.image_ids):,}"),
+        ("VOC mAP (area)", _number(metrics["map50"])),
+        ("VOC mAP (2007)", _number(metrics["map50_voc07"])),
+        *((f"COCO {name}", _number(metrics[name])) for name in coco.SUMMARY[:3]),
+        ("images", f"{len(truth.image_ids):,}"),
         ("objects", f"{len(truth.labels):,}"),
         ("detections", f"{len(results):,}"),
     ]
     boxes = "".join(f'<div><b>{value}</b><span class="soft">{name}</span></div>' for name, value in cards)
     names = coco.SUMMARY
     rows = [
-        [_head(a), _cell(_COCO_WORDS[a], "words"), _bar(figures[a]), _cell(b, "name"), _cell(_COCO_WORDS[b], "words")]
-        + [_bar(figures[b])]
+        [_head(a), _cell(_COCO_WORDS[a], "words"), _bar(metrics[a]), _cell(b, "name"), _cell(_COCO_WORDS[b], "words")]
+        + [_bar(metrics[b])]
         for a, b in zip(names[:6], names[6:])
     ]
     ignored = int(truth.ignored.sum())
-    note = f"{ignored:,} of the objects are difficult or crowds: VOC's figures and the plots leave them out. "
+    note = f"{ignored:,} of the objects are difficult or crowds: VOC's metrics and the plots leave them out. "
     return (
         f'<div class="cards">{boxes}</div>'
         + _words(
@@ -254,7 +256,9 @@ def _figures(truth: Truth, results: Results, figures: Mapping[str, float]) -> st
     )
 
 
-def _classes(truth: Truth, results: Results, figures: Mapping[str, float], curves, matches, threshold: float) -> str:
+def _classes(
+    truth: GroundTruth, results: Predictions, metrics: Mapping[str, float], curves, matches, threshold: float
+) -> str:
     count = len(truth.classes)
     ignored = np.bincount(truth.labels[truth.ignored], minlength=count)
     detections = np.bincount(results.labels, minlength=count)
@@ -267,9 +271,9 @@ def _classes(truth: Truth, results: Results, figures: Mapping[str, float], curve
             _cell(f"{curves[k].objects:,}"),
             _cell(f"{ignored[k]:,}"),
             _cell(f"{detections[k]:,}"),
-            _bar(figures[f"ap50/{name}"]),
-            _bar(figures[f"ap50_voc07/{name}"]),
-            _bar(figures[f"AP/{name}"]),
+            _bar(metrics[f"ap50/{name}"]),
+            _bar(metrics[f"ap50_voc07/{name}"]),
+            _bar(metrics[f"AP/{name}"]),
             _cell(_number(curves[k].recall[-1] if len(curves[k].recall) else 0.0 if curves[k].objects else math.nan)),
             _cell(_number(right[k] / given[k] if given[k] else math.nan)),
             _cell(_number(right[k] / curves[k].objects if curves[k].objects else math.nan)),
@@ -282,7 +286,7 @@ def _classes(truth: Truth, results: Results, figures: Mapping[str, float], curve
     )
 
 
-def _sensitivity(truth: Truth, results: Results, by: str, labels, matches, left_out: str) -> tuple:
+def _sensitivity(truth: GroundTruth, results: Predictions, by: str, labels, matches, left_out: str) -> tuple:
     found = diagnosis.sensitivity(truth, results, by, matches)
     names = diagnosis.SIZE_BINS if by == "size" else diagnosis.SHAPE_BINS
     ap = np.array([one.ap for one in found])
@@ -300,7 +304,7 @@ def _sensitivity(truth: Truth, results: Results, by: str, labels, matches, left_
     )
 
 
-def _tide(truth: Truth, results: Results, found: Tide) -> str:
+def _tide(truth: GroundTruth, results: Predictions, found: Tide) -> str:
     rows = [
         [_head(name), _cell(words, "words"), _cell(f"{found.counts[name]:,}"), _cell(f"{100 * found.cost[name]:.2f}")]
         for name, words in _TIDE_WORDS.items()
@@ -319,58 +323,60 @@ def _tide(truth: Truth, results: Results, found: Tide) -> str:
     )
 
 
-def _worst(truth: Truth, results: Results, codes, matches, threshold: float, read_picture: Callable) -> str:
+def _worst(truth: GroundTruth, results: Predictions, codes, matches, threshold: float, read_image: Callable) -> str:
     found = worst.worst_images(truth, results, codes, matches, threshold)
     parts = [_words(f"The images with the most faults among detections scored {threshold:.3g} or higher.")]
-    for fault, images in found.items():
-        heading, legend = _WORST_WORDS[fault]
+    for error, images in found.items():
+        heading, legend = _WORST_WORDS[error]
         parts.append(f"<h3>{heading}</h3>" + _words(legend[0].upper() + legend[1:] + ".", "soft"))
-        shown = "".join(_worst_figure(truth, results, fault, one, read_picture) for one in images)
+        shown = "".join(_worst_figure(truth, results, error, one, read_image) for one in images)
         parts.append(f'<div class="worst">{shown}</div>' if shown else _words("None."))
     return "".join(parts)
 
 
-def _worst_figure(truth: Truth, results: Results, fault: str, one: worst.WorstImage, read_picture: Callable) -> str:
-    picture, note = read_picture(one.image)
-    drawn = worst.draw_worst(truth, results, one, picture)
+def _worst_figure(
+    truth: GroundTruth, results: Predictions, error: str, one: worst.WorstImage, read_image: Callable
+) -> str:
+    image, note = read_image(one.image)
+    drawn = worst.draw_worst(truth, results, one, image)
     names = collections.Counter(truth.classes[label] for label in one.labels).most_common(4)
     listed = ", ".join(f"{_text(name)} × {number}" for name, number in names)
     rest = len(one.labels) - sum(number for _, number in names)
     listed += f" and {rest} more" if rest else ""
     name = _text(truth.image_ids[one.image])
-    picture = _img(_jpeg(drawn), "jpeg", drawn.size, f"{len(one.labels)} {fault} in {name}")
-    caption = f"<b>{name}</b>: {len(one.labels)} {fault}, {listed}{_text(note)}"
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+    image = _img(_jpeg(drawn), "jpeg", drawn.size, f"{len(one.labels)} {error} in {name}")
+    caption = f"<b>{name}</b>: {len(one.labels)} {error}, {listed}{_text(note)}"
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
-def _threshold(truth: Truth, results: Results, matches) -> float:
+def _threshold(truth: GroundTruth, results: Predictions, matches) -> float:
     """The score of best F1; every score counts where nothing was detected rightly."""
     best = diagnosis.best_threshold(truth, results, matches)
     return best if math.isfinite(best) else float(results.scores.min(initial=0.0))
 
 
-def _drawn_labels(truth: Truth) -> list[int]:
+def _drawn_labels(truth: GroundTruth) -> list[int]:
     """The classes with the most objects, in label order."""
     objects = np.bincount(truth.labels[~truth.ignored], minlength=len(truth.classes))
     return sorted(np.argsort(-objects, kind="stable")[:MAX_CLASSES].tolist())
 
 
-def _pictures(images: Any, truth: Truth) -> Callable[[int], tuple[np.ndarray | None, str]]:
-    """A function from an image's index to its picture, or None, and a note where there should be one."""
+def _images(images: Any, truth: GroundTruth) -> Callable[[int], tuple[np.ndarray | None, str]]:
+    """A function from an image's index to its image, or None, and a note where there should be one."""
     if images is None:
         return lambda image: (None, "")
     places = {images.annotation(i).image_id: i for i in range(len(images))}
     if not places.keys() & set(truth.image_ids):
-        raise ValueError(f"images ({len(images)} pictures) has none of the truth's, such as {truth.image_ids[:1]}.")
+        raise ValueError(f"images ({len(images)} images) has none of the truth's, such as {truth.image_ids[:1]}.")
 
     def read(image: int) -> tuple[np.ndarray | None, str]:
         place = places.get(truth.image_ids[image])
         if place is None:
-            return None, " (no picture)"
+            return None, " (no image)"
         try:
             return images.image(place), ""
         except (OSError, ValueError) as error:
-            return None, f" (no picture: {error})"
+            return None, f" (no image: {error})"
 
     return read
 
@@ -392,7 +398,7 @@ def _page(title: str, sections: Sequence[tuple]) -> str:
 <header><h1>{_text(title)}</h1><nav>{links}</nav></header>
 <main>
 {bodies}</main>
-<footer>Made by keras_det {_text(__version__)}. Boxes are compared in pixels of the original pictures.</footer>
+<footer>Made by keras_det {_text(__version__)}. Boxes are compared in pixels of the original images.</footer>
 </body>
 </html>
 """
@@ -405,7 +411,7 @@ def _text(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    """Three decimals; a dash for what does not exist (NaN in VOC's figures, -1 in COCO's)."""
+    """Three decimals; a dash for what does not exist (NaN in VOC's metrics, -1 in COCO's)."""
     return f"{value:.3f}" if value >= 0 else "–"
 
 
@@ -423,9 +429,9 @@ def _cell(text: str, style: str = "") -> str:
 
 
 def _bar(value: float) -> str:
-    """A cell with a share of 1, shown by its ground too."""
-    share = 100 * min(max(value, 0), 1) if value >= 0 else 0
-    return f'<td class="bar" style="--share: {share:.1f}%">{_number(value)}</td>'
+    """A cell with a fraction of 1, shown by its ground too."""
+    fraction = 100 * min(max(value, 0), 1) if value >= 0 else 0
+    return f'<td class="bar" style="--share: {fraction:.1f}%">{_number(value)}</td>'
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -437,8 +443,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _plot(figure: Any, words: str) -> str:
     """A plot that scrolls within its frame where the screen is narrow."""
     png = plots.to_png(figure)
-    with Image.open(BytesIO(png)) as picture:
-        size = tuple(round(side / _PLOT_DENSITY) for side in picture.size)
+    with Image.open(BytesIO(png)) as image:
+        size = tuple(round(side / _PLOT_DENSITY) for side in image.size)
     wide = " wide" if size[0] > 640 else ""
     return f'<figure class="plot scroll{wide}">{_img(png, "png", size, words)}</figure>'
 
@@ -448,7 +454,7 @@ def _img(content: bytes, kind: str, size: tuple[int, int], words: str) -> str:
     return f'<img src="data:image/{kind};base64,{data}" width="{size[0]}" height="{size[1]}" alt="{words}">'
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, format="jpeg", quality=82, optimize=True)
+    image.save(buffer, format="jpeg", quality=82, optimize=True)
     return buffer.getvalue()

@@ -6,7 +6,7 @@ greater than the threshold (the devkit in MATLAB takes equality too), difficult 
 and further detections of a found object are false.
 
 Equal scores are ranked as `numpy.argsort` leaves them, because `voc_eval` does. Which of them comes first differs
-between processors, and moves the figures of a real detector by some 1e-6.
+between processors, and moves the metrics of a real detector by some 1e-6.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_det.files import write_text
-from keras_det.metrics.columns import Results, Truth
+from keras_det.metrics.columns import GroundTruth, Predictions
 from keras_det.metrics.files import read_text
-from keras_det.metrics.matching import best_of_groups, overlap, pairs
+from keras_det.metrics.matching import best_of_groups, paired_iou, pairs
 
 FALSE, TRUE, IGNORED = 0, 1, 2
 PREFIXES = ("comp4_det_test_", "comp3_det_test_")
@@ -41,7 +41,7 @@ class Matches:
 
     outcome: np.ndarray
     object: np.ndarray
-    overlap: np.ndarray
+    paired_iou: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Curve:
     objects: int
 
 
-def match(truth: Truth, results: Results, iou_threshold: float = 0.5) -> Matches:
+def match(truth: GroundTruth, results: Predictions, iou_threshold: float = 0.5) -> Matches:
     """Match detections to objects of their class as VOC does, for all classes at once.
 
     Args:
@@ -72,30 +72,32 @@ def match(truth: Truth, results: Results, iou_threshold: float = 0.5) -> Matches
     Raises:
         ValueError: `results` names images or classes that `truth` does not have.
 
-    >>> truth = Truth(("cat",), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
-    >>> twice = Results([0, 0], [[0, 0, 20, 19], [0, 0, 20, 20]], [0.9, 0.8], [0, 0])
+    >>> truth = GroundTruth(("cat",), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
+    >>> twice = Predictions([0, 0], [[0, 0, 20, 19], [0, 0, 20, 20]], [0.9, 0.8], [0, 0])
     >>> match(truth, twice).outcome.tolist()
     [1, 0]
     """
     results.check_against(truth)
     count = len(results)
     detection, target = pairs(_keys(truth, results), _keys(truth, truth))
-    overlaps = overlap(results.boxes[detection], truth.boxes[target])
-    best = best_of_groups(detection, overlaps, count)
+    ious = paired_iou(results.boxes[detection], truth.boxes[target])
+    best = best_of_groups(detection, ious, count)
     has_any = best >= 0
-    objects, best_overlap = np.full(count, -1), np.zeros(count)
-    objects[has_any], best_overlap[has_any] = target[best[has_any]], overlaps[best[has_any]]
+    objects, best_iou = np.full(count, -1), np.zeros(count)
+    objects[has_any], best_iou[has_any] = target[best[has_any]], ious[best[has_any]]
     outcome = np.full(count, FALSE, np.int8)
-    close = best_overlap > iou_threshold
+    close = best_iou > iou_threshold
     outcome[close] = np.where(truth.ignored[objects[close]], IGNORED, FALSE)
     ranked, _ = rank(results, len(truth.classes))
     ranked = ranked[close[ranked] & (outcome[ranked] != IGNORED)]
     _, first = np.unique(objects[ranked], return_index=True)
     outcome[ranked[first]] = TRUE
-    return Matches(outcome, objects, best_overlap)
+    return Matches(outcome, objects, best_iou)
 
 
-def curves(truth: Truth, results: Results, iou_threshold: float = 0.5, matches: Matches | None = None) -> list[Curve]:
+def curves(
+    truth: GroundTruth, results: Predictions, iou_threshold: float = 0.5, matches: Matches | None = None
+) -> list[Curve]:
     """Precision-recall curve of each class, one point per detection.
 
     An ignored detection adds a point that repeats the one before it, as `voc_eval` has it.
@@ -113,7 +115,7 @@ def curves(truth: Truth, results: Results, iou_threshold: float = 0.5, matches: 
     return [_curve(matches.outcome[rows], results.scores[rows], int(n)) for rows, n in zip(by_class, objects)]
 
 
-def rank(results: Results, class_count: int) -> tuple[np.ndarray, np.ndarray]:
+def rank(results: Predictions, class_count: int) -> tuple[np.ndarray, np.ndarray]:
     """Order of the detections by class, within a class from the best score down.
 
     Args:
@@ -129,64 +131,64 @@ def rank(results: Results, class_count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([rows[np.argsort(-results.scores[rows])] for rows in by_class]), bounds
 
 
-def average_precision(recall: np.ndarray, precision: np.ndarray, form: str = "area") -> float:
+def average_precision(recall: np.ndarray, precision: np.ndarray, variant: str = "area") -> float:
     """Average precision of one curve.
 
     Args:
         recall: `[K]`, not decreasing.
         precision: `[K]`.
-        form: `"voc2007_11point"`: mean of the best precision at recalls of at least 0, 0.1, ... 1 (VOC2007 devkit,
+        variant: `"voc2007_11point"`: mean of the best precision at recalls of at least 0, 0.1, ... 1 (VOC2007 devkit,
             section 3.4.1). `"area"`: area under the curve made monotone (VOC2010 and later).
 
     Returns:
         A number in 0 .. 1; NaN where recall is NaN, so where there was nothing to find.
 
     Raises:
-        ValueError: `form` is another word.
+        ValueError: `variant` is another word.
 
     >>> average_precision(np.array([0.5, 1.0]), np.array([1.0, 1.0]), "voc2007_11point")
     1.0
     """
-    if form not in ("voc2007_11point", "area"):
-        raise ValueError(f"form must be 'voc2007_11point' or 'area', got {form!r}.")
+    if variant not in ("voc2007_11point", "area"):
+        raise ValueError(f"form must be 'voc2007_11point' or 'area', got {variant!r}.")
     if np.isnan(recall).any():
         return float("nan")
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     best_from_here = np.append(best_from_here, 0.0)
-    if form == "area":
+    if variant == "area":
         return float(np.sum(np.diff(recall, prepend=0.0) * best_from_here[:-1]))
     return float(np.mean(best_from_here[np.searchsorted(recall, np.arange(0.0, 1.1, 0.1))]))
 
 
-def voc_ap(truth: Truth, results: Results, form: str = "area", iou_threshold: float = 0.5) -> np.ndarray:
+def voc_ap(truth: GroundTruth, results: Predictions, variant: str = "area", iou_threshold: float = 0.5) -> np.ndarray:
     """Average precision of each class.
 
     Args:
         truth: The objects. Images without detections count as the objects missed in them.
         results: The detections.
-        form: As in `average_precision`.
+        variant: As in `average_precision`.
         iou_threshold: As in `match`.
 
     Returns:
         `[C]` float64; NaN for a class that has no object to find, so that `np.nanmean` gives the mAP.
 
-    >>> truth = Truth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
-    >>> voc_ap(truth, Results([0], [[0, 0, 20, 18]], [0.9], [0])).tolist()
+    >>> truth = GroundTruth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
+    >>> voc_ap(truth, Predictions([0], [[0, 0, 20, 18]], [0.9], [0])).tolist()
     [1.0, nan]
     """
-    return np.array([ap_of_curve(curve, form) for curve in curves(truth, results, iou_threshold)])
+    return np.array([ap_of_curve(curve, variant) for curve in curves(truth, results, iou_threshold)])
 
 
-def ap_of_curve(curve: Curve, form: str = "area") -> float:
+def ap_of_curve(curve: Curve, variant: str = "area") -> float:
     """Average precision of a `Curve`; NaN where the class has no object."""
-    return average_precision(curve.recall, curve.precision, form) if curve.objects else float("nan")
+    return average_precision(curve.recall, curve.precision, variant) if curve.objects else float("nan")
 
 
-def read_results(directory: str | os.PathLike, truth: Truth, prefix: str | None = None) -> Results:
+def read_results(directory: str | os.PathLike, truth: GroundTruth, prefix: str | None = None) -> Predictions:
     """Read VOC's results files, one `<prefix><class>.txt` per class.
 
     A line is `image score xmin ymin xmax ymax`, in 1-based inclusive pixels; the image's id, or a name of
-    `Truth.image_of`, may hold blanks. Boxes may leave the image, as real results do.
+    `GroundTruth.image_of`, may hold blanks. Boxes may leave the image, as real results do.
 
     Args:
         directory: Folder of the files.
@@ -207,11 +209,11 @@ def read_results(directory: str | os.PathLike, truth: Truth, prefix: str | None 
     labels = np.repeat(np.arange(len(parts)), [len(image) for image, _ in parts])
     values, image = (np.concatenate(columns) for columns in ([v for _, v in parts], [i for i, _ in parts]))
     boxes = truth.turn(image, values[:, 1:] - [1, 1, 0, 0], upright=True)
-    return Results(image, boxes, values[:, 0], labels)
+    return Predictions(image, boxes, values[:, 0], labels)
 
 
 def write_results(
-    directory: str | os.PathLike, truth: Truth, results: Results, prefix: str = PREFIXES[0]
+    directory: str | os.PathLike, truth: GroundTruth, results: Predictions, prefix: str = PREFIXES[0]
 ) -> list[pathlib.Path]:
     """Write VOC's results files, one per class, empty where a class has no detection.
 
@@ -246,7 +248,7 @@ def _file(prefix: str, name: str) -> str:
     return prefix + _UNFIT.sub(lambda sign: f"%{ord(sign[0]):02X}", name) + ".txt"
 
 
-def _keys(truth: Truth, rows: Truth | Results) -> np.ndarray:
+def _keys(truth: GroundTruth, rows: GroundTruth | Predictions) -> np.ndarray:
     """One number for each (image, class)."""
     return rows.image * len(truth.classes) + rows.labels
 

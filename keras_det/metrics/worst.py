@@ -1,4 +1,4 @@
-"""The images on which a detector does worst, and pictures of what went wrong there."""
+"""The images on which a detector does worst, and images of what went wrong there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from keras_det.metrics import diagnosis, voc
-from keras_det.metrics.columns import Results, Truth
+from keras_det.metrics.columns import GroundTruth, Predictions
 from keras_det.visualize import draw_boxes
 
-FAULTS = ("missed", "false", "misplaced")
+ERRORS = ("missed", "false", "misplaced")
 """Objects not found; detections where no object of their class is; detections that overlap theirs too little."""
 
 _LONGEST_SIDE = 480
@@ -25,9 +25,9 @@ class WorstImage:
     """One image with many faults of one kind.
 
     Attributes:
-        image: Index into `Truth.image_ids`.
-        objects: Rows of `Truth` to show: those missed, all of the image, or those that were meant.
-        detections: Rows of `Results` to show, the best score first: all of the image, or the faulty ones.
+        image: Index into `GroundTruth.image_ids`.
+        objects: Rows of `GroundTruth` to show: those missed, all of the image, or those that were meant.
+        detections: Rows of `Predictions` to show, the best score first: all of the image, or the faulty ones.
         labels: `[F]` the classes of the faults, so F is their number.
     """
 
@@ -38,14 +38,14 @@ class WorstImage:
 
 
 def worst_images(
-    truth: Truth,
-    results: Results,
+    truth: GroundTruth,
+    results: Predictions,
     codes: np.ndarray,
     matches: voc.Matches,
     score_threshold: float,
     count: int = 6,
 ) -> dict[str, list[WorstImage]]:
-    """The images with the most faults of each kind of `FAULTS`, the worst first.
+    """The images with the most faults of each kind of `ERRORS`, the worst first.
 
     Of images with as many faults, those with the larger objects missed or the surer detections come first.
 
@@ -57,11 +57,11 @@ def worst_images(
         score_threshold: Only detections of at least this score count.
         count: Images of each kind at most.
 
-    >>> truth = Truth(("cat",), ("a", "b"), [[9, 9], [9, 9]], [1], [[0, 0, 5, 5]], [0])
-    >>> found = Results([0], [[0, 0, 5, 5]], [0.9], [0])
+    >>> truth = GroundTruth(("cat",), ("a", "b"), [[9, 9], [9, 9]], [1], [[0, 0, 5, 5]], [0])
+    >>> found = Predictions([0], [[0, 0, 5, 5]], [0.9], [0])
     >>> codes = diagnosis.kinds(truth, found, diagnosis.similar_classes(truth.classes))
     >>> worst = worst_images(truth, found, codes, voc.match(truth, found), 0.5)
-    >>> [(fault, [one.image for one in images]) for fault, images in worst.items()]
+    >>> [(error, [one.image for one in images]) for error, images in worst.items()]
     [('missed', [1]), ('false', [0]), ('misplaced', [])]
     """
     kept = results.scores >= score_threshold
@@ -69,10 +69,10 @@ def worst_images(
     found[matches.object[kept & (matches.outcome == voc.TRUE)]] = True
     missed = np.flatnonzero(~found & ~truth.ignored)
     false = np.flatnonzero(kept & np.isin(codes, (diagnosis.SIMILAR, diagnosis.OTHER, diagnosis.BACKGROUND)))
-    misplaced = np.flatnonzero(kept & (codes == diagnosis.LOCALIZATION) & (matches.overlap <= 0.5))
+    misplaced = np.flatnonzero(kept & (codes == diagnosis.LOCALIZATION) & (matches.paired_iou <= 0.5))
     pixels = np.maximum(truth.sizes.prod(axis=1), 1)[truth.image]
     shown = np.flatnonzero(kept)
-    worst: dict[str, list[WorstImage]] = {fault: [] for fault in FAULTS}
+    worst: dict[str, list[WorstImage]] = {error: [] for error in ERRORS}
     for image, rows in _most(truth.image, missed, truth.area / pixels, count):
         worst["missed"].append(_worst_image(results, image, rows, shown, truth.labels[rows]))
     for image, rows in _most(results.image, false, results.scores, count):
@@ -84,20 +84,22 @@ def worst_images(
     return worst
 
 
-def draw_worst(truth: Truth, results: Results, worst: WorstImage, picture: np.ndarray | None = None) -> Image.Image:
-    """A picture of one of the worst images: objects dashed in white, detections in their class's colour.
+def draw_worst(
+    truth: GroundTruth, results: Predictions, worst: WorstImage, image: np.ndarray | None = None
+) -> Image.Image:
+    """An image of one of the worst images: objects dashed in white, detections in their class's color.
 
     Args:
         truth: The objects.
         results: The detections.
         worst: The image.
-        picture: `[H, W, 3]` uint8 RGB; without it the boxes are drawn on plain grey.
+        image: `[H, W, 3]` uint8 RGB; without it the boxes are drawn on plain gray.
 
     Returns:
-        A picture of at most 480 pixels a side.
+        An image of at most 480 pixels a side.
     """
     height, width = np.maximum(truth.sizes[worst.image], 1)
-    ground = _ground(height, width) if picture is None else Image.fromarray(picture)
+    ground = _ground(height, width) if image is None else Image.fromarray(image)
     ground.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     detections = worst.detections[:_DRAWN_AT_MOST]
     scale = np.array([height, width, height, width])
@@ -119,7 +121,7 @@ def _most(image_of: np.ndarray, rows: np.ndarray, weights: np.ndarray, count: in
         yield int(images[k]), rows[place == k]
 
 
-def _worst_image(results: Results, image: int, objects, detections, labels) -> WorstImage:
+def _worst_image(results: Predictions, image: int, objects, detections, labels) -> WorstImage:
     """Detections of the image among `detections`, in order of score."""
     of_image = detections[results.image[detections] == image]
     ranked = of_image[np.argsort(-results.scores[of_image], kind="stable")]
@@ -127,7 +129,7 @@ def _worst_image(results: Results, image: int, objects, detections, labels) -> W
 
 
 def _ground(height: int, width: int) -> Image.Image:
-    """Plain grey of the image's shape, within reason for shapes that no picture has."""
+    """Plain gray of the image's shape, within reason for shapes that no image has."""
     scale = _LONGEST_SIDE / max(height, width)
     least = _LONGEST_SIDE // _LARGEST_RATIO
     return Image.new("RGB", (max(round(width * scale), least), max(round(height * scale), least)), _GROUND)

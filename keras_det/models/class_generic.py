@@ -1,8 +1,8 @@
 """ClassGeneric: deep networks for class-generic detection (Huval, Coates, Ng 2013, arXiv:1312.6885).
 
-A softmax, not over classes but over a discretised space of boxes. It is trained with Gaussians around the objects,
+A softmax, not over classes but over a discretized space of boxes. It is trained with Gaussians around the objects,
 whatever their class, and finds objects of classes whose boxes it never saw. The same network names classes, so that
-pictures with class labels alone train it too.
+images with class labels alone train it too.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ class ClassGeneric(Detector):
     The default grid of 12 x 12 places, 7 scales and 5 aspect ratios has 4452 of its 5040 cells in use, some four times
     the outcomes of ImageNet's classification: after a feature of 4096 values a last layer of 18 M parameters. The box
     of an object's nearest cell overlaps it by 0.69 or more for the largest objects, 0.61 for those of a middle scale,
-    and 0.38 for the smallest. Finer grids suit small objects; they have fewer pictures for each outcome.
+    and 0.38 for the smallest. Finer grids suit small objects; they have fewer images for each outcome.
 
     `"tiny"`, for CPUs, works on the map of stride 8 of `keras_det.backbones.tiny`. Its dense layers share their weights
     over the places of the map (a hidden layer of 3 x 3 cells and 128 channels, then the softmax layer): dense layers
-    proper, which the paper's network has, would hold most of the parameters and need far more pictures than a CPU can
+    proper, which the paper's network has, would hold most of the parameters and need far more images than a CPU can
     go through.
 
     Args:
@@ -51,9 +51,9 @@ class ClassGeneric(Detector):
         image_size: Side of the square input in pixels.
         width: Factor of the numbers of filters and units of alexnet_lcn.
         grid_shape: Cells `(Y, X, S, A)` over place, scale and aspect ratio, see `keras_det.layers.BoxGrid`.
-        scales: Smallest and largest scale of the grid, the root of a box's area in shares of the image.
+        scales: Smallest and largest scale of the grid, the root of a box's area relative to the image.
         aspect_ratios: Smallest and largest ratio of the grid, width over height.
-        min_inside: Least share of a cell's box that must lie in the image.
+        min_inside: Least fraction of a cell's box that must lie in the image.
         widths: Standard deviations of the targets' Gaussians in cells, over y, x, scale and ratio.
         sub_cell: Beyond the paper: the Gaussians stand at the objects, not at their nearest cells, and a detection is
             the mean of the distribution around its cell, instead of the cell's box.
@@ -63,7 +63,7 @@ class ClassGeneric(Detector):
         max_candidates: Local maxima that enter suppression.
         max_detections: Detections of an image at most.
 
-    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes images of any size.
 
     Raises:
         ValueError: an argument out of range; it is named.
@@ -76,7 +76,7 @@ class ClassGeneric(Detector):
     class_agnostic = True
     class_predictors = ("recognition",)
     supervisions = ("both", "boxes", "classes")
-    detect_threshold = 0.01  # the probabilities of all boxes of a picture add up to 1
+    detect_threshold = 0.01  # the probabilities of all boxes of an image add up to 1
     loss_terms = ("localization", "recognition")
     defaults = {
         "classes": VOC_CLASSES,
@@ -117,17 +117,17 @@ class ClassGeneric(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k in self.defaults} | given
-        super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
-        self.arguments = arguments | {name: list(arguments[name]) for name, v in arguments.items() if np.ndim(v)}
+        config = self.defaults | {k: v for k, v in checkpoint.config.items() if k in self.defaults} | given
+        super().__init__(classes=("object",), image_size=(config["image_size"],) * 2, **kwargs)
+        self.config = config | {name: list(config[name]) for name, v in config.items() if np.ndim(v)}
         self._compiled_recognition = None
         self._check()
-        self.class_names = check_classes(self.arguments["classes"])
-        grid = {name: self.arguments[name] for name in ("scales", "aspect_ratios", "min_inside")}
-        self.grid = BoxGrid(self.arguments["grid_shape"], **grid, dtype="float32", name="grid")
+        self.class_names = check_classes(self.config["classes"])
+        grid = {name: self.config[name] for name in ("scales", "aspect_ratios", "min_inside")}
+        self.grid = BoxGrid(self.config["grid_shape"], **grid, dtype="float32", name="grid")
         self.features = self._features()
         cells = self.grid.size
-        if self.arguments["backbone"] == "tiny":
+        if self.config["backbone"] == "tiny":
             cells = self.grid.shape[2] * self.grid.shape[3]
         self.boxes = layers.Dense(cells, kernel_initializer="glorot_uniform", name="boxes")
         self.recognition = layers.Dense(len(self.class_names), name="recognition")
@@ -136,7 +136,7 @@ class ClassGeneric(Detector):
 
     def _check(self):
         """Refuse what the network and the procedure cannot work with; the grid checks its own numbers."""
-        a = self.arguments
+        a = self.config
         if a["backbone"] not in BACKBONES:
             raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {a['backbone']!r}.")
         if len(a["widths"]) != 4 or min(a["widths"]) <= 0:
@@ -150,12 +150,12 @@ class ClassGeneric(Detector):
 
     def _load(self, checkpoint):
         """Put weights in; where they name other classes, all but the recognition layer."""
-        names = checkpoint.arguments.get("classes", self.class_names)
-        weights = dataclasses.replace(checkpoint, arguments={})  # of which `classes` would be compared with "object"
+        names = checkpoint.config.get("classes", self.class_names)
+        weights = dataclasses.replace(checkpoint, config={})  # of which `classes` would be compared with "object"
         if tuple(names) == self.class_names:
             weights.load_into(self)
             return
-        donor = type(self)(**(self.arguments | {"classes": list(names)}))
+        donor = type(self)(**(self.config | {"classes": list(names)}))
         weights.load_into(donor)
         carry_over(donor, self, names, self.class_names)
 
@@ -163,8 +163,8 @@ class ClassGeneric(Detector):
 
     def _features(self):
         """The network up to the features: `[B, 4096 width]`, of tiny a map `[B, Y, X, 128]`."""
-        if self.arguments["backbone"] == "alexnet_lcn":
-            return alexnet_lcn(self.image_size, self.arguments["width"])
+        if self.config["backbone"] == "alexnet_lcn":
+            return alexnet_lcn(self.image_size, self.config["width"])
         network = tiny(self.image_size)
         x = conv_bn(network.output["stage3"], TINY_HIDDEN, 3, "hidden")
         if x.shape[1:3] != self.grid.shape[:2]:
@@ -183,12 +183,12 @@ class ClassGeneric(Detector):
 
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
-            training: whether dropout works and batch normalisation uses the batch's statistics.
+            training: whether dropout works and batch normalization uses the batch's statistics.
 
         Returns:
             `{"boxes": [B, N], "classes": [B, C]}` float32 logits: of the grid's N cells in use and of `class_names`.
         """
-        by_place = self.arguments["backbone"] == "tiny"
+        by_place = self.config["backbone"] == "tiny"
         x = ops.cast(images, "float32")
         x = x / 127.5 - 1.0 if by_place else x - ops.convert_to_tensor(MEAN)
         x = self.features(ops.cast(x, self.compute_dtype), training=training)
@@ -205,16 +205,16 @@ class ClassGeneric(Detector):
         Args:
             labels: padded labels dict. Crowd regions are no objects. `"classes"` `[B, M]`, the objects' numbers in
                 `class_names` or -1, stands for `"labels"` where these are of other classes. `"has_boxes"` and
-                `"has_classes"` `[B]` bool tell which labels a picture has; without them it has both.
+                `"has_classes"` `[B]` bool tell which labels an image has; without them it has both.
 
         Returns:
-            `{"boxes": [B, N], "classes": [B, C], "has_boxes": [B], "has_classes": [B]}` float32. A picture of several
-            classes has the shares of its objects; one whose objects have no class has no class label.
+            `{"boxes": [B, N], "classes": [B, C], "has_boxes": [B], "has_classes": [B]}` float32. An image of several
+            classes has the fractions of its objects; one whose objects have no class has no class label.
         """
         valid = ops.cast(labels["labels"], "int32") >= 0
         if "is_crowd" in labels:
             valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
-        sizes = {name: self.arguments[name] for name in ("widths", "sub_cell")}
+        sizes = {name: self.config[name] for name in ("widths", "sub_cell")}
         classes = ops.cast(labels.get("classes", labels["labels"]), "int32")
         counts = ops.one_hot(ops.where(valid, classes, -1), len(self.class_names))
         counts = ops.sum(counts, axis=1)
@@ -231,15 +231,15 @@ class ClassGeneric(Detector):
     def compute_losses(self, targets, outputs):
         """Cross entropies less the targets' entropies, which no network can go below: 0 is perfect.
 
-        Each is the mean over the pictures of the global batch that have such labels. Without the entropy the gradients
+        Each is the mean over the images of the global batch that have such labels. Without the entropy the gradients
         are the same.
         """
         losses = {}
         for term, name in (("localization", "boxes"), ("recognition", "classes")):
             excess = cross_entropy(targets[name], outputs[name]) - entropy(targets[name])
             has = targets[f"has_{name}"]
-            pictures = ops.maximum(self.sum_over_replicas(ops.sum(has)), 1.0)
-            losses[term] = ops.sum(excess * has) / pictures
+            batch_size = ops.maximum(self.sum_over_replicas(ops.sum(has)), 1.0)
+            losses[term] = ops.sum(excess * has) / batch_size
         return losses
 
     def augmentation(self):
@@ -253,10 +253,10 @@ class ClassGeneric(Detector):
 
         Args:
             source: a `keras_det.data.Source`.
-            batch_size: pictures in a batch.
-            training: sample and shuffle; else every picture once, in order, only resized.
+            batch_size: images in a batch.
+            training: sample and shuffle; else every image once, in order, only resized.
             seed: seed of order and augmentation.
-            augment: whether training pictures are augmented.
+            augment: whether training images are augmented.
             supervision: labels that train: `"boxes"`, `"classes"`, or `"both"`, which is boxes alone where the source
                 has other classes than `class_names`.
             **options: further arguments of `keras_det.data.batches`.
@@ -275,15 +275,15 @@ class ClassGeneric(Detector):
         if supervision == "classes" and not known:
             raise ValueError(f"the source's classes {tuple(source.classes)} are not `class_names` {self.class_names}.")
         sample = self.augmentation() if training and augment else None
-        options = (self._share(batch_size) if training else {}) | options | {"one_class": not training}
+        options = (self._shard(batch_size) if training else {}) | options | {"class_agnostic": not training}
         dataset = batches(source, batch_size, self.image_size, training, augment=sample, seed=seed, **options)
         if not training:
             return dataset
         has = {"has_boxes": supervision != "classes", "has_classes": known and supervision != "boxes"}
 
         def tell(images, labels):
-            pictures = ops.shape(images)[:1]
-            return images, labels | {name: ops.full(pictures, value, "bool") for name, value in has.items()}
+            batch_size = ops.shape(images)[:1]
+            return images, labels | {name: ops.full(batch_size, value, "bool") for name, value in has.items()}
 
         return dataset.map(tell)
 
@@ -297,7 +297,7 @@ class ClassGeneric(Detector):
         Args:
             box_source: a source whose boxes train; its class labels are not looked at.
             class_source: a source whose class labels train; its boxes are not looked at. Its classes are `class_names`.
-            batch_size: pictures in a batch, an even number.
+            batch_size: images in a batch, an even number.
             max_objects: M, to which the labels of both are padded.
             **options: further arguments of `batches`.
 
@@ -310,7 +310,7 @@ class ClassGeneric(Detector):
         if batch_size % 2:
             raise ValueError(f"`batch_size` must be even; got {batch_size}.")
         # Of several machines each reads the whole: parts of the halves, joined, would not be a part of the batch.
-        options = options | {"training": True, "max_objects": max_objects, "share": (0, 1)}
+        options = options | {"training": True, "max_objects": max_objects, "shard": (0, 1)}
         halves = [
             self.batches(source, batch_size // 2, supervision=supervision, **options)
             for source, supervision in ((box_source, "boxes"), (class_source, "classes"))
@@ -328,7 +328,7 @@ class ClassGeneric(Detector):
     def decode(self, outputs):
         """Boxes from the distribution by non-maximum suppression on it.
 
-        A cell is a candidate if no neighbour in the four dimensions is more probable; of the best candidates, those
+        A cell is a candidate if no neighbor in the four dimensions is more probable; of the best candidates, those
         that overlap a more probable one by more than `iou_threshold` are suppressed. The score is the cell's
         probability: with n objects alike in the image, each has 1/n of what a single one would have.
 
@@ -338,7 +338,7 @@ class ClassGeneric(Detector):
         Returns:
             Detections dict of class 0, "object", boxes clipped to the image.
         """
-        return box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+        return box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
 
     def scored_boxes(self, outputs):
         """The best local maxima before suppression.
@@ -347,11 +347,11 @@ class ClassGeneric(Detector):
             outputs: what `call` gives.
 
         Returns:
-            `[B, K, 4]` rel_yxyx boxes limited to the picture, and `[B, K, 1]` scores, 0 where there are fewer maxima.
+            `[B, K, 4]` rel_yxyx boxes limited to the image, and `[B, K, 1]` scores, 0 where there are fewer maxima.
         """
         distribution = self.grid(outputs["boxes"])
         peaks = self.grid.gather(self.grid.local_maxima(distribution))
-        scores, index = ops.top_k(peaks, min(self.arguments["max_candidates"], self.grid.size))
+        scores, index = ops.top_k(peaks, min(self.config["max_candidates"], self.grid.size))
         boxes = self._boxes(distribution, ops.cast(index, "int32"))
         return ops.clip(boxes, 0.0, 1.0), ops.expand_dims(scores, -1)
 
@@ -374,18 +374,18 @@ class ClassGeneric(Detector):
         return ops.softmax(self(images, training=False)["classes"])
 
     @property
-    def limits(self):
+    def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         names = ("score_threshold", "iou_threshold", "max_detections")
-        return {name: self.arguments[name] for name in names} | {"max_per_class": self.arguments["max_candidates"]}
+        return {name: self.config[name] for name in names} | {"max_per_class": self.config["max_candidates"]}
 
     def _boxes(self, distribution, index):
         """Boxes of cells in use, `[B, K]` to `[B, K, 4]`: the cells' own, or refined."""
-        if not self.arguments["sub_cell"]:
+        if not self.config["sub_cell"]:
             return ops.take(ops.convert_to_tensor(self.grid.boxes), index, axis=0)
-        radius = tuple(int(np.ceil(2 * width)) for width in self.arguments["widths"])
+        radius = tuple(int(np.ceil(2 * width)) for width in self.config["widths"])
         return self.grid.boxes_at(self.grid.local_means(distribution, index, radius))
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config

@@ -1,4 +1,4 @@
-"""A classifier of pictures or of crops, the second network of the detectors before SSD.
+"""A classifier of images or of crops, the second network of the detectors before SSD.
 
 DeepMultiBox classifies the boxes it proposes, DetectorNet prunes with it, and both start from one that was trained on
 classification; all with the network of Krizhevsky et al. 2012.
@@ -7,7 +7,7 @@ classification; all with the network of Krizhevsky et al. 2012.
 import keras
 from keras import layers, ops
 
-from keras_det.backbones import trunk
+from keras_det.backbones import build_backbone
 from keras_det.models.network import Network
 from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
@@ -18,7 +18,7 @@ RESIZED = 256 / 224  # shorter side of an image over that of a crop of it, of th
 
 @keras.saving.register_keras_serializable("keras_det")
 class Classifier(Network):
-    """A trunk and a softmax over the classes, with "background" before them where crops may show no object.
+    """A backbone and a softmax over the classes, with "background" before them where crops may show no object.
 
     Args:
         weights: `None`, a registered name, or a file saved by this package.
@@ -27,14 +27,14 @@ class Classifier(Network):
         backbone: `"alexnet"`, `"efficientnet_lite0"`, with which `weights="imagenet"` names ImageNet's 1000 classes, or
             `"tiny"` (for CPUs).
         image_size: Side of the square input in pixels; the paper of DeepMultiBox has 220.
-        width: Factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
+        width: Factor of the numbers of filters and units, see `keras_det.backbones.build_backbone`.
         crops: What training shows. `"boxes"` are moved boxes of objects, and of background, brought to the input's
             shape, as DetectorNet prunes; `"maximum"` and `"minimum"` the squares around such boxes, as
             `MultiBoxDetector` classifies; `"images"` random crops of whole images with the image's label and their
-            mirror images, as a classification network is trained, without background.
+            horizontal flips, as a classification network is trained, without background.
         positive_iou: A training crop with at least this overlap with some object has the class of the most similar one.
         negative_iou: One with at most this overlap with all objects is background.
-        positive_share: Share of positive crops in training with background; DeepMultiBox has a third.
+        positive_fraction: Fraction of positive crops in training with background; DeepMultiBox has a third.
 
     Raises:
         ValueError: another `crops`, or background with `"images"`, which have none.
@@ -57,7 +57,7 @@ class Classifier(Network):
         "crops": "boxes",
         "positive_iou": 0.5,
         "negative_iou": 0.2,
-        "positive_share": 1 / 3,
+        "positive_fraction": 1 / 3,
     }
 
     def __init__(
@@ -71,18 +71,18 @@ class Classifier(Network):
         crops=None,
         positive_iou=None,
         negative_iou=None,
-        positive_share=None,
+        positive_fraction=None,
         **kwargs,
     ):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | checkpoint.arguments | given
-        super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
-        self.arguments = arguments | {"classes": list(self.classes)}
-        self.background = self.arguments["background"]
-        _check_arguments(self.arguments)
-        self.features = trunk(self.arguments["backbone"], self.image_size, self.arguments["width"])
+        config = self.defaults | checkpoint.config | given
+        super().__init__(classes=config["classes"], image_size=(config["image_size"],) * 2, **kwargs)
+        self.config = config | {"classes": list(self.classes)}
+        self.background = self.config["background"]
+        _check_arguments(self.config)
+        self.features = build_backbone(self.config["backbone"], self.image_size, self.config["width"])
         self.head = layers.Dense(len(self.classes) + self.background, dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
         checkpoint.load_into(self)
@@ -97,7 +97,7 @@ class Classifier(Network):
 
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
-            training: whether dropout works and batch normalisation uses the batch's statistics.
+            training: whether dropout works and batch normalization uses the batch's statistics.
 
         Returns:
             `{"logits": [B, C]}` float32, `[B, 1 + C]` with background first.
@@ -114,14 +114,14 @@ class Classifier(Network):
         return ops.softmax(self(images)["logits"])[:, int(self.background) :]
 
     def encode_targets(self, labels):
-        """The class of each picture: its first object's.
+        """The class of each image: its first object's.
 
         Args:
-            labels: padded labels dict. A picture without objects is background, or takes no part where
+            labels: padded labels dict. An image without objects is background, or takes no part where
                 there is no such class.
 
         Returns:
-            `[B]` int32, -1 for a picture that takes no part.
+            `[B]` int32, -1 for an image that takes no part.
         """
         classes = ops.cast(labels["labels"], "int32")
         if not classes.shape[1]:
@@ -129,7 +129,7 @@ class Classifier(Network):
         return classes[:, 0] + int(self.background)
 
     def compute_losses(self, targets, outputs):
-        """Mean cross-entropy over the pictures of the global batch that take part."""
+        """Mean cross-entropy over the images of the global batch that take part."""
         valid = ops.cast(targets >= 0, "float32")
         losses = keras.losses.sparse_categorical_crossentropy(
             ops.maximum(targets, 0), outputs["logits"], from_logits=True
@@ -141,21 +141,21 @@ class Classifier(Network):
         """Crops around objects, and of background where that is a class; or of whole images."""
         from keras_det.data import ObjectCrops, ScaledCrops
 
-        crops = self.arguments["crops"]
+        crops = self.config["crops"]
         if crops == "images":
             return ScaledCrops(self.image_size, (self.image_size[0] * RESIZED,))
-        names = ("positive_iou", "negative_iou", "positive_share")
-        options = {name: self.arguments[name] for name in names} | {"region": None if crops == "boxes" else crops}
-        return ObjectCrops(self.image_size, **(options if self.background else options | {"positive_share": 1.0}))
+        names = ("positive_iou", "negative_iou", "positive_fraction")
+        options = {name: self.config[name] for name in names} | {"region": None if crops == "boxes" else crops}
+        return ObjectCrops(self.image_size, **(options if self.background else options | {"positive_fraction": 1.0}))
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
-def _check_arguments(arguments):
+def _check_arguments(config):
     """Refuse what cannot be trained."""
-    if arguments["crops"] not in CROPS:
-        raise ValueError(f"`crops` must be one of {', '.join(CROPS)}; got {arguments['crops']!r}.")
-    if arguments["crops"] == "images" and arguments["background"]:
+    if config["crops"] not in CROPS:
+        raise ValueError(f"`crops` must be one of {', '.join(CROPS)}; got {config['crops']!r}.")
+    if config["crops"] == "images" and config["background"]:
         raise ValueError("`crops` of images have no background; build the classifier with `background=False`.")

@@ -1,4 +1,4 @@
-"""What a detector found in one picture."""
+"""What a detector found in one image."""
 
 import os
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from keras_det.files import whole
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of one picture, by falling score.
+    """Detections of one image, by descending score.
 
     Attributes:
         boxes: `[n, 4]` float32 rel_yxyx, relative to `image`.
         scores: `[n]` float32 in 0 .. 1.
         labels: `[n]` int32, index into `classes`.
         classes: names of the detector's classes.
-        image: the picture, `[H, W, 3]` uint8 RGB.
+        image: the image, `[H, W, 3]` uint8 RGB.
         source: the file that it came from, if any.
     """
 
@@ -40,7 +40,7 @@ class Detections:
 
     @property
     def boxes_pixels(self) -> np.ndarray:
-        """`[n, 4]` float32 boxes `(xmin, ymin, xmax, ymax)` in the picture's pixels."""
+        """`[n, 4]` float32 boxes `(xmin, ymin, xmax, ymax)` in the image's pixels."""
         height, width = self.image.shape[:2]
         return self.boxes[:, [1, 0, 3, 2]] * np.array([width, height, width, height], "float32")
 
@@ -58,7 +58,7 @@ class Detections:
         """Entries of a COCO results file: `bbox` is `[x, y, width, height]` in pixels.
 
         Args:
-            image_id: the picture's id in the data set.
+            image_id: the image's id in the data set.
             category_ids: id of each class; 1 .. C by default, as in COCO, whose ids start at 1.
         """
         ids = category_ids or range(1, len(self.classes) + 1)
@@ -68,7 +68,7 @@ class Detections:
         ]
 
     def plot(self) -> Image.Image:
-        """The picture with boxes, names and scores drawn: a PIL image."""
+        """The image with boxes, names and scores drawn: a PIL image."""
         from keras_det.visualize import draw_boxes
 
         return draw_boxes(self.image, self.boxes, labels=self.labels, scores=self.scores, names=self.classes)

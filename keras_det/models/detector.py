@@ -1,4 +1,4 @@
-"""The base class of all detectors: inference on pictures of any size."""
+"""The base class of all detectors: inference on images of any size."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from keras import ops
 from keras_det.models.detections import Detections
 from keras_det.models.network import Network
 
-DETECT_BATCH = 8  # pictures of one size that `detect` sends through the network together
+DETECT_BATCH = 8  # images of one size that `detect` sends through the network together
 BATCH_PIXELS = 2**24  # of these together, unless one alone has more
 
 
@@ -17,8 +17,8 @@ class Detector(Network):
     """A detector: a network with its objective, its sampling and its inference.
 
     A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes,
-    and `augmentation` if its paper samples pictures in a way of its own. It keeps its constructor arguments, all plain
-    JSON values, in `arguments`.
+    and `augmentation` if its paper samples images in a way of its own. It keeps its constructor arguments, all plain
+    JSON values, in `config`.
 
     Args:
         classes: names, in label order.
@@ -40,19 +40,19 @@ class Detector(Network):
         raise NotImplementedError(f"{type(self).__name__} does not define decode.")
 
     def serve(self, images):
-        """The whole inference procedure on pictures of one size.
+        """The whole inference procedure on images of one size.
 
         Args:
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
 
         Returns:
-            Detections dict with boxes relative to these pictures.
+            Detections dict with boxes relative to these images.
         """
         images = ops.image.resize(ops.cast(images, "float32"), self.image_size, interpolation="bilinear")
         return self.decode(self(images, training=False))
 
     def detections(self, images) -> dict[str, np.ndarray]:
-        """`serve`, compiled once for every size of picture, as a dict of numpy arrays.
+        """`serve`, compiled once for every size of image, as a dict of numpy arrays.
 
         Args:
             images: `[B, h, w, 3]` array, uint8 or float in 0 .. 255.
@@ -66,7 +66,7 @@ class Detector(Network):
         return compiled(self.serve, self)
 
     def detect(self, images, score_threshold: float | None = None) -> list[Detections]:
-        """Detect objects in pictures of any size and kind.
+        """Detect objects in images of any size and kind.
 
         Args:
             images: a path, a folder of images, a glob pattern, a PIL image, an array `[H, W]`, `[H, W, 1 | 3 | 4]` or
@@ -75,12 +75,12 @@ class Detector(Network):
             score_threshold: detections below it are left out; `None` is the model's `detect_threshold`, mostly 0.5.
 
         Returns:
-            A list of `Detections`, one for each picture, boxes relative to the picture as a viewer shows it (rotated by
+            A list of `Detections`, one for each image, boxes relative to the image as a viewer shows it (rotated by
             its EXIF tag).
 
         Raises:
             FileNotFoundError: a path or a pattern that matches nothing.
-            ValueError: something that is no picture.
+            ValueError: something that is no image.
             TypeError: an object of another type.
         """
         return list(self.stream(images, score_threshold))
@@ -94,10 +94,10 @@ class Detector(Network):
             bad: called with the path and the error of each file that cannot be read, which is passed over; `None`
                 raises the error.
         """
-        from keras_det.models.inputs import read_pictures
+        from keras_det.models.inputs import read_images
 
         threshold = self.detect_threshold if score_threshold is None else score_threshold
-        for batch, names in _same_size(read_pictures(images, bad)):
+        for batch, names in _same_size(read_images(images, bad)):
             found = self.detections(np.stack(batch))
             for i, (image, name) in enumerate(zip(batch, names)):
                 keep = (found["scores"][i] >= threshold) & (found["labels"][i] >= 0)
@@ -112,7 +112,7 @@ def compiled(function, model, xla=False, any_size=True):
         function: of tensors; it uses the model's variables as they are at each call.
         model: a Keras model.
         xla: on TensorFlow too by XLA, which makes one program of many small operations; JAX always does.
-        any_size: on TensorFlow, without `xla`, one graph serves all picture sizes, which it then does not know.
+        any_size: on TensorFlow, without `xla`, one graph serves all image sizes, which it then does not know.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -121,19 +121,19 @@ def compiled(function, model, xla=False, any_size=True):
     if keras.backend.backend() == "jax":
         import jax
 
-        def run(values, *arguments):
+        def run(values, *config):
             with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
-                return function(*arguments)
+                return function(*config)
 
         program = jax.jit(run)  # what it does not get as an argument would stay as it was when it was compiled
-        return lambda *arguments: program([variable.value for variable in model.variables], *arguments)
+        return lambda *config: program([variable.value for variable in model.variables], *config)
     return function
 
 
-def _same_size(pictures):
-    """Group consecutive pictures of one size into batches: `(images, names)` pairs."""
+def _same_size(images):
+    """Group consecutive images of one size into batches: `(images, names)` pairs."""
     batch, names = [], []
-    for image, name in pictures:
+    for image, name in images:
         most = min(DETECT_BATCH, max(BATCH_PIXELS // (image.shape[0] * image.shape[1]), 1))
         if batch and (image.shape != batch[0].shape or len(batch) >= most):
             yield batch, names

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_det import boxes as box_ops
-from keras_det.backbones import TRUNKS, tiny, trunk
+from keras_det.backbones import VECTOR_BACKBONES, build_backbone, tiny
 from keras_det.boxes.integral import MASKS, STEPS, box_sizes, search
 from keras_det.layers import MaskRegression
 from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
@@ -19,14 +19,14 @@ from keras_det.models.network import objects_of
 from keras_det.models.pretrained import copy_fitting, find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
-FORMS = ("mask", "class", "all")
+MODES = ("mask", "class", "all")
 SCALES = 3
-OVERLAP = 0.2  # of a window with its neighbour at least
+OVERLAP = 0.2  # of a window with its neighbor at least
 ENLARGED = 1.2  # a box's sides for refinement
 KEPT = 5  # boxes of a scale and class
 AT_ONCE = 32  # windows of an image that are refined or classified together: they bound the memory
 RASTER = 2 * STEPS  # cells on a side of the merged masks
-_COVERED = 0.5  # least share of a box that the full mask covers, equation 2
+_COVERED = 0.5  # least fraction of a box that the full mask covers, equation 2
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -40,16 +40,16 @@ class DetectorNet(Detector):
         weights: `None`, a registered name, or a file saved by this package, of this model or of a `Classifier` to start
             from.
         classes: names, in label order.
-        form: `"mask"`: a network for each class and mask type (section 5.1), `"class"`: one for the five masks of each
+        mode: `"mask"`: a network for each class and mask type (section 5.1), `"class"`: one for the five masks of each
             class (its suggestion), `"all"`: one for all masks of all classes (its future work).
         d: cells on a side of a mask; the paper has 24.
         backbone: `"alexnet"` (the paper's), or `"tiny"` (for CPUs), which regresses each cell from a feature map.
         image_size: side of the square input in pixels; the paper has 225.
         width: factor of AlexNet's numbers of filters and units.
-        aspect_ratios: width over height, in shares of the image, of the boxes that are searched: ten clusters of the
+        aspect_ratios: width over height, relative to the image, of the boxes that are searched: ten clusters of the
             training boxes, see `cluster_aspect_ratios`.
         mask_weight: lambda, the weight of cells outside objects.
-        negative_share: of training crops without any object; the paper has 0.6 for a network of one class, see
+        negative_fraction: of training crops without any object; the paper has 0.6 for a network of one class, see
             `keras_det.data.mask_crops.MaskCrops` for those of several.
         refine: whether boxes are refined by a second look (section 5.3).
         classifier: a `Classifier` with background that knows these classes, or its arguments: boxes that it does not
@@ -60,9 +60,9 @@ class DetectorNet(Detector):
     Raises:
         ValueError: an argument is out of range.
 
-    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size. Windows have
-    the picture's aspect ratio and are as many for every picture, 35, so that a panorama of 1:20 is searched too, its
-    objects squeezed; a picture smaller than the input is enlarged.
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes images of any size. Windows have
+    the image's aspect ratio and are as many for every image, 35, so that a panorama of 1:20 is searched too, its
+    objects squeezed; an image smaller than the input is enlarged.
 
     >>> model = DetectorNet(classes=["cat"], backbone="tiny", image_size=64, d=8)
     >>> model(np.zeros((1, 64, 64, 3), "float32"))["masks"].shape
@@ -72,14 +72,14 @@ class DetectorNet(Detector):
     loss_terms = MASKS
     defaults = {
         "classes": VOC_CLASSES,
-        "form": "all",
+        "mode": "all",
         "d": 24,
         "backbone": "alexnet",
         "image_size": 225,
         "width": 1.0,
         "aspect_ratios": tuple(np.geomspace(0.3, 3.0, 10).round(3).tolist()),
         "mask_weight": LAMBDA,
-        "negative_share": 0.6,
+        "negative_fraction": 0.6,
         "refine": True,
         "classifier": None,
         "iou_threshold": 0.5,
@@ -90,14 +90,14 @@ class DetectorNet(Detector):
         self,
         weights=None,
         classes=None,
-        form=None,
+        mode=None,
         d=None,
         backbone=None,
         image_size=None,
         width=None,
         aspect_ratios=None,
         mask_weight=None,
-        negative_share=None,
+        negative_fraction=None,
         refine=None,
         classifier=None,
         iou_threshold=None,
@@ -107,42 +107,42 @@ class DetectorNet(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
-        arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k in self.defaults} | given
-        super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
-        _check_arguments(arguments)
-        ratios, classifier = [float(ratio) for ratio in arguments["aspect_ratios"]], arguments["classifier"]
+        config = self.defaults | {k: v for k, v in checkpoint.config.items() if k in self.defaults} | given
+        super().__init__(classes=config["classes"], image_size=(config["image_size"],) * 2, **kwargs)
+        _check_arguments(config)
+        ratios, classifier = [float(ratio) for ratio in config["aspect_ratios"]], config["classifier"]
         self.classifier = Classifier(**classifier) if isinstance(classifier, dict) else classifier
-        self.arguments = arguments | {
+        self.config = config | {
             "classes": list(self.classes),
             "aspect_ratios": ratios,
             "classifier": self.classifier and self._checked_classifier(),
         }
-        self.d, self.sizes = arguments["d"], box_sizes(ratios)
+        self.d, self.sizes = config["d"], box_sizes(ratios)
         self._search, self._quick_search, self._compiled_first_stage = self._all_boxes, None, None
-        count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[arguments["form"]]
-        self.trunks = [self._trunk() for _ in range(count)]
+        count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[config["mode"]]
+        self.backbones = [self._backbone() for _ in range(count)]
         each = 5 * len(self.classes) // count
         self.regressions = [MaskRegression(each, self.d, name=f"masks{k or ''}") for k in range(count)]
         self.build((None, *self.image_size, 3))
         if checkpoint.from_classifier:
-            self.load_trunk(Classifier(weights=checkpoint.path))
+            self.load_backbone(Classifier(weights=checkpoint.path))
         else:
             checkpoint.load_into(self)
 
-    def _trunk(self):
+    def _backbone(self):
         """A network up to what masks are regressed from: the last hidden layer, or tiny's finest map."""
-        if self.arguments["backbone"] == "alexnet":
-            network = trunk("alexnet", self.image_size, self.arguments["width"])
-            return keras.Model(network.input, network.output["features"], name="trunk")
+        if self.config["backbone"] == "alexnet":
+            network = build_backbone("alexnet", self.image_size, self.config["width"])
+            return keras.Model(network.input, network.output["features"], name="backbone")
         inputs, network = keras.Input((*self.image_size, 3)), tiny(self.image_size)
         fine = keras.Model(network.input, network.output["stage3"], name="tiny")
-        return keras.Model(inputs, fine(layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)), name="trunk")
+        return keras.Model(inputs, fine(layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)), name="backbone")
 
     def _checked_classifier(self):
         """The classifier's arguments, if it can tell these classes from background."""
         if not (set(self.classes) <= set(self.classifier.classes) and self.classifier.background):
             raise ValueError("`classifier` must have this detector's classes, and `background=True`.")
-        return self.classifier.arguments
+        return self.classifier.config
 
     def pruned_by(self, classifier):
         """The same detector with a classifier that prunes, and is saved along.
@@ -153,8 +153,8 @@ class DetectorNet(Detector):
         Raises:
             ValueError: it has no background, or lacks a class.
         """
-        pruned = type(self)(**self.arguments | {"classifier": classifier})
-        ours, theirs = (model.trunks + model.regressions for model in (pruned, self))
+        pruned = type(self)(**self.config | {"classifier": classifier})
+        ours, theirs = (model.backbones + model.regressions for model in (pruned, self))
         for part, weights in zip(ours, theirs, strict=True):
             part.set_weights(weights.get_weights())
         return pruned
@@ -168,23 +168,23 @@ class DetectorNet(Detector):
         """Five masks, of a linear layer all their cells; the pruning classifier has logits, the first of background."""
         if layer == "logits":
             return self.classifier.class_entries(layer)
-        return 0, 5 * (self.d**2 if self.arguments["backbone"] == "alexnet" else 1)
+        return 0, 5 * (self.d**2 if self.config["backbone"] == "alexnet" else 1)
 
     def class_networks(self):
         """The variables of each class's own networks; none where one network has all masks."""
-        if self.arguments["form"] == "all":
+        if self.config["mode"] == "all":
             return []
-        each = len(self.trunks) // len(self.classes)
-        whole = [[*network.weights, *head.weights] for network, head in zip(self.trunks, self.regressions)]
+        each = len(self.backbones) // len(self.classes)
+        whole = [[*network.weights, *head.weights] for network, head in zip(self.backbones, self.regressions)]
         return [sum(whole[k : k + each], []) for k in range(0, len(whole), each)]
 
     def build(self, input_shape):
         """Build the last layers; the rest is built by the constructor."""
-        for network, regression in zip(self.trunks, self.regressions):
+        for network, regression in zip(self.backbones, self.regressions):
             regression.build(network.output.shape)
         self.built = True
 
-    def load_trunk(self, classifier):
+    def load_backbone(self, classifier):
         """Start from a network trained for classification: all its layers but the last (section 6).
 
         A file of a `Classifier` as `weights` does the same. Of `"tiny"`, whose masks come from a finer map than its
@@ -196,10 +196,10 @@ class DetectorNet(Detector):
         Raises:
             ValueError: its layers do not fit.
         """
-        same = all(classifier.arguments[name] == self.arguments[name] for name in ("backbone", "image_size", "width"))
-        for network in self.trunks if same else ():
+        same = all(classifier.config[name] == self.config[name] for name in ("backbone", "image_size", "width"))
+        for network in self.backbones if same else ():
             missing = copy_fitting(classifier.features, network)
-            same = same and (not missing or self.arguments["backbone"] == "tiny")
+            same = same and (not missing or self.config["backbone"] == "tiny")
         if not same:
             raise ValueError("`classifier` must have this network's backbone, image_size and width.")
 
@@ -208,14 +208,14 @@ class DetectorNet(Detector):
 
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
-            training: whether dropout works and batch normalisation uses the batch's statistics.
+            training: whether dropout works and batch normalization uses the batch's statistics.
 
         Returns:
             `{"masks": [B, C, 5, d, d]}` float32, types in the order full, bottom, top, left, right, not limited to
             0 .. 1.
         """
         images = ops.cast(images, self.compute_dtype)
-        pairs = zip(self.trunks, self.regressions)
+        pairs = zip(self.backbones, self.regressions)
         masks = [regression(network(images, training=training)) for network, regression in pairs]
         return {"masks": ops.reshape(ops.concatenate(masks, axis=1), (-1, len(self.classes), 5, self.d, self.d))}
 
@@ -238,7 +238,7 @@ class DetectorNet(Detector):
 
     def compute_losses(self, targets, outputs):
         """The weighted L2 loss of section 4 as a term for each mask type: sums over classes, means over images."""
-        losses = ops.sum(mask_losses(targets, outputs["masks"], self.arguments["mask_weight"]), axis=1)
+        losses = ops.sum(mask_losses(targets, outputs["masks"], self.config["mask_weight"]), axis=1)
         images = self.sum_over_replicas(ops.cast(ops.shape(losses)[0], "float32"))
         return {name: ops.sum(losses[:, k]) / images for k, name in enumerate(MASKS)}
 
@@ -246,14 +246,14 @@ class DetectorNet(Detector):
         """Crops without objects and crops that cover one (section 6)."""
         from keras_det.data.mask_crops import MaskCrops
 
-        return MaskCrops(self.image_size, self.arguments["negative_share"])
+        return MaskCrops(self.image_size, self.config["negative_fraction"])
 
     @classmethod
-    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+    def fit_config(cls, config, source, augment=True, seed=0):
         """The arguments with aspect ratios clustered from the source, where they have none."""
-        if "aspect_ratios" in arguments:
-            return dict(arguments)
-        return arguments | {"aspect_ratios": cls.cluster_aspect_ratios(source, seed=seed)}
+        if "aspect_ratios" in config:
+            return dict(config)
+        return config | {"aspect_ratios": cls.cluster_aspect_ratios(source, seed=seed)}
 
     @staticmethod
     def cluster_aspect_ratios(source, count=10, seed=0, samples=5000):
@@ -262,11 +262,11 @@ class DetectorNet(Detector):
         Args:
             source: a `keras_det.data.Source`.
             count: how many.
-            seed: of the pictures looked at and of k-means.
-            samples: pictures looked at; annotations alone are read.
+            seed: of the images looked at and of k-means.
+            samples: images looked at; annotations alone are read.
 
         Returns:
-            List of `count` ratios, width over height in shares of the image, rising.
+            List of `count` ratios, width over height relative to the image, ascending.
         """
         from keras_det.data.crops import sampled_boxes
 
@@ -296,11 +296,11 @@ class DetectorNet(Detector):
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
 
         Returns:
-            Detections dict with boxes relative to these pictures; scores are equation 3 divided by its highest value,
+            Detections dict with boxes relative to these images; scores are equation 3 divided by its highest value,
             which is 5.
         """
         boxes, scores, labels = self._first_stage(images)
-        if self.arguments["refine"]:
+        if self.config["refine"]:
             boxes, scores, labels = self._refined(images, boxes, scores, labels)
         if self.classifier is not None:
             boxes, scores, labels = self._pruned(images, boxes, scores, labels)
@@ -309,7 +309,7 @@ class DetectorNet(Detector):
     def _compile(self, procedure=None):
         """`serve`, compiled, the search by XLA: eight times faster; exports have it in plain operations.
 
-        Pictures go one by one, each with its 35 windows in one batch: XLA makes a program for each number of masks, and
+        Images go one by one, each with its 35 windows in one batch: XLA makes a program for each number of masks, and
         that takes longer than many searches.
         """
         if self._quick_search is None:
@@ -373,7 +373,7 @@ class DetectorNet(Detector):
             boxes,
             ops.expand_dims(scores, 2),
             score_threshold=0.0,
-            iou_threshold=self.arguments["iou_threshold"],
+            iou_threshold=self.config["iou_threshold"],
             max_per_class=256,
             max_detections=count,
         )
@@ -415,21 +415,23 @@ class DetectorNet(Detector):
 
     def _suppressed(self, boxes, scores, labels):
         """Non-maximum suppression per class of `[B, N, 4]` boxes with `[B, N]` scores and labels."""
-        return box_ops.nms(boxes, ops.expand_dims(scores, 2) * ops.one_hot(labels, len(self.classes)), **self.limits)
+        return box_ops.nms(
+            boxes, ops.expand_dims(scores, 2) * ops.one_hot(labels, len(self.classes)), **self.nms_options
+        )
 
     @property
-    def limits(self):
+    def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         return {
             "score_threshold": 0.0,
-            "iou_threshold": self.arguments["iou_threshold"],
+            "iou_threshold": self.config["iou_threshold"],
             "max_per_class": SCALES * KEPT,
-            "max_detections": self.arguments["max_detections"],
+            "max_detections": self.config["max_detections"],
         }
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
 def _in_blocks(look, boxes, scores, labels):
@@ -442,7 +444,7 @@ def _in_blocks(look, boxes, scores, labels):
         labels: `[B, N]` int32.
 
     Returns:
-        Boxes, scores and labels as they came, of falling old scores, N rounded up to a whole number of blocks.
+        Boxes, scores and labels as they came, of descending old scores, N rounded up to a whole number of blocks.
     """
     count = scores.shape[1]
     blocks = -(-count // AT_ONCE)
@@ -481,9 +483,9 @@ def _flat(boxes, scores):
 def window_grid(scale):
     """Where the windows of a scale begin, on either axis: `[n]` cells of `RASTER`, of windows of `RASTER / 2^scale`.
 
-    Each window is half as wide as those of the scale before. As few as can cover the picture with the paper's overlap
+    Each window is half as wide as those of the scale before. As few as can cover the image with the paper's overlap
     of 20 % stand at even distances: 1, 3 and 5 on an axis, 35 in all ("usually less than 40"). As windows of a half and
-    a quarter do not go into the picture with just 20 %, neighbours share more: 50 % of a window along the axis at the
+    a quarter do not go into the image with just 20 %, neighbors share more: 50 % of a window along the axis at the
     second scale, 25 % at the third.
     """
     side = 0.5**scale
@@ -506,14 +508,14 @@ def merge_masks(masks, grid):
         grid: `[n]` of `window_grid`.
 
     Returns:
-        `[B, K, RASTER, RASTER]`: each window's cells as they lie in the picture, a raster's cell being the mean over
+        `[B, K, RASTER, RASTER]`: each window's cells as they lie in the image, a raster's cell being the mean over
         its area, and where windows overlap the higher value; negative values count as 0.
     """
     side, d = RASTER - int(grid[-1]), masks.shape[-1]
     places = np.arange(side + 1) / side
-    shares = np.diff(np.clip(places[:, None] - np.arange(d) / d, 0, 1 / d), axis=0) * side
-    shares = ops.convert_to_tensor(shares, "float32")
-    fine = ops.matmul(ops.matmul(shares, ops.maximum(masks, 0.0)), ops.transpose(shares))
+    fractions = np.diff(np.clip(places[:, None] - np.arange(d) / d, 0, 1 / d), axis=0) * side
+    fractions = ops.convert_to_tensor(fractions, "float32")
+    fine = ops.matmul(ops.matmul(fractions, ops.maximum(masks, 0.0)), ops.transpose(fractions))
     fine = ops.reshape(fine, (-1, len(grid), len(grid), *fine.shape[2:]))
     rows = [_overlaid([fine[:, i, j] for j in range(len(grid))], grid, axis=-1) for i in range(len(grid))]
     return _overlaid(rows, grid, axis=-2)
@@ -531,9 +533,9 @@ def _overlaid(pieces, grid, axis):
 
 
 def enlarged(boxes):
-    """Boxes of 1.2 times the sides about the same centre, limited to the image."""
-    centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, ENLARGED * (boxes[..., 2:] - boxes[..., :2]) / 2
-    windows = ops.clip(ops.concatenate([centre - half, centre + half], axis=-1), 0.0, 1.0)
+    """Boxes of 1.2 times the sides about the same center, limited to the image."""
+    center, half = (boxes[..., :2] + boxes[..., 2:]) / 2, ENLARGED * (boxes[..., 2:] - boxes[..., :2]) / 2
+    windows = ops.clip(ops.concatenate([center - half, center + half], axis=-1), 0.0, 1.0)
     flat = ops.any(windows[..., 2:] <= windows[..., :2], axis=-1, keepdims=True)
     return ops.where(flat, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), windows)
 
@@ -543,20 +545,20 @@ def _limited(masks):
     return ops.clip(ops.where(masks == masks, masks, 0.0), 0.0, 1.0)
 
 
-def _check_arguments(arguments):
+def _check_arguments(config):
     """Refuse what the model cannot work with."""
-    if arguments["form"] not in FORMS:
-        raise ValueError(f"`form` must be one of {', '.join(FORMS)}; got {arguments['form']!r}.")
-    if arguments["backbone"] not in TRUNKS:
-        raise ValueError(f"`backbone` must be one of {', '.join(TRUNKS)}; got {arguments['backbone']!r}.")
+    if config["mode"] not in MODES:
+        raise ValueError(f"`mode` must be one of {', '.join(MODES)}; got {config['form']!r}.")
+    if config["backbone"] not in VECTOR_BACKBONES:
+        raise ValueError(f"`backbone` must be one of {', '.join(VECTOR_BACKBONES)}; got {config['backbone']!r}.")
     for name in ("d", "max_detections"):
-        if not isinstance(arguments[name], int) or arguments[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
-    for name in ("iou_threshold", "negative_share"):
-        if not 0 <= arguments[name] <= 1:
-            raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
-    if not arguments["mask_weight"] > 0:
-        raise ValueError(f"`mask_weight` must be positive; got {arguments['mask_weight']!r}.")
-    ratios = arguments["aspect_ratios"]
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
+    for name in ("iou_threshold", "negative_fraction"):
+        if not 0 <= config[name] <= 1:
+            raise ValueError(f"`{name}` must be in 0 .. 1; got {config[name]!r}.")
+    if not config["mask_weight"] > 0:
+        raise ValueError(f"`mask_weight` must be positive; got {config['mask_weight']!r}.")
+    ratios = config["aspect_ratios"]
     if not len(ratios) or not all(np.isfinite(ratio) and ratio > 0 for ratio in ratios):
         raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")

@@ -28,10 +28,10 @@ def import_tfod(file, classes=None):
         ValueError: another architecture, names and classes that are not as many, or parameters that do not fit.
     """
     parameters = {name: value for name, value in read_variables(file).items() if convert_tfod.parameter(name)}
-    name, arguments, count = convert_tfod.identify(parameters, file)
+    name, config, count = convert_tfod.identify(parameters, file)
     model = {"SSDLite300": SSDLite300, "SSDMobileNet300": SSDMobileNet300}[name]
-    network = model(classes=_names(classes, count, file), **arguments)
-    converter = convert_tfod.converter(arguments["backbone"], name == "SSDLite300")
+    network = model(classes=_names(classes, count, file), **config)
+    converter = convert_tfod.converter(config["backbone"], name == "SSDLite300")
     zoo.assign(network, converter.convert(parameters, shapes(network)), str(file))
     return network
 

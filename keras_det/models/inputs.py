@@ -6,10 +6,10 @@ import os
 import numpy as np
 from PIL import Image
 
-from keras_det.data.pictures import SUFFIXES, read_image, to_bytes
+from keras_det.data.image_files import SUFFIXES, read_image, to_bytes
 
 
-def read_pictures(images, bad=None):
+def read_images(images, bad=None):
     """Yield `(image, name)` for everything in `images`: uint8 RGB `[H, W, 3]` and the file it came from, if any.
 
     Files are read as they are needed, upright by their EXIF orientation. Of a folder all images are read, in the order

@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_det import boxes as box_ops
-from keras_det.backbones import trunk
+from keras_det.backbones import build_backbone
 from keras_det.losses import MATCHING, match_objects, matching_losses
 from keras_det.models.classifier import RESIZED, Classifier
 from keras_det.models.detector import Detector
@@ -26,7 +26,7 @@ _RARE = -4.0  # first logit of the confidences: few of the boxes are objects, an
 
 @keras.saving.register_keras_serializable("keras_det")
 class MultiBox(Detector):
-    """The localiser: K class-agnostic boxes and their confidences from one pass (section 3).
+    """The localizer: K class-agnostic boxes and their confidences from one pass (section 3).
 
     Reference: Erhan et al., "Scalable Object Detection using Deep Neural Networks", CVPR 2014. Preprocessing is part of
     the network. Labels are not looked at: whatever the classes of the data, an object is an object.
@@ -41,8 +41,8 @@ class MultiBox(Detector):
         alpha: weight of the matching loss; the paper has 0.3.
         backbone: `"alexnet"` (the paper's) or `"tiny"` (for CPUs).
         image_size: side of the square input in pixels.
-        width: factor of the numbers of filters and units, see `keras_det.backbones.trunk`.
-        scales: of the windows that `serve` looks at: 1 is the max-centre square crop, 2 adds 3 x 3 windows of 60 % of
+        width: factor of the numbers of filters and units, see `keras_det.backbones.build_backbone`.
+        scales: of the windows that `serve` looks at: 1 is the max-center square crop, 2 adds 3 x 3 windows of 60 % of
             the image's shorter side, 3 adds 3 x 3 of 36 % (Figure 1), larger where these would leave gaps, see
             `square_windows`.
         iou_threshold: overlap that suppresses; the paper has 0.5 for VOC and 0.4 for ILSVRC.
@@ -51,7 +51,7 @@ class MultiBox(Detector):
     Raises:
         ValueError: an argument is out of range, or `priors` are not K boxes.
 
-    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes images of any size.
 
     >>> model = MultiBox(boxes=20, backbone="tiny", image_size=64)
     >>> model.priors.shape, model.classes
@@ -92,13 +92,13 @@ class MultiBox(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | {k: v for k, v in checkpoint.arguments.items() if k != "classes"} | given
-        super().__init__(classes=("object",), image_size=(arguments["image_size"],) * 2, **kwargs)
-        _check_arguments(arguments)
-        priors = _as_priors(arguments["priors"], arguments["boxes"])
-        self.priors, self.arguments = priors.astype("float32"), arguments | {"priors": priors.tolist()}
-        self.features = trunk(arguments["backbone"], self.image_size, arguments["width"])
-        k, small = arguments["boxes"], keras.initializers.RandomNormal(stddev=0.01)
+        config = self.defaults | {k: v for k, v in checkpoint.config.items() if k != "classes"} | given
+        super().__init__(classes=("object",), image_size=(config["image_size"],) * 2, **kwargs)
+        _check_arguments(config)
+        priors = _as_priors(config["priors"], config["boxes"])
+        self.priors, self.config = priors.astype("float32"), config | {"priors": priors.tolist()}
+        self.features = build_backbone(config["backbone"], self.image_size, config["width"])
+        k, small = config["boxes"], keras.initializers.RandomNormal(stddev=0.01)
         self.locations = layers.Dense(4 * k, kernel_initializer=small, dtype="float32", name="locations")
         rare = keras.initializers.Constant(_RARE)
         self.confidences = layers.Dense(
@@ -119,7 +119,7 @@ class MultiBox(Detector):
 
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
-            training: whether dropout works and batch normalisation uses the batch's statistics.
+            training: whether dropout works and batch normalization uses the batch's statistics.
 
         Returns:
             `{"boxes": [B, K, 4], "logits": [B, K]}` float32: l, the priors plus one linear layer's residuals, not
@@ -138,40 +138,40 @@ class MultiBox(Detector):
             labels: padded labels dict; M may be 0 or unknown until the graph runs. Crowd regions are no objects.
 
         Returns:
-            `{"boxes": [B, M, 4], "valid": [B, M] bool}`, with prior matching `"columns" [B, M]` int32 too: the box of
-            each object, -1 for none. Of more objects than boxes those are left out that fit the boxes worst.
+            `{"boxes": [B, M, 4], "valid": [B, M] bool}`, with prior matching `"matched_prior" [B, M]` int32 too: the
+            box of each object, -1 for none. Of more objects than boxes those are left out that fit the boxes worst.
         """
         objects, valid = objects_of(labels)
         targets = {"boxes": objects, "valid": valid}
-        if self.arguments["matching"] == "priors":
-            targets["columns"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
+        if self.config["matching"] == "priors":
+            targets["matched_prior"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
         return targets
 
     def compute_losses(self, targets, outputs):
         """F = alpha F_match + F_conf (equation 2), the mean over the images of the global batch."""
-        boxes, logits, alpha = outputs["boxes"], outputs["logits"], self.arguments["alpha"]
-        columns = targets.get("columns")
-        if columns is None:
-            columns = match_objects(
+        boxes, logits, alpha = outputs["boxes"], outputs["logits"], self.config["alpha"]
+        matched_prior = targets.get("matched_prior")
+        if matched_prior is None:
+            matched_prior = match_objects(
                 boxes, logits, self.priors, targets["boxes"], targets["valid"], "predictions", alpha
             )
-        f_match, f_conf = matching_losses(boxes, logits, targets["boxes"], columns)
+        f_match, f_conf = matching_losses(boxes, logits, targets["boxes"], matched_prior)
         images = self.sum_over_replicas(ops.cast(ops.shape(logits)[0], "float32"))
         return {"matching": alpha * ops.sum(f_match) / images, "confidence": ops.sum(f_conf) / images}
 
     def augmentation(self):
-        """Square crops, equally many of each bucket of covered share (section 4.1)."""
+        """Square crops, equally many of each bucket of covered fraction (section 4.1)."""
         from keras_det.data import SquareCrops
 
         return SquareCrops(self.image_size)
 
     @classmethod
-    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+    def fit_config(cls, config, source, augment=True, seed=0):
         """The arguments with priors clustered from the source, where they have none."""
-        if "priors" in arguments:
-            return dict(arguments)
-        priors = cls.cluster_priors(source, arguments.get("boxes", cls.defaults["boxes"]), seed, crops=augment)
-        return arguments | {"priors": priors.tolist()}
+        if "priors" in config:
+            return dict(config)
+        priors = cls.cluster_priors(source, config.get("boxes", cls.defaults["boxes"]), seed, crops=augment)
+        return config | {"priors": priors.tolist()}
 
     @classmethod
     def cluster_priors(cls, source, boxes, seed=0, samples=5000, crops=True):
@@ -181,8 +181,8 @@ class MultiBox(Detector):
             source: a `keras_det.data.Source`.
             boxes: K.
             seed: of the samples and of k-means.
-            samples: pictures looked at, each once; annotations alone are read.
-            crops: whether training is on `SquareCrops`; else on whole pictures.
+            samples: images looked at, each once; annotations alone are read.
+            crops: whether training is on `SquareCrops`; else on whole images.
 
         Returns:
             `[K, 4]` float32 rel_yxyx.
@@ -208,21 +208,21 @@ class MultiBox(Detector):
         Returns:
             Detections dict, label 0.
         """
-        return box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+        return box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
 
     def scored_boxes(self, outputs):
         """Boxes and confidences before suppression: `[B, K, 4]` limited to the window, `[B, K, 1]` in 0 .. 1."""
         return _truncated(outputs["boxes"], ops.sigmoid(outputs["logits"]))
 
     @property
-    def limits(self):
+    def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
-        arguments = self.arguments
+        config = self.config
         return {
             "score_threshold": 0.0,
-            "iou_threshold": arguments["iou_threshold"],
-            "max_per_class": arguments["boxes"] * windows_of(arguments["scales"]),
-            "max_detections": arguments["max_detections"],
+            "iou_threshold": config["iou_threshold"],
+            "max_per_class": config["boxes"] * windows_of(config["scales"]),
+            "max_detections": config["max_detections"],
         }
 
     def serve(self, images):
@@ -232,33 +232,33 @@ class MultiBox(Detector):
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
 
         Returns:
-            Detections dict with boxes relative to these pictures.
+            Detections dict with boxes relative to these images.
         """
-        windows = square_windows(ops.shape(images)[1], ops.shape(images)[2], self.arguments["scales"])
-        count = windows_of(self.arguments["scales"])
+        windows = square_windows(ops.shape(images)[1], ops.shape(images)[2], self.config["scales"])
+        count = windows_of(self.config["scales"])
         each = ops.repeat(ops.expand_dims(windows, 0), ops.shape(images)[0], axis=0)
         crops = box_ops.crop_and_resize(images, each, self.image_size)
         outputs = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)
-        boxes = ops.reshape(outputs["boxes"], (-1, count, self.arguments["boxes"], 4))
+        boxes = ops.reshape(outputs["boxes"], (-1, count, self.config["boxes"], 4))
         low, size = windows[:, None, :2], windows[:, None, 2:] - windows[:, None, :2]
         boxes = boxes * ops.tile(size, (1, 1, 2)) + ops.tile(low, (1, 1, 2))
-        total = count * self.arguments["boxes"]
+        total = count * self.config["boxes"]
         scores = ops.reshape(ops.sigmoid(outputs["logits"]), (-1, total))
-        return box_ops.nms(*_truncated(ops.reshape(boxes, (-1, total, 4)), scores), **self.limits)
+        return box_ops.nms(*_truncated(ops.reshape(boxes, (-1, total, 4)), scores), **self.nms_options)
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
 @keras.saving.register_keras_serializable("keras_det")
 class OneBoxPerClass(Detector):
     """The baseline of Table 2: one box for every class, beside a softmax over the classes.
 
-    The paper reimplements the network that won ILSVRC 2012's localisation. Its target for an image of several classes,
-    which the paper does not state, is the same share for each of them, and each has the box of its largest object. As
-    that network it is trained on random crops and their mirror images, of images whose shorter side is 256 / 224 of the
-    crop's, and starts from a classification network, whose layers are those of `Classifier`.
+    The paper reimplements the network that won ILSVRC 2012's localization. Its target for an image of several classes,
+    which the paper does not state, is the same fraction for each of them, and each has the box of its largest object.
+    As that network it is trained on random crops and their horizontal flips, of images whose shorter side is 256 / 224
+    of the crop's, and starts from a classification network, whose layers are those of `Classifier`.
 
     Args:
         weights, backbone, image_size, width: as of `MultiBox`; a `Classifier`'s weights give all layers but the boxes'.
@@ -297,10 +297,10 @@ class OneBoxPerClass(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
-        arguments = self.defaults | checkpoint.arguments | given
-        super().__init__(classes=arguments["classes"], image_size=(arguments["image_size"],) * 2, **kwargs)
-        self.arguments = arguments | {"classes": list(self.classes)}
-        self.features = trunk(arguments["backbone"], self.image_size, arguments["width"])
+        config = self.defaults | checkpoint.config | given
+        super().__init__(classes=config["classes"], image_size=(config["image_size"],) * 2, **kwargs)
+        self.config = config | {"classes": list(self.classes)}
+        self.features = build_backbone(config["backbone"], self.image_size, config["width"])
         self.locations = layers.Dense(4 * len(self.classes), dtype="float32", name="locations")
         self.head = layers.Dense(len(self.classes), dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
@@ -332,8 +332,8 @@ class OneBoxPerClass(Detector):
             labels: padded labels dict; boxes may leave 0 .. 1, and crowd regions are no objects.
 
         Returns:
-            `{"shares": [B, C], "boxes": [B, C, 4], "seen": [B, C] bool}`; shares are 0 in an image without objects, and
-            a class none of whose objects the crop shows has no box.
+            `{"fractions": [B, C], "boxes": [B, C, 4], "seen": [B, C] bool}`; shares are 0 in an image without objects,
+            and a class none of whose objects the crop shows has no box.
         """
         objects, valid = objects_of(labels)
         objects = ops.clip(objects, 0.0, 1.0)
@@ -344,27 +344,27 @@ class OneBoxPerClass(Detector):
         areas = ops.where(mine, ops.expand_dims(box_ops.area(objects), 1), -1.0)
         largest = ops.expand_dims(ops.argmax(areas, axis=2), 2)
         present = ops.cast(ops.any(mine, axis=2), "float32")
-        shares = present / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
+        fractions = present / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1.0)
         boxes = ops.take_along_axis(objects, ops.cast(largest, "int32"), axis=1)
-        return {"shares": shares, "boxes": boxes, "seen": ops.max(areas, axis=2) > 0}
+        return {"fractions": fractions, "boxes": boxes, "seen": ops.max(areas, axis=2) > 0}
 
     def compute_losses(self, targets, outputs):
         """Cross-entropy of the classes, and half the squared distance of the boxes of those that are seen."""
-        shares, images = targets["shares"], ops.cast(ops.shape(outputs["logits"])[0], "float32")
+        fractions, images = targets["fractions"], ops.cast(ops.shape(outputs["logits"])[0], "float32")
         images = self.sum_over_replicas(images)
         distances = ops.sum(ops.square(outputs["boxes"] - targets["boxes"]), axis=-1)
         matching = ops.sum(ops.where(targets["seen"], distances, 0.0)) / 2
-        classification = -ops.sum(shares * ops.log_softmax(outputs["logits"]))
-        return {"matching": self.arguments["alpha"] * matching / images, "classification": classification / images}
+        classification = -ops.sum(fractions * ops.log_softmax(outputs["logits"]))
+        return {"matching": self.config["alpha"] * matching / images, "classification": classification / images}
 
     def augmentation(self):
-        """Random crops and mirror images, as the winner of ILSVRC 2012 was trained."""
+        """Random crops and horizontal flips, as the winner of ILSVRC 2012 was trained."""
         from keras_det.data import ScaledCrops
 
         return ScaledCrops(self.image_size, (self.image_size[0] * RESIZED,))
 
     def serve(self, images):
-        """The max-centre square crop, of the kind that training shows.
+        """The max-center square crop, of the kind that training shows.
 
         Args:
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
@@ -381,7 +381,7 @@ class OneBoxPerClass(Detector):
     def decode(self, outputs):
         """One box of each class, the surest first, those that overlap a surer one of any class left out."""
         boxes, scores = self.scored_boxes(outputs)
-        return box_ops.nms(boxes, scores, **self.limits)
+        return box_ops.nms(boxes, scores, **self.nms_options)
 
     def scored_boxes(self, outputs):
         """`[B, C, 4]` boxes limited to the image and `[B, C, C]` scores, of each box its own class's alone."""
@@ -389,12 +389,12 @@ class OneBoxPerClass(Detector):
         return boxes, scores * ops.eye(len(self.classes))
 
     @property
-    def limits(self):
+    def nms_options(self):
         """The arguments of `keras_det.boxes.nms`."""
         count = len(self.classes)
         return {
             "score_threshold": 0.0,
-            "iou_threshold": self.arguments["iou_threshold"],
+            "iou_threshold": self.config["iou_threshold"],
             "max_per_class": 1,
             "max_detections": count,
             "class_agnostic": True,
@@ -402,14 +402,14 @@ class OneBoxPerClass(Detector):
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
 @keras.saving.register_keras_serializable("keras_det")
 class MultiBoxDetector(Detector):
-    """The two-stage detector: a localiser's best boxes, each named by a classifier (section 4.2).
+    """The two-stage detector: a localizer's best boxes, each named by a classifier (section 4.2).
 
-    The score of a class is the localiser's confidence times the classifier's probability on the square around the box.
+    The score of a class is the localizer's confidence times the classifier's probability on the square around the box.
     A box goes through a classifier without background too, as ILSVRC's protocol has it (section 4.4): its probabilities
     then say which class, and the confidence alone whether there is an object. The two networks are trained apart, each
     by its own recipe.
@@ -451,18 +451,18 @@ class MultiBoxDetector(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | checkpoint.arguments | given
-        localizer = arguments.get("localizer", {}) if localizer is None else localizer
-        classifier = arguments.get("classifier", {"background": True}) if classifier is None else classifier
+        config = self.defaults | checkpoint.config | given
+        localizer = config.get("localizer", {}) if localizer is None else localizer
+        classifier = config.get("classifier", {"background": True}) if classifier is None else classifier
         if isinstance(classifier, dict) and classes is not None:
             classifier = classifier | {"classes": list(classes)}
         localizer = MultiBox(**localizer) if isinstance(localizer, dict) else localizer
         classifier = Classifier(**classifier) if isinstance(classifier, dict) else classifier
         super().__init__(classes=classifier.classes, image_size=localizer.image_size, **kwargs)
         self.localizer, self.classifier = localizer, classifier
-        networks = {"localizer": localizer.arguments, "classifier": classifier.arguments}
-        self.arguments = arguments | networks | {"classes": list(self.classes)}
-        _check_two_stage(self.arguments)
+        networks = {"localizer": localizer.config, "classifier": classifier.config}
+        self.config = config | networks | {"classes": list(self.classes)}
+        _check_two_stage(self.config)
         self.built = True
         checkpoint.load_into(self)
 
@@ -471,49 +471,49 @@ class MultiBoxDetector(Detector):
         return self.classifier.class_entries(layer)
 
     @classmethod
-    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+    def fit_config(cls, config, source, augment=True, seed=0):
         """Refuse to train both networks together."""
         raise ValueError("the two-stage detector is trained as `multibox` and as `classifier`, each by its own recipe.")
 
     def batches(self, source, batch_size, training, **options):
         """As of every detector, without training."""
         if training:
-            self.fit_arguments({}, source)
+            self.fit_config({}, source)
         return super().batches(source, batch_size, training, **options)
 
     def call(self, images, training=False):
-        """The localiser's outputs on `[B, H, W, 3]` images of its size."""
+        """The localizer's outputs on `[B, H, W, 3]` images of its size."""
         return self.localizer(images, training=training)
 
     def serve(self, images):
-        """Boxes of the localiser, the best `windows` of them classified in one batch.
+        """Boxes of the localizer, the best `windows` of them classified in one batch.
 
         Args:
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
 
         Returns:
-            Detections dict with boxes relative to these pictures.
+            Detections dict with boxes relative to these images.
         """
-        windows, classes = self.arguments["windows"], len(self.classes)
+        windows, classes = self.config["windows"], len(self.classes)
         found = self.localizer.serve(images)
         boxes, confidences = found["boxes"][:, :windows], found["scores"][:, :windows]
-        squares = square_regions(boxes, ops.shape(images)[1], ops.shape(images)[2], self.arguments["region"])
+        squares = square_regions(boxes, ops.shape(images)[1], ops.shape(images)[2], self.config["region"])
         crops = box_ops.crop_and_resize(images, squares, self.classifier.image_size)
         probabilities = self.classifier.probabilities(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))
         scores = ops.reshape(probabilities, (-1, windows, classes)) * ops.expand_dims(confidences, 2)
-        if self.arguments["best_per_class"]:
+        if self.config["best_per_class"]:
             scores = scores * ops.cast(scores >= ops.max(scores, axis=1, keepdims=True), "float32")
         return _pairs(boxes, scores)
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
 def square_windows(height, width, scales):
     """The windows of all scales of an image, squares in pixels.
 
-    The first is the max-centre square crop. Those of scale s > 1 have 0.6^(s - 1) of the shorter side and stand in
+    The first is the max-center square crop. Those of scale s > 1 have 0.6^(s - 1) of the shorter side and stand in
     3 x 3 places from edge to edge. The paper gives the second scale ("3 x 3 windows of size 60% of the image size") and
     names a third without saying what it is: here it is as much smaller than the second as that is than the first. Where
     three windows of that side would not reach along the longer side, they are a third of the longer side each, so that
@@ -527,8 +527,8 @@ def square_windows(height, width, scales):
         `[1 + 9 (scales - 1), 4]` float32 rel_yxyx.
     """
     size = ops.cast(ops.stack([height, width]), "float32")
-    shares = ops.min(size) / size
-    windows = [ops.concatenate([(1 - shares) / 2, (1 + shares) / 2])[None]]
+    fractions = ops.min(size) / size
+    windows = [ops.concatenate([(1 - fractions) / 2, (1 + fractions) / 2])[None]]
     places = np.stack(np.meshgrid(*2 * [np.linspace(0, 1, SIDE)], indexing="ij"), -1).reshape(-1, 2)
     for scale in range(1, scales):
         side = ops.maximum(ops.min(size) * WINDOW**scale, ops.max(size) / SIDE) / size
@@ -543,7 +543,7 @@ def windows_of(scales):
 
 
 def square_regions(boxes, height, width, region):
-    """The square around the centre of each box, of its longer (maximum) or shorter (minimum) side in pixels.
+    """The square around the center of each box, of its longer (maximum) or shorter (minimum) side in pixels.
 
     Args:
         boxes: `[..., 4]` rel_yxyx. A box of no extent gets a square of one pixel.
@@ -557,8 +557,8 @@ def square_regions(boxes, height, width, region):
     sides = (boxes[..., 2:] - boxes[..., :2]) * size
     side = (ops.max if region == "maximum" else ops.min)(sides, axis=-1, keepdims=True)
     half = ops.maximum(side, 1.0) / 2 / size
-    centre = (boxes[..., 2:] + boxes[..., :2]) / 2
-    return ops.concatenate([centre - half, centre + half], axis=-1)
+    center = (boxes[..., 2:] + boxes[..., :2]) / 2
+    return ops.concatenate([center - half, center + half], axis=-1)
 
 
 def _pairs(boxes, scores):
@@ -600,23 +600,23 @@ def _as_priors(priors, count):
     return priors
 
 
-def _check_arguments(arguments):
+def _check_arguments(config):
     """Refuse what the model cannot work with."""
-    if arguments["matching"] not in MATCHING:
-        raise ValueError(f"`matching` must be one of {', '.join(MATCHING)}; got {arguments['matching']!r}.")
-    if arguments["scales"] not in (1, 2, 3):
-        raise ValueError(f"`scales` must be 1, 2 or 3; got {arguments['scales']!r}.")
-    if not 0 <= arguments["iou_threshold"] <= 1:
-        raise ValueError(f"`iou_threshold` must be in 0 .. 1; got {arguments['iou_threshold']!r}.")
+    if config["matching"] not in MATCHING:
+        raise ValueError(f"`matching` must be one of {', '.join(MATCHING)}; got {config['matching']!r}.")
+    if config["scales"] not in (1, 2, 3):
+        raise ValueError(f"`scales` must be 1, 2 or 3; got {config['scales']!r}.")
+    if not 0 <= config["iou_threshold"] <= 1:
+        raise ValueError(f"`iou_threshold` must be in 0 .. 1; got {config['iou_threshold']!r}.")
     for name in ("boxes", "max_detections"):
-        if not isinstance(arguments[name], int) or arguments[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
 
 
-def _check_two_stage(arguments):
+def _check_two_stage(config):
     """Refuse what the two networks cannot work with."""
-    if arguments["region"] not in REGIONS:
-        raise ValueError(f"`region` must be one of {', '.join(REGIONS)}; got {arguments['region']!r}.")
-    most = arguments["localizer"]["max_detections"]
-    if not isinstance(arguments["windows"], int) or not 1 <= arguments["windows"] <= most:
-        raise ValueError(f"`windows` must be 1 to {most}, the localiser's boxes; got {arguments['windows']!r}.")
+    if config["region"] not in REGIONS:
+        raise ValueError(f"`region` must be one of {', '.join(REGIONS)}; got {config['region']!r}.")
+    most = config["localizer"]["max_detections"]
+    if not isinstance(config["windows"], int) or not 1 <= config["windows"] <= most:
+        raise ValueError(f"`windows` must be 1 to {most}, the localizer's boxes; got {config['windows']!r}.")

@@ -14,8 +14,8 @@ from keras_det.models.pretrained import check_weights, save_weights
 class Network(keras.Model):
     """A network with its objective and its sampling.
 
-    A subclass gives `call`, `encode_targets` and `compute_losses`, and `augmentation` if its paper samples pictures in
-    a way of its own. It keeps its constructor arguments, all plain JSON values, in `arguments`.
+    A subclass gives `call`, `encode_targets` and `compute_losses`, and `augmentation` if its paper samples images in
+    a way of its own. It keeps its constructor arguments, all plain JSON values, in `config`.
 
     Args:
         classes: names, in label order.
@@ -139,16 +139,16 @@ class Network(keras.Model):
             return self._step_results()
 
         def test_step(self, data):
-            """Losses of a batch, each batch weighted by its pictures; arguments and results as in `train_step`."""
+            """Losses of a batch, each batch weighted by its images; arguments and results as in `train_step`."""
             import tensorflow as tf
 
             x, y = _unweighted(data)
             with tf.control_dependencies([x]):  # the step that finds no more data updates nothing
                 targets = self.encode_targets(y)
                 terms = self.compute_losses(targets, self(x, training=False))
-                pictures = self.sum_over_replicas(tf.cast(tf.shape(x)[0], "float32"))
+                images = self.sum_over_replicas(tf.cast(tf.shape(x)[0], "float32"))
                 values = {"loss": self._total(terms)} | terms | self.count_targets(targets)
-                self._update_means(values, weight=pictures)
+                self._update_means(values, weight=images)
             return self._step_results()
 
         def _sum_gradients(self, gradients):
@@ -173,7 +173,7 @@ class Network(keras.Model):
     def compile(self, optimizer="adam", loss=None, *, jit_compile=None, **kwargs):
         """As Keras's `compile`, without a loss: the objective is the paper's.
 
-        On several replicas batch normalisation uses the statistics of the global batch, and the optimizer gets the
+        On several replicas batch normalization uses the statistics of the global batch, and the optimizer gets the
         gradients of the global batch, so that clipping is the same as on one.
 
         Args:
@@ -246,19 +246,19 @@ class Network(keras.Model):
     # Data
 
     @classmethod
-    def fit_arguments(cls, arguments, source, augment=True, seed=0):
+    def fit_config(cls, config, source, augment=True, seed=0):
         """Constructor arguments for training from scratch on a source, with those that are taken from the data.
 
         Args:
-            arguments: constructor arguments so far; what they name stays.
+            config: constructor arguments so far; what they name stays.
             source: a `keras_det.data.Source`.
             augment: whether training samples are augmented.
             seed: of what is drawn.
         """
-        return dict(arguments)
+        return dict(config)
 
     def augmentation(self):
-        """How this paper samples a training picture: a function for `keras_det.data.batches`, or `None`."""
+        """How this paper samples a training image: a function for `keras_det.data.batches`, or `None`."""
         return None
 
     def batches(self, source, batch_size, training, seed=0, augment=True, **options):
@@ -266,15 +266,15 @@ class Network(keras.Model):
 
         Args:
             source: a `keras_det.data.Source`.
-            batch_size: pictures in a batch.
-            training: sample and shuffle as the paper does; else every picture once, in order, only resized.
+            batch_size: images in a batch.
+            training: sample and shuffle as the paper does; else every image once, in order, only resized.
             seed: seed of order and augmentation.
-            augment: whether training pictures are augmented; false only resizes them.
+            augment: whether training images are augmented; false only resizes them.
             **options: further arguments of `keras_det.data.batches`.
 
         Returns:
             `tf.data.Dataset` of `(images [B, H, W, 3] float32, labels dict)`. On several machines the training batches
-            of each hold its own pictures alone; `fit` divides them.
+            of each hold its own images alone; `fit` divides them.
 
         Raises:
             ValueError: the source's classes are not the model's; without `training` it may have fewer, in any order.
@@ -285,7 +285,7 @@ class Network(keras.Model):
         self.check_classes_of(source, training)
         sample = self.augmentation() if training and augment else None
         if training:
-            options = self._share(batch_size) | options
+            options = self._shard(batch_size) | options
         return batches(
             source,
             batch_size,
@@ -293,7 +293,7 @@ class Network(keras.Model):
             training,
             augment=sample,
             seed=seed,
-            one_class=self.class_agnostic,
+            class_agnostic=self.class_agnostic,
             **options,
         )
 
@@ -318,7 +318,7 @@ class Network(keras.Model):
         """Names of the labels in training batches of a source."""
         return self.classes
 
-    def _share(self, batch_size):
+    def _shard(self, batch_size):
         """The option of `keras_det.data.batches` by which this machine reads its own part of every global batch."""
         if not hasattr(self, "distribute_strategy"):
             return {}
@@ -326,7 +326,7 @@ class Network(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         if workers > 1 and batch_size % replicas:
             raise ValueError(f"`batch_size` must be a multiple of the {replicas} replicas; got {batch_size}.")
-        return {"share": (index, workers)} if workers > 1 else {}
+        return {"shard": (index, workers)} if workers > 1 else {}
 
     def save_weights(self, filepath, overwrite=True, optimizer=True):
         """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
@@ -352,7 +352,7 @@ class Network(keras.Model):
 
     def get_config(self):
         """Constructor arguments that rebuild the network; weights are saved apart."""
-        return {"name": self.name} | self.arguments
+        return {"name": self.name} | self.config
 
 
 _NO_WEIGHTS = "{} is not taken: the objectives are normalized by the objects of a whole batch, as their papers have it."

@@ -1,6 +1,6 @@
 """OverFeat: classification, localization and detection in one dense multi-scale network (Sermanet et al. 2013).
 
-A network for windows of 221 or 231 pixels whose dense layers are convolutions runs on every window of a picture at
+A network for windows of 221 or 231 pixels whose dense layers are convolutions runs on every window of an image at
 several scales. Each window votes for a class and predicts the edges of its object's box; boxes that agree are merged
 and their confidences add up.
 """
@@ -21,12 +21,12 @@ from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
 
 TASKS = ("classification", "localization", "detection")
-COVERED = 0.5  # share of an object that lies in a window whose object it is, section 4.2
-BACKGROUND = 0.25  # a window of background has less than this share of any object that it could show
+COVERED = 0.5  # fraction of an object that lies in a window whose object it is, section 4.2
+BACKGROUND = 0.25  # a window of background has less than this fraction of any object that it could show
 TOO_SMALL = 0.8  # of the smallest object: a smaller one is background
-TOO_FAR = 0.1  # shares of the window over the largest offset: an object farther off is background
+TOO_FAR = 0.1  # fractions of the window over the largest offset: an object farther off is background
 RELEASED_CLASSES = 1000  # of the networks that the authors released
-SHORTER_SIDE = 256  # pixels of training pictures, and of those that ten views are taken of, section 3.1
+SHORTER_SIDE = 256  # pixels of training images, and of those that ten views are taken of, section 3.1
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -37,8 +37,8 @@ class OverFeat(Detector):
     Networks", ICLR 2014. Preprocessing, one mean and scale for all channels as in the authors' released extractor, is
     part of the network.
 
-    A picture is brought to the fixed sizes `scales`, whatever its aspect ratio. Cells whose window would leave the
-    picture do not exist: up to `stride - 1` pixels at the right and at the bottom are not looked at. A picture smaller
+    An image is brought to the fixed sizes `scales`, whatever its aspect ratio. Cells whose window would leave the
+    image do not exist: up to `stride - 1` pixels at the right and at the bottom are not looked at. An image smaller
     than a window is padded with the mean at the right and at the bottom and gives one cell.
 
     Args:
@@ -49,37 +49,37 @@ class OverFeat(Detector):
             another task give all layers that fit, such as a classifier's to a detector.
         classes: names of the classes, without background. Other classes than those of `weights` keep everything but
             the last layer of the classifier.
-        width: share of the paper's channels.
+        width: fraction of the paper's channels.
         dense_width: the same for the dense layers; `None` is `width`.
         image_size: `(height, width)` of training samples in pixels; `None` is one window for classification, else seven
             windows a side. Any number of windows trains at once.
-        scales: `(height, width)` of the pictures looked at, smallest first; `None` is Table 5's six.
-        training_scales: the same of the pictures trained on, for localization and detection; `None` is `scales`.
+        scales: `(height, width)` of the images looked at, smallest first; `None` is Table 5's six.
+        training_scales: the same of the images trained on, for localization and detection; `None` is `scales`.
         fine: pool at every offset (section 3.3); else windows are 3 (accurate) or 2 (fast) times as far apart.
         per_class: a regressor's last layer for each class (PCR in Figure 9) instead of one for all.
         context: each scale also sees the next lower one: the dense layers get its map too, each cell what the lower map
             has at the place where the cell looks (section 5, which leaves the way open).
-        fixed_trunk: the regressor does not train the convolutions, as in the paper; its section 6 expects better of
+        frozen_backbone: the regressor does not train the convolutions, as in the paper; its section 6 expects better of
             false.
         negatives: windows of background that count in an image, in training for detection.
         negative_choice: `"offending"` takes those with the highest loss, `"random"` any.
-        smallest_object: for detection alone, longer side of an object in shares of the window. An object of less than
+        smallest_object: for detection alone, longer side of an object relative to the window. An object of less than
             0.8 of it is background, to be found at a larger scale; windows with one between are not trained.
-        largest_offset: for detection alone, distance of an object's centre from the window's along each axis, in shares
+        largest_offset: for detection alone, distance of an object's center from the window's along each axis, in shares
             of the window. An object more than 0.1 farther off is background, to be found by another window; the
             classifier is not trained on windows with one between. The paper has no such limit, which 0.5 is.
-        border: pixels of the mean put around pictures at every scale, so that objects at the rim can be in the middle
+        border: pixels of the mean put around images at every scale, so that objects at the rim can be in the middle
             of a window; none in the paper.
-        around: share of training samples that are crops around an object, at a scale that suits its size; the others
+        around: fraction of training samples that are crops around an object, at a scale that suits its size; the others
             are crops of any place at any scale, as all are in the paper.
         dropout: fraction of the classifier's hidden units dropped in training; the regressor has no dropout, as in the
             paper.
         initial_stddev: standard deviation of the first weights, 0.01 in the paper; `None` is He's, which narrow
             networks need.
-        batch_norm: normalise every layer, which the paper does not and narrow networks need to learn soon; `folded`
+        batch_norm: normalize every layer, which the paper does not and narrow networks need to learn soon; `folded`
             gives the same network without.
-        over_scales: how the votes of the scales and mirror images are put together: `"mean"` as in the paper, whose
-            objects fill their pictures, or `"max"`, for objects that only one scale or another shows well.
+        over_scales: how the votes of the scales and horizontal flips are put together: `"mean"` as in the paper, whose
+            objects fill their images, or `"max"`, for objects that only one scale or another shows well.
         top_classes: classes of each scale whose boxes are merged, by their highest score (k of section 4.3).
         combine: `"merge"` (section 4.3) or `"nms"`.
         score_threshold: lowest confidence of a window's box that is combined; the paper names none.
@@ -115,7 +115,7 @@ class OverFeat(Detector):
         "fine": True,
         "per_class": False,
         "context": False,
-        "fixed_trunk": True,
+        "frozen_backbone": True,
         "negatives": 8,
         "negative_choice": "offending",
         "smallest_object": 0.2,
@@ -150,7 +150,7 @@ class OverFeat(Detector):
         fine=None,
         per_class=None,
         context=None,
-        fixed_trunk=None,
+        frozen_backbone=None,
         negatives=None,
         negative_choice=None,
         smallest_object=None,
@@ -174,21 +174,21 @@ class OverFeat(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | checkpoint.arguments | given
-        _check(arguments)
-        self.form = networks.architecture(arguments["variant"])
-        super().__init__(classes=arguments["classes"], image_size=_training_size(arguments, self.form), **kwargs)
-        self.arguments = arguments | {"classes": list(self.classes)}
-        self.task = self.arguments["task"]
-        if self.task != "classification" and self.arguments["combine"] == "merge":
-            self.detect_threshold = self.arguments["detect_threshold"]
+        config = self.defaults | checkpoint.config | given
+        _check(config)
+        self.form = networks.architecture(config["variant"])
+        super().__init__(classes=config["classes"], image_size=_training_size(config, self.form), **kwargs)
+        self.config = config | {"classes": list(self.classes)}
+        self.task = self.config["task"]
+        if self.task != "classification" and self.config["combine"] == "merge":
+            self.detect_threshold = self.config["detect_threshold"]
         self.background = int(self.task == "detection")
-        self.scales = tuple(map(tuple, self.arguments["scales"] or self.form.scales))
+        self.scales = tuple(map(tuple, self.config["scales"] or self.form.scales))
         self.features_model, self.classifier, self.regressor = self._networks()
         self.noise, self._combiners = keras.random.SeedGenerator(0), {}
         self.build((None, *self.image_size, 3))
         kept = ("task", "context")  # what makes layers of another form
-        if checkpoint.name and any(checkpoint.arguments[k] != arguments[k] for k in kept if k in checkpoint.arguments):
+        if checkpoint.name and any(checkpoint.config[k] != config[k] for k in kept if k in checkpoint.config):
             self._take_from(type(self)(weights=weights))
         else:
             checkpoint.load_into(self)
@@ -199,7 +199,7 @@ class OverFeat(Detector):
 
     def _networks(self):
         """Layers 1 to 5 or 6, the classifier, and the regressor, `None` for classification."""
-        a, form = self.arguments, self.form
+        a, form = self.config, self.form
         initializer = a["initial_stddev"]
         initializer = "he_normal" if initializer is None else keras.initializers.RandomNormal(stddev=initializer)
         dense = a["width"] if a["dense_width"] is None else a["dense_width"]
@@ -220,7 +220,7 @@ class OverFeat(Detector):
     @property
     def class_predictors(self):
         """Names of the layers whose meaning depends on the classes."""
-        return ("classifier_output", "regressor_output") if self.arguments["per_class"] else ("classifier_output",)
+        return ("classifier_output", "regressor_output") if self.config["per_class"] else ("classifier_output",)
 
     def class_entries(self, layer):
         """Logits, the first of background for detection, or four edges of a box."""
@@ -239,34 +239,34 @@ class OverFeat(Detector):
 
         Returns:
             `{"logits": [B, h, w, K], "boxes": [B, h, w, 4]}` float32; K counts background, which is class 0, for
-            detection. Boxes are edges (ymin, xmin, ymax, xmax) in the window's frame: its centre is 0, its side 1;
+            detection. Boxes are edges (ymin, xmin, ymax, xmax) in the window's frame: its center is 0, its side 1;
             `[B, h, w, C, 4]` with `per_class`. Classification has no boxes.
         """
         unpooled = self._unpooled(images, training)
-        run = {"variant": self.arguments["variant"], "fine": self.arguments["fine"], "training": training}
+        run = {"variant": self.config["variant"], "fine": self.config["fine"], "training": training}
         outputs = {"logits": networks.run_dense(self.classifier, unpooled, **run)["output"]}
         if self.regressor is not None:
-            if self.arguments["fixed_trunk"]:
+            if self.config["frozen_backbone"]:
                 unpooled = ops.stop_gradient(unpooled)
             boxes = networks.run_dense(self.regressor, unpooled, **run)["output"]
-            if self.arguments["per_class"]:
+            if self.config["per_class"]:
                 boxes = ops.reshape(boxes, (*ops.shape(boxes)[:3], len(self.classes), 4))
             outputs["boxes"] = boxes
         return outputs
 
     def _unpooled(self, images, training=False):
-        """Map before the last pooling, of pictures padded to a window at least; with the lower scale's for context."""
+        """Map before the last pooling, of images padded to a window at least; with the lower scale's for context."""
         x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
         missing = [self.form.field - side for side in ops.shape(x)[1:3]]
         missing = [max(n, 0) if isinstance(n, int) else ops.maximum(n, 0) for n in missing]  # JAX pads by known numbers
         x = ops.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
         maps = self.features_model(ops.cast(x, self.compute_dtype), training=training)
-        if not self.arguments["context"]:
+        if not self.config["context"]:
             return maps
         return ops.concatenate([maps, ops.cast(self._lower_map(x, maps.shape[1:3], training), maps.dtype)], axis=-1)
 
     def _lower_map(self, x, cells, training):
-        """The map of preprocessed pictures `x` at the next lower scale, read where each of the `cells` looks."""
+        """The map of preprocessed images `x` at the next lower scale, read where each of the `cells` looks."""
         form, sides = self.form, x.shape[1:3]
         smaller = [round(side / networks.CONTEXT) for side in sides]
         before, after = form.stride, 2 * form.stride  # of the mean, so that the map reaches as far as the cells look
@@ -282,7 +282,7 @@ class OverFeat(Detector):
         """Activations of a layer for other uses, the feature extractor that the authors released (section 3.2).
 
         Args:
-            images: `[B, H, W, 3]` RGB in 0 .. 255. A picture of `window` pixels a side gives one vector for the dense
+            images: `[B, H, W, 3]` RGB in 0 .. 255. An image of `window` pixels a side gives one vector for the dense
                 layers, a larger one a vector for each window.
             layer: `"conv1"` ... , `"pool1"` ..., `"full6"` (fast) or `"full7"` (accurate) and so on, `"output"`; `None`
                 is the last hidden layer.
@@ -300,15 +300,13 @@ class OverFeat(Detector):
             raise ValueError(f"`layer` must be one of {', '.join(convolutions + dense)}; got {layer!r}.")
         if layer in dense:
             unpooled = self._unpooled(images)
-            return networks.run_dense(self.classifier, unpooled, self.arguments["variant"], self.arguments["fine"])[
-                layer
-            ]
+            return networks.run_dense(self.classifier, unpooled, self.config["variant"], self.config["fine"])[layer]
         x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
         network = keras.Model(self.features_model.input, self.features_model.get_layer(layer).output)
         return network(ops.cast(x, self.compute_dtype))
 
     @classmethod
-    def from_released(cls, path, classes=None, **arguments):
+    def from_released(cls, path, classes=None, **config):
         """The classifier of a weight file that the authors released: `net_weight_0` is fast, `net_weight_1` accurate.
 
         Args:
@@ -326,10 +324,10 @@ class OverFeat(Detector):
         classes = [f"class {k}" for k in range(RELEASED_CLASSES)] if classes is None else list(classes)
         sizes = {}
         for variant in networks.ARCHITECTURES:
-            shapes = networks.kernel_shapes(variant, len(classes), arguments.get("width", 1.0))
+            shapes = networks.kernel_shapes(variant, len(classes), config.get("width", 1.0))
             sizes[variant] = released_size(shapes)
             if os.path.isfile(path) and os.path.getsize(path) == sizes[variant]:
-                model = cls(**{"variant": variant, "task": "classification", "classes": classes} | arguments)
+                model = cls(**{"variant": variant, "task": "classification", "classes": classes} | config)
                 assign(model, read_released(path, shapes), os.fspath(path))
                 return model
         if not os.path.isfile(path):
@@ -339,8 +337,8 @@ class OverFeat(Detector):
         raise ValueError(f"{os.fspath(path)} has {size:,} bytes; with {len(classes)} classes it should have {known}.")
 
     def folded(self):
-        """The same network without batch normalisation: the paper's form, with the same outputs."""
-        plain = type(self)(**(self.arguments | {"batch_norm": False}))
+        """The same network without batch normalization: the paper's form, with the same outputs."""
+        plain = type(self)(**(self.config | {"batch_norm": False}))
         for mine, theirs in zip(self._parts(), plain._parts()):
             networks.fold_batch_norm(mine, theirs)
         return plain
@@ -354,16 +352,16 @@ class OverFeat(Detector):
         return self.form.field
 
     def windows(self, size):
-        """`[h w, 4]` float32 windows of a picture of `size` pixels, rel_yxyx of it, row by row."""
-        step = self.form.stride * (1 if self.arguments["fine"] else self.form.pool)
-        low = [np.arange(self.form.cells(side, self.arguments["fine"])) * step for side in size]
+        """`[h w, 4]` float32 windows of an image of `size` pixels, rel_yxyx of it, row by row."""
+        step = self.form.stride * (1 if self.config["fine"] else self.form.pool)
+        low = [np.arange(self.form.cells(side, self.config["fine"])) * step for side in size]
         corners = np.stack(np.meshgrid(*low, indexing="ij"), axis=-1).reshape(-1, 2)
         return (np.concatenate([corners, corners + self.form.field], axis=1) / np.tile(size, 2)).astype("float32")
 
     def _take_from(self, donor):
         """Copy the layers of another form that fit; with context the lower scale counts for nothing yet."""
         missing = copy_fitting(donor, self)
-        if self.arguments["context"] and not donor.arguments["context"]:
+        if self.config["context"] and not donor.config["context"]:
             missing = [name for name in missing if not self._extend(name, donor)]
         if missing:
             print(f"for {self.task}, {', '.join(missing)} start from random values.", file=sys.stderr)
@@ -383,18 +381,18 @@ class OverFeat(Detector):
     # Training, sections 3.1, 4.2, 5
 
     def augmentation(self):
-        """Classification: crops of pictures whose shorter side is 256 pixels; else crops at all scales."""
+        """Classification: crops of images whose shorter side is 256 pixels; else crops at all scales."""
         from keras_det.data import ScaledCrops
 
-        scales = self.arguments["training_scales"] or self.scales
+        scales = self.config["training_scales"] or self.scales
         scales = (SHORTER_SIDE,) if self.task == "classification" else scales
-        sides = self.arguments["smallest_object"] * self.window, self.window
-        return ScaledCrops(self.image_size, scales, self.arguments["border"], self.arguments["around"], sides)
+        sides = self.config["smallest_object"] * self.window, self.window
+        return ScaledCrops(self.image_size, scales, self.config["border"], self.config["around"], sides)
 
     def encode_targets(self, labels):
         """The object of each window of a training sample.
 
-        It is, of the objects of which at least half lies in the window, the one most like the window (jaccard overlap).
+        It is, of the objects of which at least half lies in the window, the one most like the window (IoU).
         For classification every window has the image's label, whatever it shows of the object (section 3.1); of an
         image with several objects it is the largest one's.
 
@@ -421,7 +419,7 @@ class OverFeat(Detector):
         if self.task == "classification":
             return self._image_label(boxes, classes, valid, len(windows))
         every = boxes
-        covered, alike = _shares(windows, every)
+        covered, alike = _fractions(windows, every)
         covered = ops.where(ops.expand_dims(valid, 1), covered, 0.0)
         score = ops.where(covered >= COVERED, alike, -1.0)
         index = ops.argmax(score, axis=-1)
@@ -430,9 +428,9 @@ class OverFeat(Detector):
         has_object = ops.max(score, axis=-1) >= 0
         boxes = _to_frame(boxes, windows[None])
         if self.task == "detection":
-            large = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.arguments["smallest_object"]
+            large = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.config["smallest_object"]
             has_object = ops.logical_and(has_object, large)
-            classified = ops.logical_and(has_object, _offset(boxes) <= self.arguments["largest_offset"])
+            classified = ops.logical_and(has_object, _offset(boxes) <= self.config["largest_offset"])
             empty = ops.logical_not(self._shows_object(every, windows, covered))
             trained = ops.where(classified, classes + self.background, ops.where(empty, 0, -1))
         else:
@@ -457,8 +455,8 @@ class OverFeat(Detector):
         boxes = _to_frame(ops.expand_dims(boxes, 1), windows[None, :, None])
         side = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1)
         fits = ops.logical_and(
-            side >= TOO_SMALL * self.arguments["smallest_object"],
-            _offset(boxes) <= self.arguments["largest_offset"] + TOO_FAR,
+            side >= TOO_SMALL * self.config["smallest_object"],
+            _offset(boxes) <= self.config["largest_offset"] + TOO_FAR,
         )
         return ops.any(ops.logical_and(fits, covered >= BACKGROUND), axis=-1)
 
@@ -473,15 +471,15 @@ class OverFeat(Detector):
         terms = {"classification": zero, "localization": zero}
         if self.task != "localization":
             noise = None
-            if self.arguments["negative_choice"] == "random":
+            if self.config["negative_choice"] == "random":
                 noise = keras.random.uniform((batch, n), seed=self.noise)
             logits = ops.reshape(outputs["logits"], (-1, n, outputs["logits"].shape[-1]))
-            negatives = self.arguments["negatives"] if self.background else None
+            negatives = self.config["negatives"] if self.background else None
             found = losses.classification_loss(targets["classes"], logits, negatives, noise)
             terms["classification"] = self._mean(found["classification"], found["windows"])
         if self.regressor is not None:
             boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
-            if self.arguments["per_class"]:
+            if self.config["per_class"]:
                 own = ops.one_hot(targets["labels"], len(self.classes))
                 boxes = ops.sum(boxes * ops.expand_dims(own, -1), axis=2)
             found = losses.regression_loss(targets["has_object"], targets["boxes"], boxes)
@@ -498,7 +496,7 @@ class OverFeat(Detector):
     # Classification, section 3.3
 
     def classify(self, images, scales=None, flip=True, ten_views=False, fine=None, over_scales=None):
-        """Class probabilities of whole pictures by voting.
+        """Class probabilities of whole images by voting.
 
         At each scale and flip the windows' highest probability of each class is taken; the vote is the mean over scales
         and flips, or their highest, and its largest entries are the top-1 or top-5 guesses.
@@ -507,9 +505,9 @@ class OverFeat(Detector):
             images: `[B, H, W, 3]` RGB in 0 .. 255.
             scales: sizes `(height, width)` in pixels; `None` is the model's. The "4 scales" of Table 2 are its first,
                 second, fourth and sixth.
-            flip: let mirrored pictures vote too.
-            ten_views: instead of all that, the mean over four corners, the centre and their mirror images of the
-                picture brought to a shorter side of 256 pixels.
+            flip: let flipped images vote too.
+            ten_views: instead of all that, the mean over four corners, the center and their horizontal flips of the
+                image brought to a shorter side of 256 pixels.
             fine: whether windows are at fine stride; `None` is as the model has it.
             over_scales: `"mean"` or `"max"`; `None` is the model's.
 
@@ -520,7 +518,7 @@ class OverFeat(Detector):
         if ten_views:
             return self._ten_views(images)
         votes = ops.concatenate([self.scale_votes(images, size, flip, fine) for size in scales or self.scales])
-        return (ops.max if (over_scales or self.arguments["over_scales"]) == "max" else ops.mean)(votes, axis=0)
+        return (ops.max if (over_scales or self.config["over_scales"]) == "max" else ops.mean)(votes, axis=0)
 
     def scale_votes(self, images, size, flip=True, fine=None):
         """The votes of one scale: the windows' highest probability of each class, `[1 or 2, B, C]` float32.
@@ -528,7 +526,7 @@ class OverFeat(Detector):
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255.
             size: `(height, width)` of the scale in pixels.
-            flip: whether the second row is the mirror images'.
+            flip: whether the second row is the horizontal flips'.
             fine: as `classify` takes it.
         """
         images = self._at_scale(ops.cast(images, "float32"), size)
@@ -537,8 +535,8 @@ class OverFeat(Detector):
 
     def _probabilities(self, images, fine=None):
         """`[B, h, w, C]` softmax of each window, without background."""
-        fine = self.arguments["fine"] if fine is None else fine
-        logits = networks.run_dense(self.classifier, self._unpooled(images), self.arguments["variant"], fine)["output"]
+        fine = self.config["fine"] if fine is None else fine
+        logits = networks.run_dense(self.classifier, self._unpooled(images), self.config["variant"], fine)["output"]
         return ops.softmax(logits)[..., self.background :]
 
     def _ten_views(self, images):
@@ -553,53 +551,53 @@ class OverFeat(Detector):
 
     # Localization and detection, sections 4.1, 4.3, 5
 
-    def scored_windows(self, images, scales=None, centre=False):
+    def scored_windows(self, images, scales=None, center=False):
         """Boxes and confidences of all windows at all scales, before they are combined (section 4.3, (a) to (c)).
 
         Args:
             images: `[B, h, w, 3]` RGB in 0 .. 255.
             scales: sizes `(height, width)` in pixels; `None` is the model's.
-            centre: only the window in the middle of each scale.
+            center: only the window in the middle of each scale.
 
         Returns:
-            `[B, A, 4]` boxes, rel_yxyx of the pictures and limited to them, `[B, A, C, 4]` with `per_class`; and
+            `[B, A, 4]` boxes, rel_yxyx of the images and limited to them, `[B, A, C, 4]` with `per_class`; and
             `[B, A, C]` confidences, 0 for classes that are not among the scale's `top_classes`. A classifier without
             regressor gives each window itself as its box.
         """
         images = ops.cast(images, "float32")
-        found = [self._scored_scale(images, size, centre) for size in scales or self.scales]
+        found = [self._scored_scale(images, size, center) for size in scales or self.scales]
         return tuple(ops.concatenate(parts, axis=1) for parts in zip(*found))
 
-    def _scored_scale(self, images, size, centre):
-        """Boxes and confidences of the windows of pictures at one scale."""
-        border, classes = self.arguments["border"], len(self.classes)
+    def _scored_scale(self, images, size, center):
+        """Boxes and confidences of the windows of images at one scale."""
+        border, classes = self.config["border"], len(self.classes)
         images = self._at_scale(images, size)
         padded = [side + 2 * border for side in size]
-        # Windows in shares of the picture without its border.
+        # Windows relative to the image without its border.
         windows = (self.windows(padded) * np.tile(padded, 2) - border) / np.tile(size, 2)
         windows, outputs = windows.astype("float32"), self(images)
         n = len(windows)
         scores = ops.reshape(ops.softmax(outputs["logits"])[..., self.background :], (-1, n, classes))
         best = ops.max(scores, axis=1, keepdims=True)
-        least = ops.top_k(best, min(self.arguments["top_classes"], classes))[0][..., -1:]
+        least = ops.top_k(best, min(self.config["top_classes"], classes))[0][..., -1:]
         scores = ops.where(best >= least, scores, 0.0)
         if self.regressor is None:
             boxes = ops.clip(ops.broadcast_to(windows[None], (ops.shape(scores)[0], n, 4)), 0.0, 1.0)
         else:
             boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
-            own = windows[None, :, None] if self.arguments["per_class"] else windows[None]
+            own = windows[None, :, None] if self.config["per_class"] else windows[None]
             boxes = ops.clip(_from_frame(boxes, own), 0.0, 1.0)
             low, high = boxes[..., :2], boxes[..., 2:]  # edges are predicted each for itself and may have crossed
             boxes = ops.concatenate([ops.minimum(low, high), ops.maximum(low, high)], axis=-1)
-        if centre:
-            rows, columns = (self.form.cells(side, self.arguments["fine"]) for side in padded)
+        if center:
+            rows, columns = (self.form.cells(side, self.config["fine"]) for side in padded)
             middle = rows // 2 * columns + columns // 2
             boxes, scores = boxes[:, middle : middle + 1], scores[:, middle : middle + 1]
         return boxes, scores
 
     def _at_scale(self, images, size):
-        """Pictures resized, with their border."""
-        border = self.arguments["border"]
+        """Images resized, with their border."""
+        border = self.config["border"]
         images = _resize(images, size) - networks.MEAN
         return ops.pad(images, ((0, 0), (border, border), (border, border), (0, 0))) + networks.MEAN
 
@@ -614,18 +612,18 @@ class OverFeat(Detector):
         Returns:
             Detections dict; merged boxes have the sum of their windows' confidences.
         """
-        a = self.arguments
-        limits = {name: a[name] for name in ("score_threshold", "max_per_class", "max_detections")}
+        a = self.config
+        nms_options = {name: a[name] for name in ("score_threshold", "max_per_class", "max_detections")}
         if (how or a["combine"]) == "merge":
-            limits["max_classes"] = a["top_classes"] * len(self.scales)  # no other has a confidence
-            return box_ops.merge(boxes, scores, merge_threshold=a["merge_threshold"], **limits)
+            nms_options["max_classes"] = a["top_classes"] * len(self.scales)  # no other has a confidence
+            return box_ops.merge(boxes, scores, merge_threshold=a["merge_threshold"], **nms_options)
         if len(boxes.shape) == 4:  # suppression shares boxes among the classes: each class's boxes with its own scores
             own = ops.eye(len(self.classes))
             scores = ops.reshape(
                 ops.expand_dims(scores, -1) * own, (-1, scores.shape[1] * len(self.classes), len(self.classes))
             )
             boxes = ops.reshape(boxes, (-1, scores.shape[1], 4))
-        return box_ops.nms(boxes, scores, iou_threshold=a["iou_threshold"], **limits)
+        return box_ops.nms(boxes, scores, iou_threshold=a["iou_threshold"], **nms_options)
 
     def compiled_combine(self, how=None):
         """`combine`, compiled, the merge by XLA: twenty times faster; exports have it in plain operations.
@@ -636,7 +634,7 @@ class OverFeat(Detector):
         Args:
             how: as `combine` takes it.
         """
-        how = how or self.arguments["combine"]
+        how = how or self.config["combine"]
         if how not in self._combiners:
 
             def combine(boxes, scores):
@@ -663,13 +661,13 @@ class OverFeat(Detector):
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of any size.
 
         Returns:
-            Detections dict with boxes relative to these pictures. For classification, the classes by their votes, each
-            with the whole picture as its box.
+            Detections dict with boxes relative to these images. For classification, the classes by their votes, each
+            with the whole image as its box.
         """
         if self.task != "classification":
             return self.combine(*self.scored_windows(images))
         votes = self.classify(images)
-        scores, labels = ops.top_k(votes, min(self.arguments["max_detections"], len(self.classes)))
+        scores, labels = ops.top_k(votes, min(self.config["max_detections"], len(self.classes)))
         whole = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
         return {
             "boxes": ops.ones_like(scores)[..., None] * whole,
@@ -680,7 +678,7 @@ class OverFeat(Detector):
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
 def vote(networks_, images, **options):
@@ -702,26 +700,26 @@ def vote(networks_, images, **options):
     return sum(network.classify(images, **options) for network in networks_) / len(networks_)
 
 
-def _check(arguments):
+def _check(config):
     """Refuse arguments that no network or procedure is for."""
     choices = {"task": TASKS, "negative_choice": ("offending", "random"), "combine": ("merge", "nms")}
     choices["over_scales"] = ("mean", "max")
     for name, values in choices.items():
-        if arguments[name] not in values:
-            raise ValueError(f"`{name}` must be one of {', '.join(values)}; got {arguments[name]!r}.")
+        if config[name] not in values:
+            raise ValueError(f"`{name}` must be one of {', '.join(values)}; got {config[name]!r}.")
     for name in ("negatives", "top_classes", "max_per_class", "max_detections"):
-        if not isinstance(arguments[name], int) or arguments[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
     for name in ("score_threshold", "merge_threshold", "iou_threshold", "detect_threshold"):
-        if not 0 <= arguments[name] < float("inf"):
-            raise ValueError(f"`{name}` must be a number of at least 0; got {arguments[name]!r}.")
+        if not 0 <= config[name] < float("inf"):
+            raise ValueError(f"`{name}` must be a number of at least 0; got {config[name]!r}.")
 
 
-def _training_size(arguments, form):
+def _training_size(config, form):
     """Size of training samples: one window, or seven a side."""
-    size = arguments["image_size"]
+    size = config["image_size"]
     if size is None:
-        return (form.field + (0 if arguments["task"] == "classification" else 6 * form.stride),) * 2
+        return (form.field + (0 if config["task"] == "classification" else 6 * form.stride),) * 2
     if len(size) != 2 or min(size) < form.field:
         raise ValueError(f"`image_size` must be two numbers of at least {form.field}; got {size!r}.")
     return tuple(size)
@@ -738,8 +736,8 @@ def _read(maps, place, axis):
     return ops.take(maps, low, axis=axis) * (1 - weight) + ops.take(maps, low + 1, axis=axis) * weight
 
 
-def _shares(windows, boxes):
-    """`[B, N, M]` share of each object that lies in each window, and their jaccard overlap."""
+def _fractions(windows, boxes):
+    """`[B, N, M]` fraction of each object that lies in each window, and their IoU."""
     w, b = windows[None, :, None], ops.expand_dims(boxes, 1)
     sides = [
         ops.maximum(ops.minimum(w[..., k + 2], b[..., k + 2]) - ops.maximum(w[..., k], b[..., k]), 0.0) for k in (0, 1)
@@ -751,19 +749,19 @@ def _shares(windows, boxes):
 
 
 def _to_frame(boxes, windows):
-    """Edges with the window's centre as 0 and its side as 1."""
+    """Edges with the window's center as 0 and its side as 1."""
     low, high = windows[..., :2], windows[..., 2:]
-    centre, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
-    return (boxes - centre) / side
+    center, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
+    return (boxes - center) / side
 
 
 def _offset(boxes):
-    """Distance of boxes' centres, in a window's frame, from its middle along the axis where it is larger."""
+    """Distance of boxes' centers, in a window's frame, from its middle along the axis where it is larger."""
     return ops.max(ops.abs(boxes[..., :2] + boxes[..., 2:]), axis=-1) / 2
 
 
 def _from_frame(boxes, windows):
     """The inverse of `_to_frame`."""
     low, high = windows[..., :2], windows[..., 2:]
-    centre, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
-    return ops.cast(boxes, "float32") * side + centre
+    center, side = ops.concatenate([(low + high) / 2] * 2, axis=-1), ops.concatenate([high - low] * 2, axis=-1)
+    return ops.cast(boxes, "float32") * side + center

@@ -34,14 +34,14 @@ class Checkpoint:
 
     Attributes:
         name: what was asked for; empty for random weights.
-        arguments: constructor arguments of the network that the weights fit.
+        config: constructor arguments of the network that the weights fit.
         found: a registered entry or a publisher's file.
         path: else the file.
         from_classifier: whether the file holds a `Classifier`, whose layers are taken as far as they fit.
     """
 
     name: str = ""
-    arguments: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
     found: zoo.Found | None = None
     path: Path | None = None
     from_classifier: bool = False
@@ -53,11 +53,11 @@ class Checkpoint:
         if self.from_classifier:
             self._start_from_classifier(model)
             return
-        classes = self.arguments.get("classes")
+        classes = self.config.get("classes")
         if classes is None or tuple(classes) == model.classes:
             self._load(model)
             return
-        donor = type(model)(**(model.arguments | {"classes": classes}))
+        donor = type(model)(**(model.config | {"classes": classes}))
         self._load(donor)
         kept = carry_over(donor, model, classes, model.classes)
         new = [name for name in model.classes if name not in kept]
@@ -102,20 +102,20 @@ def find_checkpoint(model_name, weights, from_classifier=False):
     found = zoo.find(model_name, name)
     if found is not None:
         own = read_metadata(found.entry.embedded) if found.entry.embedded else None  # a file of ours says what it needs
-        return Checkpoint(name, own["arguments"] if own else found.arguments, found=found)
+        return Checkpoint(name, own["config"] if own else found.config, found=found)
     path = Path(name)
     if not path.is_file():
         names = ", ".join(entry.name for entry in zoo.entries(model_name)) or "none"
         raise FileNotFoundError(f"`weights` must be a file or a registered name ({names}); there is no {name!r}.")
     if not name.endswith(FORMATS):
         raise ValueError(f"`weights` must end in {', '.join(FORMATS)}, .pth or .zip; got {name!r}.")
-    metadata = read_metadata(path) or {"model": model_name, "arguments": {}}
+    metadata = read_metadata(path) or {"model": model_name, "config": {}}
     if metadata["model"] == "Classifier" and from_classifier:
-        shared = {k: v for k, v in metadata["arguments"].items() if k in ("backbone", "image_size", "width")}
+        shared = {k: v for k, v in metadata["config"].items() if k in ("backbone", "image_size", "width")}
         return Checkpoint(name, shared, path=path, from_classifier=True)
     if metadata["model"] != model_name:
         raise ValueError(f"{path} holds weights of {metadata['model']}, not of {model_name}.")
-    return Checkpoint(name, metadata["arguments"], path=path)
+    return Checkpoint(name, metadata["config"], path=path)
 
 
 def holds_classifier(weights):
@@ -125,7 +125,7 @@ def holds_classifier(weights):
 
 
 def read_metadata(path):
-    """What a weights file says of its network, `{"model", "arguments", ...}`, or `None` where it says nothing.
+    """What a weights file says of its network, `{"model", "config", ...}`, or `None` where it says nothing.
 
     Raises:
         ValueError: the file is damaged, or is of another format.
@@ -136,9 +136,9 @@ def read_metadata(path):
             return zoo.read_safetensors_metadata(path)
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
-                config = json.loads(_member(archive, "config.json", MAX_CONFIG_BYTES))
-            arguments = {k: v for k, v in config["config"].items() if k != "name"}
-            return _believable({"model": config["class_name"], "arguments": arguments})
+                keras_config = json.loads(_member(archive, "config.json", MAX_CONFIG_BYTES))
+            config = {k: v for k, v in keras_config["config"].items() if k != "name"}
+            return _believable({"model": keras_config["class_name"], "config": config})
         with zoo.open_h5(path) as file:
             text = file.attrs.get(ATTRIBUTE)
         return _believable(json.loads(text)) if text else None
@@ -159,9 +159,9 @@ def _believable(metadata):
     """What a file says of its network, if it is of the form that we write and asks for no network beyond all bounds."""
     if not isinstance(metadata, dict) or not isinstance(metadata.get("model"), str):
         raise ValueError("what it says of its network is not a model's name and arguments")
-    if not isinstance(metadata.get("arguments"), dict):
+    if not isinstance(metadata.get("config"), dict):
         raise ValueError("what it says of its network is not a model's name and arguments")
-    values = [metadata["arguments"]]
+    values = [metadata["config"]]
     while values:
         value = values.pop()
         if isinstance(value, (dict, list)):
@@ -185,7 +185,7 @@ def save_weights(model, path, optimizer=True, training=None):
         OSError: the file cannot be written, for want of space or of permission; one of this name stays as it was.
     """
     path = Path(path)
-    metadata = {"model": type(model).__name__, "arguments": model.arguments, "training": training}
+    metadata = {"model": type(model).__name__, "config": model.config, "training": training}
     if path.suffix == ".safetensors":
         zoo.write_safetensors(path, zoo.parameters(model), metadata)
     elif path.name.endswith(".weights.h5"):

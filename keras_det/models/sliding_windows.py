@@ -17,8 +17,8 @@ BATCH = 128  # crops that go through the network together
 class SlidingWindows(Detector):
     """A classifier on every box of a dense grid.
 
-    Ten scales, from a tenth of the picture to all of it, eight aspect ratios, the same distance in pixels everywhere:
-    153,154 boxes of a picture of 500 x 375 at the paper's 5 pixels ("approximately 150,000"). Each is resized to the
+    Ten scales, from a tenth of the image to all of it, eight aspect ratios, the same distance in pixels everywhere:
+    153,154 boxes of an image of 500 x 375 at the paper's 5 pixels ("approximately 150,000"). Each is resized to the
     classifier's input; its scores are the softmax.
 
     Args:
@@ -26,7 +26,7 @@ class SlidingWindows(Detector):
         classifier: a `Classifier` with background, or its arguments. Training this model trains the classifier.
         classes: names of the classes, instead of the classifier's where that is given by its arguments.
         stride: pixels from a box to the next along either axis.
-        aspect_ratios: width over height in shares of the picture.
+        aspect_ratios: width over height relative to the image.
         score_threshold: lowest probability that counts.
         iou_threshold: overlap that suppresses, per class.
         max_detections: detections of an image at most.
@@ -64,21 +64,21 @@ class SlidingWindows(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
-        arguments = self.defaults | ({} if checkpoint.from_classifier else checkpoint.arguments) | given
+        config = self.defaults | ({} if checkpoint.from_classifier else checkpoint.config) | given
         if checkpoint.from_classifier:
             classifier = {"weights": checkpoint.path}
         elif classifier is None:
-            classifier = arguments.get("classifier", {"background": True})
+            classifier = config.get("classifier", {"background": True})
         if isinstance(classifier, dict):
             classifier = Classifier(**(classifier | ({} if classes is None else {"classes": list(classes)})))
         if not classifier.background:
             raise ValueError("`classifier` must have been built with `background=True`: most boxes show no object.")
         super().__init__(classes=classifier.classes, image_size=classifier.image_size, **kwargs)
         self.classifier = classifier
-        ratios = [float(ratio) for ratio in arguments["aspect_ratios"]]
-        own = {"classifier": classifier.arguments, "classes": list(self.classes), "aspect_ratios": ratios}
-        self.arguments = arguments | own
-        _check_arguments(self.arguments)
+        ratios = [float(ratio) for ratio in config["aspect_ratios"]]
+        own = {"classifier": classifier.config, "classes": list(self.classes), "aspect_ratios": ratios}
+        self.config = config | own
+        _check_arguments(self.config)
         self.built = True
         if not checkpoint.from_classifier:
             checkpoint.load_into(self)
@@ -128,31 +128,31 @@ class SlidingWindows(Detector):
         dataset = super().batches(source, batch_size, training, seed, augment, **options)
         if not training or negatives is None:
             return dataset
-        part = self._share(batch_size).get("share", (0, 1))[0]  # of several machines each has windows of its own
+        part = self._shard(batch_size).get("shard", (0, 1))[0]  # of several machines each has windows of its own
         return with_negatives(dataset, negatives, negative_fraction, self.image_size, seed + part)
 
     # Inference
 
     def windows(self, height, width):
-        """The grid's boxes in a picture of so many pixels: `[N, 4]` float32 rel_yxyx, size by size, row by row.
+        """The grid's boxes in an image of so many pixels: `[N, 4]` float32 rel_yxyx, size by size, row by row.
 
-        A size is a scale s, the square root of its share of the picture's area, and an aspect ratio a: s / sqrt(a) of
+        A size is a scale s, the square root of its fraction of the image's area, and an aspect ratio a: s / sqrt(a) of
         the height and s sqrt(a) of the width, and no more than all of them.
         """
-        found, stride = [], self.arguments["stride"]
+        found, stride = [], self.config["stride"]
         for scale in np.linspace(1 / SCALES, 1, SCALES):
-            for ratio in self.arguments["aspect_ratios"]:
+            for ratio in self.config["aspect_ratios"]:
                 sides = np.minimum([scale / ratio**0.5, scale * ratio**0.5], 1.0)
                 low = [
-                    np.arange(int((1 - share) * side // stride) + 1) * stride / side
-                    for share, side in zip(sides, (height, width))
+                    np.arange(int((1 - fraction) * side // stride) + 1) * stride / side
+                    for fraction, side in zip(sides, (height, width))
                 ]
                 corners = np.stack(np.meshgrid(*low, indexing="ij"), -1).reshape(-1, 2)
                 found.append(np.concatenate([corners, np.minimum(corners + sides, 1.0)], axis=1))
         return np.concatenate(found).astype("float32")
 
     def count(self, height, width):
-        """How many boxes of a picture of so many pixels are classified."""
+        """How many boxes of an image of so many pixels are classified."""
         return len(self.windows(height, width))
 
     def serve(self, images):
@@ -162,7 +162,7 @@ class SlidingWindows(Detector):
             images: `[B, h, w, 3]` RGB, uint8 or float in 0 .. 255, of a size that is known when this is compiled.
 
         Returns:
-            Detections dict with boxes relative to these pictures.
+            Detections dict with boxes relative to these images.
 
         Raises:
             ValueError: the size is not known.
@@ -172,41 +172,41 @@ class SlidingWindows(Detector):
             raise ValueError("sliding windows need a size of `images` that is known when they are compiled.")
         windows = self.windows(height, width)
         boxes = ops.broadcast_to(ops.convert_to_tensor(windows)[None], (ops.shape(images)[0], *windows.shape))
-        limits = {name: self.arguments[name] for name in ("score_threshold", "iou_threshold", "max_detections")}
-        return box_ops.nms(boxes, self.window_scores(images, windows), **limits)
+        nms_options = {name: self.config[name] for name in ("score_threshold", "iou_threshold", "max_detections")}
+        return box_ops.nms(boxes, self.window_scores(images, windows), **nms_options)
 
     def window_scores(self, images, windows):
         """`[B, N, C]` probabilities of the classes, without background, of `[N, 4]` windows of each image."""
         missing = -len(windows) % BATCH
         parts = np.concatenate([windows, np.tile(windows[:1], (missing, 1))]).reshape(-1, BATCH, 4)
 
-        def of_picture(image):
+        def of_image(image):
             def of_part(part):
                 crops = box_ops.crop_and_resize(image[None], part[None], self.classifier.image_size)[0]
                 return self.classifier.probabilities(crops)
 
             return ops.map(of_part, ops.convert_to_tensor(parts))
 
-        scores = ops.map(of_picture, ops.cast(images, "float32"))
+        scores = ops.map(of_image, ops.cast(images, "float32"))
         return ops.reshape(scores, (-1, parts.size // 4, len(self.classes)))[:, : len(windows)]
 
     def _compile(self):
-        """`serve`, compiled for each size of picture, as its number of windows is part of the program."""
+        """`serve`, compiled for each size of image, as its number of windows is part of the program."""
         return compiled(self.serve, self, any_size=False)
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
-def _check_arguments(arguments):
+def _check_arguments(config):
     """Refuse what the model cannot work with."""
     for name in ("stride", "max_detections"):
-        if not isinstance(arguments[name], int) or arguments[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
     for name in ("score_threshold", "iou_threshold"):
-        if not 0 <= arguments[name] <= 1:
-            raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
-    ratios = arguments["aspect_ratios"]
+        if not 0 <= config[name] <= 1:
+            raise ValueError(f"`{name}` must be in 0 .. 1; got {config[name]!r}.")
+    ratios = config["aspect_ratios"]
     if not ratios or not all(np.isfinite(ratio) and ratio > 0 for ratio in ratios):
         raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")

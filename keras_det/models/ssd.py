@@ -33,7 +33,7 @@ class Tiling:
         extras: the layers after the backbone: name, filters of the 1x1 convolution, of the 3x3 (or 4x4) convolution,
             and how that shrinks the map.
         ratios: aspect ratios of each map.
-        scales: by name, s_1 .. s_m+1 as shares of the image's side; map k has squares of s_k and sqrt(s_k s_k+1).
+        scales: by name, s_1 .. s_m+1 relative to the image's side; map k has squares of s_k and sqrt(s_k s_k+1).
     """
 
     steps: tuple[float, ...] | None
@@ -113,10 +113,10 @@ _ARGUMENTS = """
         mining: where they are chosen: `"image"`, of each image for its own positives as the paper does, so that an
             image without objects teaches nothing; or `"batch"`, of all images of a batch (of one replica) together,
             those without objects included.
-        sampling: whether training takes patches and distorts colours (section 2.2); if not, it sees the original
-            pictures and their mirror images (Table 2).
-        expand: whether training pictures are also zoomed out (section 3.6).
-        freeze: name of a layer; it and all before it are not trained (for fine-tuning on few pictures).
+        sampling: whether training takes patches and distorts colors (section 2.2); if not, it sees the original
+            images and their horizontal flips (Table 2).
+        expand: whether training images are also zoomed out (section 3.6).
+        freeze: name of a layer; it and all before it are not trained (for fine-tuning on few images).
         clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
         score_threshold: lowest score that enters non-maximum suppression.
         iou_threshold: overlap that suppresses, per class.
@@ -126,7 +126,7 @@ _ARGUMENTS = """
             Keras's, and `"efficientnet_lite0"` from its authors'. Of VGG16's dense layers every third row and column
             and every fourth channel is kept.
 
-    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes pictures of any size.
+    Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes images of any size.
 """
 
 
@@ -194,11 +194,11 @@ class SSD(Detector):
         local = locals()
         given = {name: local[name] for name in self.defaults if local[name] is not None}
         checkpoint = find_checkpoint(type(self).__name__, weights)
-        arguments = self.defaults | checkpoint.arguments | given
-        super().__init__(classes=arguments["classes"], image_size=(self.size, self.size), **kwargs)
-        self.arguments = arguments | {"classes": list(self.classes)}
-        self.backbone_name = self.arguments["backbone"]
-        _check_limits(self.arguments)
+        config = self.defaults | checkpoint.config | given
+        super().__init__(classes=config["classes"], image_size=(self.size, self.size), **kwargs)
+        self.config = config | {"classes": list(self.classes)}
+        self.backbone_name = self.config["backbone"]
+        _check_limits(self.config)
         if self.backbone_name not in BACKBONES:
             raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {self.backbone_name!r}.")
         self.features, self.sources = self._features()
@@ -218,7 +218,7 @@ class SSD(Detector):
         if backbone_weights is not None:
             self._load_backbone(backbone_weights)
         checkpoint.load_into(self)
-        self._freeze(self.arguments["freeze"])
+        self._freeze(self.config["freeze"])
 
     # Network, sections 2.1 and 3
 
@@ -234,7 +234,7 @@ class SSD(Detector):
             x = _extra(x, name, int(squeeze * width), int(filters * width), shrink, self.backbone_name == "vgg16")
             maps[name if self.first_source else f"{name}_2"] = x
         self.all_sources = tuple(maps)
-        sources = tuple(maps if self.arguments["sources"] is None else self.arguments["sources"])
+        sources = tuple(maps if self.config["sources"] is None else self.config["sources"])
         if not sources or not set(sources) <= set(maps) or len(set(sources)) < len(sources):
             raise ValueError(f"`sources` must be some of {', '.join(maps)}, each once; got {sources}.")
         return keras.Model(backbone.input, {name: maps[name] for name in sources}, name="features"), sources
@@ -244,8 +244,8 @@ class SSD(Detector):
         name, entry, options = self.backbone_name, BACKBONES[self.backbone_name], {}
         names = entry.sources
         if name == "vgg16":
-            options["atrous"] = self.arguments["atrous"]
-            names = names if self.arguments["atrous"] else ("conv4_3", "conv5_3", "fc7")
+            options["atrous"] = self.config["atrous"]
+            names = names if self.config["atrous"] else ("conv4_3", "conv5_3", "fc7")
         if self.first_source:
             if name == "vgg16":
                 raise ValueError(f"`backbone` 'vgg16' has no map of stride 32, which {type(self).__name__} needs.")
@@ -260,7 +260,7 @@ class SSD(Detector):
         entry = BACKBONES[self.backbone_name]
         if name != "imagenet" or entry.imagenet is None:
             raise ValueError(f"`backbone_weights` must be None or 'imagenet', and not with 'tiny'; got {name!r}.")
-        options = {"atrous": self.arguments["atrous"]} if self.backbone_name == "vgg16" else {}
+        options = {"atrous": self.config["atrous"]} if self.backbone_name == "vgg16" else {}
         load_backbone(self.features, entry.imagenet(**options))
 
     def _freeze(self, last):
@@ -276,7 +276,7 @@ class SSD(Detector):
     def _prior_boxes(self):
         """A `PriorBox` for each source layer, section 2.2."""
         index = [self.all_sources.index(name) for name in self.sources]
-        box_scales, aspect_ratios = self.arguments["box_scales"], self.arguments["aspect_ratios"]
+        box_scales, aspect_ratios = self.config["box_scales"], self.config["aspect_ratios"]
         if isinstance(box_scales, str) and box_scales not in self.tiling.scales:
             raise ValueError(f"`box_scales` must be one of {', '.join(self.tiling.scales)}; got {box_scales!r}.")
         scales = self.tiling.scales[box_scales] if isinstance(box_scales, str) else box_scales
@@ -295,7 +295,7 @@ class SSD(Detector):
                 raise ValueError(f"`{argument}` must be given for {len(index)} source layers; got {len(value)}.")
         steps = self.tiling.steps
         return [
-            PriorBox(s, r, steps[k] / self.size if steps else None, self.arguments["clip"], name=f"{name}_priors")
+            PriorBox(s, r, steps[k] / self.size if steps else None, self.config["clip"], name=f"{name}_priors")
             for s, r, k, name in zip(scales, ratios, index, self.sources)
         ]
 
@@ -318,7 +318,7 @@ class SSD(Detector):
 
         Args:
             images: `[B, H, W, 3]` RGB in 0 .. 255 of the model's `image_size`.
-            training: whether batch normalisation uses the batch's statistics.
+            training: whether batch normalization uses the batch's statistics.
 
         Returns:
             `{"offsets": [B, A, 4], "logits": [B, A, C + 1]}` float32; class 0 is background.
@@ -332,9 +332,9 @@ class SSD(Detector):
     # Training, section 2.2
 
     @property
-    def _usable(self):
+    def _valid_boxes(self):
         """`[A]` bool: the default boxes that are trained: all, or those inside the image (Table 3)."""
-        if self.arguments["boundary_boxes"]:
+        if self.config["boundary_boxes"]:
             return np.ones(len(self.default_boxes), bool)
         return (self.default_boxes[:, :2] >= 0).all(1) & (self.default_boxes[:, 2:] <= 1).all(1)
 
@@ -356,8 +356,8 @@ class SSD(Detector):
             boxes, classes, valid = (
                 ops.pad(x, ((0, 0), (0, 1), (0, 0))[: len(x.shape)]) for x in (boxes, classes, valid)
             )
-        overlaps = box_ops.iou(boxes, self.default_boxes[None])
-        matched = box_ops.match(overlaps, valid, threshold=self.arguments["matching_iou"], usable=self._usable)
+        ious = box_ops.iou(boxes, self.default_boxes[None])
+        matched = box_ops.match(ious, valid, threshold=self.config["matching_iou"], valid_boxes=self._valid_boxes)
         positive, index = matched >= 0, ops.maximum(matched, 0)
         boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
         offsets = box_ops.encode_offsets(boxes, self.default_boxes[None])
@@ -368,9 +368,9 @@ class SSD(Detector):
 
     def compute_losses(self, targets, outputs):
         """Equation 1: both terms divided by N, the matched boxes of the global batch; 0 where N is 0."""
-        over_batch = self.arguments["mining"] == "batch"
-        terms = multibox_loss(targets, outputs, self.arguments["negative_ratio"], self._usable, over_batch)
-        terms["localization"] = self.arguments["localization_weight"] * terms["localization"]
+        over_batch = self.config["mining"] == "batch"
+        terms = multibox_loss(targets, outputs, self.config["negative_ratio"], self._valid_boxes, over_batch)
+        terms["localization"] = self.config["localization_weight"] * terms["localization"]
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
@@ -380,11 +380,11 @@ class SSD(Detector):
 
     def augmentation(self):
         """Patches, expansion, photometric distortion and flips of sections 2.2 and 3.6, or flips alone."""
-        from keras_det.data import Mirroring, SSDAugmentation
+        from keras_det.data import HorizontalFlip, SSDAugmentation
 
-        if not self.arguments["sampling"]:
-            return Mirroring(self.image_size)
-        return SSDAugmentation(self.image_size, expand=self.arguments["expand"])
+        if not self.config["sampling"]:
+            return HorizontalFlip(self.image_size)
+        return SSDAugmentation(self.image_size, expand=self.config["expand"])
 
     # Inference, section 3.7
 
@@ -397,7 +397,7 @@ class SSD(Detector):
         Returns:
             Detections dict, boxes clipped to the image.
         """
-        found = box_ops.nms(*self.scored_boxes(outputs), **self.limits)
+        found = box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
         return found | {"boxes": ops.clip(found["boxes"], 0.0, 1.0)}
 
     def scored_boxes(self, outputs):
@@ -407,39 +407,39 @@ class SSD(Detector):
             outputs: what `call` gives.
 
         Returns:
-            `[B, A, 4]` rel_yxyx boxes limited to the picture, and `[B, A, C]` scores in 0 .. 1, without background.
+            `[B, A, 4]` rel_yxyx boxes limited to the image, and `[B, A, C]` scores in 0 .. 1, without background.
         """
         scores = ops.softmax(outputs["logits"])[..., 1:]
         return ops.clip(box_ops.decode_offsets(outputs["offsets"], self.default_boxes[None]), 0.0, 1.0), scores
 
     @property
-    def limits(self):
+    def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         names = ("score_threshold", "iou_threshold", "max_per_class", "max_detections")
-        return {name: self.arguments[name] for name in names}
+        return {name: self.config[name] for name in names}
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self.arguments
+        return super().get_config() | self.config
 
 
-def _check_limits(arguments):
+def _check_limits(config):
     """Refuse numbers that suppression, matching and mining cannot work with."""
     for name in ("score_threshold", "iou_threshold", "matching_iou"):
-        if not 0 <= arguments[name] <= 1:
-            raise ValueError(f"`{name}` must be in 0 .. 1; got {arguments[name]!r}.")
+        if not 0 <= config[name] <= 1:
+            raise ValueError(f"`{name}` must be in 0 .. 1; got {config[name]!r}.")
     for name in ("max_per_class", "max_detections"):
-        if not isinstance(arguments[name], int) or arguments[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {arguments[name]!r}.")
-    if arguments["mining"] not in ("image", "batch"):
-        raise ValueError(f"`mining` must be 'image' or 'batch'; got {arguments['mining']!r}.")
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
+    if config["mining"] not in ("image", "batch"):
+        raise ValueError(f"`mining` must be 'image' or 'batch'; got {config['mining']!r}.")
     for name in ("localization_weight", "negative_ratio"):
-        if not 0 <= arguments[name] < float("inf"):
-            raise ValueError(f"`{name}` must be a number of at least 0; got {arguments[name]!r}.")
+        if not 0 <= config[name] < float("inf"):
+            raise ValueError(f"`{name}` must be a number of at least 0; got {config[name]!r}.")
 
 
 def _extra(x, name, squeeze, filters, shrink, plain):
-    """One extra layer: a 1x1 convolution, then one that shrinks the map; `plain` as in VGG16, without normalisation."""
+    """One extra layer: a 1x1 convolution, then one that shrinks the map; `plain` as in VGG16, without normalization."""
     pad = same if shrink.endswith("same") else symmetric
     if shrink == "same":
         x = conv_bn(x, squeeze, 1, f"{name}_squeeze", activation="relu6")
@@ -457,7 +457,7 @@ def _extra(x, name, squeeze, filters, shrink, plain):
 
 
 def _convolution(x, filters, kernel, stride, name, plain):
-    """A valid convolution and ReLU, with batch normalisation between them unless `plain`."""
+    """A valid convolution and ReLU, with batch normalization between them unless `plain`."""
     x = layers.Conv2D(filters, kernel, stride, use_bias=plain, activation="relu" if plain else None, name=name)(x)
     return x if plain else norm_act(x, name, "relu", momentum=0.97)
 

@@ -60,17 +60,17 @@ class TFODSSD(SSD):
 
     def _prior_boxes(self):
         """The API's anchors, or `PriorBox`es where `box_scales` says so."""
-        if self.arguments["box_scales"] != "tfod":
+        if self.config["box_scales"] != "tfod":
             return super()._prior_boxes()
         return [Anchors(self.all_sources.index(name)) for name in self.sources]
 
     def compute_losses(self, targets, outputs):
         """Sigmoid losses and smooth L1, divided by the matched anchors of the global batch; hard negatives 3:1."""
         terms = sigmoid_multibox_loss(
-            targets, outputs, self.arguments["negative_ratio"], self._usable, least=LEAST_NEGATIVES
+            targets, outputs, self.config["negative_ratio"], self._valid_boxes, least=LEAST_NEGATIVES
         )
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
-        terms["localization"] = self.arguments["localization_weight"] * terms["localization"]
+        terms["localization"] = self.config["localization_weight"] * terms["localization"]
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
     def scored_boxes(self, outputs):

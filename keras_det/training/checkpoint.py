@@ -1,4 +1,4 @@
-"""What a run needs to go on: the weights and the optimizer as Keras saves them, and all that Keras leaves out."""
+"""What a run needs to resume: the weights and the optimizer as Keras saves them, and all that Keras leaves out."""
 
 import dataclasses
 
@@ -48,12 +48,12 @@ def save(model, path, progress, plan):
 
 
 def read(path, model, plan):
-    """What a checkpoint says of its run, after a look whether this model and this plan can go on with it.
+    """What a checkpoint says of its run, after a look whether this model and this plan can resume it.
 
     Args:
         path: the checkpoint.
         model: the detector.
-        plan: JSON values of the run that is to go on.
+        plan: JSON values of the run that is to be resumed.
 
     Returns:
         What `restore` takes.
@@ -71,14 +71,14 @@ def read(path, model, plan):
     name = type(model).__name__
     if metadata["model"] != name:
         raise ValueError(f"{path} does not hold the weights of this {name}, but of a {metadata['model']}.")
-    for what, theirs, ours in (("arguments", metadata["arguments"], model.arguments), ("plan", state["plan"], plan)):
-        known = ours if what == "arguments" else theirs  # a plan of before the last version has fewer keys
+    for what, theirs, ours in (("config", metadata["config"], model.config), ("plan", state["plan"], plan)):
+        known = ours if what == "config" else theirs  # a plan of before the last version has fewer keys
         other = [key for key in ours if key in known and theirs.get(key) != _plain(ours[key])]
-        if what == "arguments" and other:
+        if what == "config" and other:
             raise ValueError(f"{path} does not hold the weights of this {name}: its {other[0]} is another.")
         if other:
             was, now = theirs.get(other[0]), ours[other[0]]
-            raise ValueError(f"the run in {path.parent} can only go on with its own {other[0]}, {was}; got {now}.")
+            raise ValueError(f"the run in {path.parent} can only be resumed with its own {other[0]}, {was}; got {now}.")
     return state
 
 

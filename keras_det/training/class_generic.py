@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from keras_det.data import whole_images
-from keras_det.metrics import Truth, proposals
-from keras_det.training.evaluate import chosen_classes, collect, evaluator_of, pictures_of
+from keras_det.metrics import GroundTruth, proposals
+from keras_det.training.evaluation import chosen_classes, collect, evaluator_of, images_of
 
 
 def held_out_curves(models, source, held_out, batch_size=16):
@@ -17,7 +17,7 @@ def held_out_curves(models, source, held_out, batch_size=16):
     Args:
         models: dict from names to `ClassGeneric` networks.
         source: a `keras_det.data.Source` never trained on.
-        held_out: names of the classes, or how many, as `keras_det.training.evaluate.chosen_classes` takes them.
+        held_out: names of the classes, or how many, as `keras_det.training.evaluation.chosen_classes` takes them.
         batch_size: images sent through the networks together.
 
     Returns:
@@ -26,7 +26,7 @@ def held_out_curves(models, source, held_out, batch_size=16):
     Raises:
         ValueError: `held_out` names no classes of the source, or no image shows them alone.
     """
-    source, curves = pictures_of(source, chosen_classes(source.classes, held_out)), {}
+    source, curves = images_of(source, chosen_classes(source.classes, held_out)), {}
     for name, model in models.items():
         evaluator = evaluator_of(model, source)
         collect(model, source, evaluator, batch_size)
@@ -35,7 +35,7 @@ def held_out_curves(models, source, held_out, batch_size=16):
 
 
 def recognition(model, source, batch_size=16):
-    """What share of a source's images the recognition layer names rightly: with its likeliest class, with five.
+    """What fraction of a source's images the recognition layer names rightly: with its likeliest class, with five.
 
     An image is named rightly by any class of its objects; those without objects are left out.
 
@@ -52,7 +52,7 @@ def recognition(model, source, batch_size=16):
     """
     if tuple(source.classes) != model.class_names:
         raise ValueError(f"the source's classes {tuple(source.classes)} are not the model's {model.class_names}.")
-    truth = Truth.from_source(source)
+    truth = GroundTruth.from_source(source)
     shown = np.zeros((len(source), len(source.classes)), bool)
     shown[truth.image, truth.labels] = True
     right = np.full((len(source), len(source.classes)), np.nan)
@@ -69,17 +69,17 @@ class RecognizeImages(keras.callbacks.Callback):
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures. `None`
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
             evaluates after the last epoch alone.
     """
 
     def __init__(self, source, every=1):
         super().__init__()
-        self.source, self.every, self.figures = source, every, {}
+        self.source, self.every, self.values = source, every, {}
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
         if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
-            self.figures = {f"val_{name}": value for name, value in recognition(self.model, self.source).items()}
+            self.values = {f"val_{name}": value for name, value in recognition(self.model, self.source).items()}
         if logs is not None:
-            logs.update(self.figures)
+            logs.update(self.values)

@@ -9,10 +9,10 @@ from rich.rule import Rule
 
 from keras_det import visualize
 from keras_det.data import load
-from keras_det.data.relabel import relabel
+from keras_det.data.relabeling import relabel
 from keras_det.files import write_text
 from keras_det.models import SSD300
-from keras_det.training.evaluate import evaluate
+from keras_det.training.evaluation import evaluate
 from keras_det.training.recipes import RECIPES
 from keras_det.training.run import train
 
@@ -26,7 +26,7 @@ FINE_TUNING_STEPS = 90
 
 
 def run_demo(folder):
-    """Detect, evaluate, fine-tune, export; pictures and a `report.md` go into `folder`.
+    """Detect, evaluate, fine-tune, export; images and a `report.md` go into `folder`.
 
     Args:
         folder: a `pathlib.Path`; what an earlier demo left in it is replaced.
@@ -43,8 +43,8 @@ def run_demo(folder):
     visualize.grid([detections.plot() for detections in found], columns=4).save(folder / "detections.png")
 
     console.print(Rule(f"2. Evaluate on {SCENES} scenes"))
-    figures, _ = evaluate(model, scenes, progress=True)
-    console.print(_summary(figures))
+    metrics, _ = evaluate(model, scenes, progress=True)
+    console.print(_summary(metrics))
 
     console.print(Rule("3. Fine-tune on other classes: " + ", ".join(dict.fromkeys(NEW_CLASSES.values()))))
     tuned, rows = _fine_tune(folder / "fine-tuning")
@@ -54,13 +54,13 @@ def run_demo(folder):
     console.print(f"the exported model agrees with the model: scores differ by at most {agreement:.1e}")
 
     seconds = time.perf_counter() - start
-    _write_report(folder, found, figures, tuned, rows, agreement, seconds)
+    _write_report(folder, found, metrics, tuned, rows, agreement, seconds)
     console.print(Rule(f"done in {seconds:.0f} s"))
-    console.print(f"pictures, curves and the report are in [bold]{folder}[/bold]: report.md, detections.png")
+    console.print(f"images, curves and the report are in [bold]{folder}[/bold]: report.md, detections.png")
 
 
 def _fine_tune(folder):
-    """Train the embedded network for a short while on scenes whose objects have other names; figures and rows."""
+    """Train the embedded network for a short while on scenes whose objects have other names; metrics and rows."""
     shutil.rmtree(folder, ignore_errors=True)
     classes = list(dict.fromkeys(NEW_CLASSES.values()))
     source, scenes = (relabel(load("shapes", images=n, seed=s), NEW_CLASSES) for n, s in ((2000, 2), (60, 3)))
@@ -83,16 +83,16 @@ def _export(model, scenes, folder):
     return float(np.abs(served["detection_scores"] - model.detections(images)["scores"]).max())
 
 
-def _summary(figures):
+def _summary(metrics):
     return (
-        f"mAP@0.5 VOC {figures['map50']:.3f} (2007's 11 points: {figures['map50_voc07']:.3f}), "
-        f"COCO AP {figures['AP']:.3f}, AP50 {figures['AP50']:.3f}, AP75 {figures['AP75']:.3f}"
+        f"mAP@0.5 VOC {metrics['map50']:.3f} (2007's 11 points: {metrics['map50_voc07']:.3f}), "
+        f"COCO AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}, AP75 {metrics['AP75']:.3f}"
     )
 
 
-def _write_report(folder, found, figures, tuned, rows, agreement, seconds):
+def _write_report(folder, found, metrics, tuned, rows, agreement, seconds):
     classes = found[0].classes
-    per_class = "\n".join(f"| {name} | {figures[f'ap50/{name}']:.3f} |" for name in classes)
+    per_class = "\n".join(f"| {name} | {metrics[f'ap50/{name}']:.3f} |" for name in classes)
     losses = "\n".join(f"| {row['epoch']} | {row['loss']:.3f} | {row['val_map50']:.3f} |" for row in rows)
     objects = sum(len(detections) for detections in found)
     write_text(
@@ -109,7 +109,7 @@ SSD300 on the tiny backbone with the embedded weights `shapes`. Took {seconds:.0
 
 ## Evaluation
 
-{SCENES} scenes, none of them seen in training: {_summary(figures)}.
+{SCENES} scenes, none of them seen in training: {_summary(metrics)}.
 
 | class | AP at IoU 0.5 |
 | --- | --- |
@@ -126,7 +126,7 @@ predictors starts from the embedded weights. After {FINE_TUNING_STEPS} steps: {_
 
 ![curves](fine-tuning/curves.png)
 
-Training pictures as the network sees them, and detections (truth dashed):
+Training images as the network sees them, and detections (truth dashed):
 
 ![samples](fine-tuning/samples.png)
 

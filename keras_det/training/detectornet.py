@@ -7,15 +7,15 @@ import keras
 import numpy as np
 
 from keras_det.data import relabel
-from keras_det.metrics import Evaluator, Results, Truth, voc
+from keras_det.metrics import Evaluator, GroundTruth, Predictions, voc
 from keras_det.models import DetectorNet, pretrained
-from keras_det.training.evaluate import collect
+from keras_det.training.evaluation import collect
 from keras_det.training.run import LAST, finished, train
 
-POSITIVE = 0.4  # share of samples that cover an object of the class, section 6
+POSITIVE = 0.4  # fraction of samples that cover an object of the class, section 6
 
 
-def of_one_class(source, name, negative_share):
+def of_one_class(source, name, negative_fraction):
     """The training images of one class's network: its objects alone, so often that 40 % of the samples cover one.
 
     Where the class is rare its images come several times, where it is frequent the others do.
@@ -23,23 +23,23 @@ def of_one_class(source, name, negative_share):
     Args:
         source: a `keras_det.data.Source`.
         name: the class.
-        negative_share: of samples without an object, of images that have one, as `DetectorNet` takes it: at most 0.6,
-            with which images without an object are left out.
+        negative_fraction: of samples without an object, of images that have one, as `DetectorNet` takes it: at most
+            0.6, with which images without an object are left out.
 
     Returns:
         A view of the source with this class alone, in which each image comes at least once.
 
     Raises:
-        ValueError: a name that is no class, or no object of it; or `negative_share` leaves fewer than 40 %.
+        ValueError: a name that is no class, or no object of it; or `negative_fraction` leaves fewer than 40 %.
     """
-    if negative_share > 1 - POSITIVE:
-        raise ValueError(f"`negative_share` must be at most {1 - POSITIVE}; got {negative_share}.")
+    if negative_fraction > 1 - POSITIVE:
+        raise ValueError(f"`negative_fraction` must be at most {1 - POSITIVE}; got {negative_fraction}.")
     own = relabel(source, {name: name})
     shows = np.array([len(own.annotation(i)) > 0 for i in range(len(own))])
     if not shows.any():
         raise ValueError(f"{source.name} has no {name!r} to train on.")
     showing, others = np.flatnonzero(shows), np.flatnonzero(~shows)
-    wanted = POSITIVE / (1 - negative_share)
+    wanted = POSITIVE / (1 - negative_fraction)
     if wanted < 1 and len(others):
         count = int(np.ceil(max(len(showing) / wanted, len(others) / (1 - wanted))))
         showing = np.resize(showing, round(count * wanted))
@@ -61,7 +61,7 @@ def train_by_class(build, recipe, source, folder, val_source=None, seed=0, resum
         folder: where to.
         val_source: data to evaluate on during training.
         seed: seed of weights, order and augmentation.
-        resume: leave out the classes that are done, and go on with the one that was stopped.
+        resume: leave out the classes that are done, and resume the one that was stopped.
         verbose: as of `train`.
 
     Returns:
@@ -77,7 +77,7 @@ def train_by_class(build, recipe, source, folder, val_source=None, seed=0, resum
             continue
         keras.utils.set_random_seed(seed)
         model = build(name)
-        own = of_one_class(source, name, model.arguments["negative_share"])
+        own = of_one_class(source, name, model.config["negative_fraction"])
         val = None if val_source is None else relabel(val_source, {name: name})
         going_on = resume and (run / LAST).exists()
         rows[name] = train(model, recipe, own, run, val, seed=seed, resume=going_on, verbose=verbose)
@@ -122,7 +122,7 @@ def assemble(files, classifier=None):
     if len(files) == 1:
         whole = DetectorNet(weights=files[0])
         return whole if classifier is None else whole.pruned_by(classifier)
-    parts = [pretrained.find_checkpoint("DetectorNet", file).arguments for file in files]
+    parts = [pretrained.find_checkpoint("DetectorNet", file).config for file in files]
     whole = DetectorNet(**_common(files, parts) | {"classifier": classifier})
     networks = iter(whole.class_networks())
     for file in files:
@@ -136,10 +136,10 @@ def assemble(files, classifier=None):
 def _common(files, parts):
     """The arguments of a detector of all classes of the parts."""
     parts = [
-        part | {"form": "class"} if part["form"] == "all" and len(part["classes"]) == 1 else part for part in parts
+        part | {"mode": "class"} if part["mode"] == "all" and len(part["classes"]) == 1 else part for part in parts
     ]
     for file, part in zip(files, parts):
-        if part["form"] == "all":
+        if part["mode"] == "all":
             raise ValueError(
                 f"{file} has one network for {len(part['classes'])} classes, which cannot be put together."
             )
@@ -164,14 +164,14 @@ def find_boxes(files, source, classifier=None, batch_size=4, first_stage=False):
     Returns:
         `(truth, results)` of all classes of the source.
     """
-    truth, found = Truth.from_source(source), []
+    truth, found = GroundTruth.from_source(source), []
     for file in files:
         model = DetectorNet(weights=file)
         model = model if classifier is None else model.pruned_by(classifier)
         evaluator, own = Evaluator(truth), relabel(source, {name: name for name in model.classes})
         collect(model, own, evaluator, batch_size, detections=model.first_stage_detections if first_stage else None)
         found.append(evaluator.results())
-    return truth, Results(*(np.concatenate([getattr(part, name) for part in found]) for name in _COLUMNS))
+    return truth, Predictions(*(np.concatenate([getattr(part, name) for part in found]) for name in _COLUMNS))
 
 
 _COLUMNS = ("image", "boxes", "scores", "labels")

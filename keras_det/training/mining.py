@@ -64,7 +64,7 @@ def train_in_rounds(model, recipe, source, folder, val_source=None, seed=0, resu
     for number in range(1, recipe.mining_rounds + 1):
         run, file = Path(folder) / f"round-{number}", Path(folder) / f"negatives-{number}.npz"
         if file.exists() and not resume:
-            raise FileExistsError(f"{folder} holds a run already; pass --resume to go on, or name another folder.")
+            raise FileExistsError(f"{folder} holds a run already; pass --resume to resume it, or name another folder.")
         if file.exists():
             mined = Negatives.load(file, source)
         else:

@@ -6,24 +6,24 @@ import tensorflow as tf
 
 from keras_det import boxes as box_ops
 from keras_det.data import whole_images
-from keras_det.metrics import Evaluator, Results, Truth, ilsvrc, proposals, voc_ap
+from keras_det.metrics import Evaluator, GroundTruth, Predictions, ilsvrc, proposals, voc_ap
 from keras_det.models import MultiBoxDetector
 from keras_det.models.multibox import square_regions
-from keras_det.training.evaluate import collect, evaluator_of
+from keras_det.training.evaluation import collect, evaluator_of
 
 WINDOWS = (1, 3, 5, 10, 25)  # of Table 2
 
 
 def at_scales(localizer, scales):
-    """The same localiser, the same weights, looking at another number of scales."""
+    """The same localizer, the same weights, looking at another number of scales."""
     return with_arguments(localizer, scales=scales)
 
 
 def with_arguments(model, **changes):
     """The same weights with other constructor arguments of how they are used."""
-    if all(model.arguments[name] == value for name, value in changes.items()):
+    if all(model.config[name] == value for name, value in changes.items()):
         return model
-    other = type(model)(**(model.arguments | changes))
+    other = type(model)(**(model.config | changes))
     other.set_weights(model.get_weights())
     return other
 
@@ -42,7 +42,7 @@ def detection_rates(localizer, source, budgets=range(1, 101), batch_size=16):
         localizer: a `MultiBox`.
         source: a `keras_det.data.Source`.
         budgets: numbers of boxes an image.
-        batch_size: pictures sent through the network together.
+        batch_size: images sent through the network together.
 
     Returns:
         Dict from the curve's name in the figure to `[len(budgets)]` rates in 0 .. 1.
@@ -51,25 +51,25 @@ def detection_rates(localizer, source, budgets=range(1, 101), batch_size=16):
     rates = {}
     for scales, name in enumerate(names, start=1):
         truth, results = find_boxes(at_scales(localizer, scales), source, batch_size)
-        rates[name] = proposals.detection_rate(proposals.best_overlaps(truth, results, list(budgets)))
+        rates[name] = proposals.detection_rate(proposals.best_ious(truth, results, list(budgets)))
     return rates
 
 
 def fixed_boxes(truth, boxes):
-    """The same boxes in every image, the first the surest: what a localiser must beat.
+    """The same boxes in every image, the first the surest: what a localizer must beat.
 
     Args:
-        truth: a `Truth`.
+        truth: a `GroundTruth`.
         boxes: `[K, 4]` rel_yxyx, such as a model's priors.
 
     Returns:
-        `Results` of class 0.
+        `Predictions` of class 0.
     """
     images, count = len(truth.image_ids), len(boxes)
     sizes = np.repeat(truth.sizes, count, axis=0)[:, [1, 0, 1, 0]]
     xyxy = np.tile(np.clip(np.asarray(boxes, np.float64), 0, 1)[:, [1, 0, 3, 2]], (images, 1)) * sizes
     scores = np.tile(1 - np.arange(count) / count, images)
-    return Results(np.repeat(np.arange(images), count), xyxy, scores, np.zeros(images * count, int))
+    return Predictions(np.repeat(np.arange(images), count), xyxy, scores, np.zeros(images * count, int))
 
 
 def uniform_boxes(count, seed=0):
@@ -85,12 +85,12 @@ def agnostic_curves(models, source, batch_size=16):
         models: dict from names to detectors, trained on any data; boxes of all their classes count as "object". Of
             `OneBoxPerClass` those are left out that a surer box of any class overlaps, as footnote 2 says.
         source: a `keras_det.data.Source`.
-        batch_size: pictures sent through the networks together.
+        batch_size: images sent through the networks together.
 
     Returns:
         Dict from names to `keras_det.metrics.voc.Curve`.
     """
-    truth = proposals.without_classes(Truth.from_source(source))
+    truth = proposals.without_classes(GroundTruth.from_source(source))
     return {
         name: proposals.agnostic_curve(truth, _agnostic_results(model, source, truth, batch_size))
         for name, model in models.items()
@@ -111,19 +111,19 @@ def table_2(localizer, classifier, source, one_box=None, windows=WINDOWS, batch_
     Args:
         localizer: a `MultiBox`.
         classifier: a `Classifier`; the paper's is a classification network, without background.
-        source: pictures with objects of one class each, as ILSVRC's.
+        source: images with objects of one class each, as ILSVRC's.
         one_box: a `OneBoxPerClass` for the table's first row, unsuppressed: one box for each class is what the
             challenge wants; left out where there is none.
         windows: numbers of classified windows.
-        batch_size: pictures sent through the networks together.
-        iou_threshold: overlap over which the localiser's boxes are suppressed, whatever its own.
+        batch_size: images sent through the networks together.
+        iou_threshold: overlap over which the localizer's boxes are suppressed, whatever its own.
 
     Returns:
-        Rows `(name, detection@5, classification@5)`, shares of the images in 0 .. 1; with fewer than five classes at as
-        many as there are, less one.
+        Rows `(name, detection@5, classification@5)`, fractions of the images in 0 .. 1; with fewer than five classes at
+        as many as there are, less one.
 
     Raises:
-        ValueError: a picture has objects of no or of several classes.
+        ValueError: an image has objects of no or of several classes.
     """
     labels = _image_labels(source)
     rows = []
@@ -145,7 +145,7 @@ def table_2(localizer, classifier, source, one_box=None, windows=WINDOWS, batch_
 
 
 def classify_objects(classifier, source, region="maximum", one_per_image=False, batch_size=16):
-    """Classify the ground-truth boxes, the baseline without a localiser (Table 2).
+    """Classify the ground-truth boxes, the baseline without a localizer (Table 2).
 
     Args:
         classifier: a `Classifier` with the source's classes.
@@ -184,25 +184,25 @@ def classify_objects(classifier, source, region="maximum", one_per_image=False, 
 
 
 class ClassifyObjects(keras.callbacks.Callback):
-    """Adds `val_top1`, the share of a source's objects that the classifier names rightly, to the epoch's logs.
+    """Adds `val_top1`, the fraction of a source's objects that the classifier names rightly, to the epoch's logs.
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures. `None`
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
             evaluates after the last epoch alone.
     """
 
     def __init__(self, source, every=1):
         super().__init__()
-        self.source, self.every, self.figures = source, every, {}
+        self.source, self.every, self.values = source, every, {}
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluate where it is this epoch's turn."""
         if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
             labels, ranked = classify_objects(self.model, self.source)
-            self.figures = {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}
+            self.values = {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}
         if logs is not None:
-            logs.update(self.figures)
+            logs.update(self.values)
 
 
 def _agnostic_results(model, source, truth, batch_size):
@@ -233,7 +233,7 @@ def _image_labels(source):
         kinds = np.unique(source.annotation(i).labels)
         if len(kinds) != 1:
             raise ValueError(
-                f"{source.name}, picture {i}: Table 2 needs objects of one class in each picture, found {len(kinds)}."
+                f"{source.name}, image {i}: Table 2 needs objects of one class in each image, found {len(kinds)}."
             )
         labels.append(int(kinds[0]))
     return np.array(labels, int)

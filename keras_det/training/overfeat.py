@@ -1,4 +1,4 @@
-"""OverFeat's figures: classification by voting, ILSVRC's localization error, detection by merge and by suppression."""
+"""OverFeat's metrics: classification by voting, ILSVRC's localization error, detection by merge and by suppression."""
 
 import keras
 import numpy as np
@@ -6,23 +6,23 @@ import tensorflow as tf
 
 from keras_det.data import whole_images
 from keras_det.data.shapes import Shapes
-from keras_det.metrics import Evaluator, Truth, ilsvrc
+from keras_det.metrics import Evaluator, GroundTruth, ilsvrc
 
 
 def single_objects(source):
-    """The pictures of a source that show one object: what classification and localization are measured on.
+    """The images of a source that show one object: what classification and localization are measured on.
 
     Args:
         source: a `keras_det.data.Source`. Rendered scenes are rendered anew with one object each.
 
     Raises:
-        ValueError: no picture has one object.
+        ValueError: no image has one object.
     """
     if isinstance(source, Shapes):
         return source.with_objects((1, 1))
     one = [i for i in range(len(source)) if len(source.annotation(i).labels) == 1]
     if not one:
-        raise ValueError(f"{source.name} has no picture with one object.")
+        raise ValueError(f"{source.name} has no image with one object.")
     return source.subset(one)
 
 
@@ -31,8 +31,8 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
 
     Args:
         networks: an `OverFeat`, or several whose votes are averaged.
-        source: pictures with one object.
-        batch_size: pictures sent through the network together.
+        source: images with one object.
+        batch_size: images sent through the network together.
         k: guesses allowed.
         **options: as `OverFeat.classify` takes them.
 
@@ -62,29 +62,29 @@ def _errors(run, classes, source, batch_size, k=(1, 5)):
     }
 
 
-def localization_errors(network, source, batch_size=16, k=(5, 1), scales=None, centre=False, how=None):
+def localization_errors(network, source, batch_size=16, k=(5, 1), scales=None, center=False, how=None):
     """ILSVRC's localization errors (section 4.4, Figure 9): no guess has the class and an overlap of 0.5.
 
     Args:
         network: an `OverFeat` with a regressor.
-        source: pictures with one object.
-        batch_size: pictures sent through the network together.
+        source: images with one object.
+        batch_size: images sent through the network together.
         k: guesses allowed; a guess is the best box of one of the k best classes.
         scales: as `OverFeat.scored_windows` takes them.
-        centre: only the window in the middle.
+        center: only the window in the middle.
         how: as `OverFeat.combine` takes it.
 
     Returns:
         List of errors in 0 .. 1.
     """
-    windows = tf.function(lambda images: network.scored_windows(images, scales, centre), reduce_retracing=True)
+    windows = tf.function(lambda images: network.scored_windows(images, scales, center), reduce_retracing=True)
     return _located(network, source, batch_size, lambda images: {"": windows(images)}, k, how)[""]
 
 
 def _located(network, source, batch_size, windows, k=(5, 1), how=None):
     """Localization errors of each kind of scored windows that a function gives of images."""
     evaluators, combine = {}, network.compiled_combine(how)
-    truth = Truth.from_source(source)
+    truth = GroundTruth.from_source(source)
     for images, indexes in whole_images(source, batch_size):
         for name, scored in windows(images).items():
             evaluator = evaluators.setdefault(name, Evaluator(truth))
@@ -102,8 +102,8 @@ def table_2(networks, source, batch_size=16):
 
     Args:
         networks: a list of `OverFeat` networks of the same classes; the first alone gives all rows but the ensemble's.
-        source: pictures with one object.
-        batch_size: pictures sent through the networks together.
+        source: images with one object.
+        batch_size: images sent through the networks together.
 
     Returns:
         Dict from each row's name to `[top-1 error, top-5 error]` in 0 .. 1. Scales are as the networks have them; the
@@ -133,16 +133,16 @@ def table_2(networks, source, batch_size=16):
         return rows
 
     rows = _errors(tf.function(run, reduce_retracing=True), one.classes, source, batch_size)
-    return rows | {"1 network, 4 corners + centre + flip": top_errors(one, source, batch_size, ten_views=True)}
+    return rows | {"1 network, 4 corners + center + flip": top_errors(one, source, batch_size, ten_views=True)}
 
 
 def figure_9(network, source, batch_size=16):
-    """The bars of Figure 9: from the centre window alone to all scales.
+    """The bars of Figure 9: from the center window alone to all scales.
 
     Args:
         network: an `OverFeat` with a regressor.
-        source: pictures with one object.
-        batch_size: pictures sent through the network together.
+        source: images with one object.
+        batch_size: images sent through the network together.
 
     Returns:
         Dict from each bar's name to `[localization error at 5 guesses, at 1]` in 0 .. 1. SCR is a regressor for all
@@ -153,11 +153,11 @@ def figure_9(network, source, batch_size=16):
     """
     if network.regressor is None:
         raise ValueError("Figure 9 needs a network with a regressor: one for localization or detection.")
-    kind, scales = "PCR" if network.arguments["per_class"] else "SCR", network.scales
+    kind, scales = "PCR" if network.config["per_class"] else "SCR", network.scales
 
     def windows(images):  # every scale goes through the network once
         each = [network.scored_windows(images, [size]) for size in scales]
-        bars = {f"{kind}, centre window": network.scored_windows(images, scales[:1], centre=True)}
+        bars = {f"{kind}, center window": network.scored_windows(images, scales[:1], center=True)}
         for last in sorted({min(n, len(scales)) for n in (2, 4, len(scales))}):
             name = f"{kind}, scales 1-{last}" if last > 1 else f"{kind}, scale 1"
             bars[name] = tuple(tf.concat(parts, 1) for parts in zip(*each[:last]))
@@ -166,13 +166,13 @@ def figure_9(network, source, batch_size=16):
     return _located(network, source, batch_size, tf.function(windows, reduce_retracing=True))
 
 
-def figures(network, source, batch_size=16):
-    """What OverFeat is judged by, beside the detections' usual figures.
+def metrics(network, source, batch_size=16):
+    """What OverFeat is judged by, beside the detections' usual metrics.
 
     Args:
         network: an `OverFeat`.
         source: a `keras_det.data.Source`; classification and localization use `single_objects` of it.
-        batch_size: pictures sent through the network together.
+        batch_size: images sent through the network together.
 
     Returns:
         `top1` and `top5` (fraction of images whose label is among as many guesses; with fewer classes than five, 1),
@@ -186,12 +186,12 @@ def figures(network, source, batch_size=16):
         return found
     errors = localization_errors(network, single, batch_size)
     found |= dict(zip(("localization_error", "localization_error_1"), errors))
-    return found | detection_figures(network, source, batch_size)
+    return found | detection_metrics(network, source, batch_size)
 
 
-def detection_figures(network, source, batch_size=16):
-    """`map50_merge` and `map50_nms` of a network with a regressor, as of `figures`."""
-    truth = Truth.from_source(source)
+def detection_metrics(network, source, batch_size=16):
+    """`map50_merge` and `map50_nms` of a network with a regressor, as of `metrics`."""
+    truth = GroundTruth.from_source(source)
     windows = tf.function(network.scored_windows, reduce_retracing=True)
     ways = {how: Evaluator(truth) for how in ("merge", "nms")}
     for images, indexes in whole_images(source, batch_size):

@@ -20,20 +20,20 @@ class Recipe:
     Attributes:
         model: name of the detector, such as `"ssd300"`.
         data: data specification for `keras_det.data.load`.
-        about: cost, expected score and where the schedule comes from.
+        description: cost, expected score and where the schedule comes from.
         split: split to train on; `None` where the data has none.
         val_split: split that is evaluated during training.
-        arguments: constructor arguments of the model.
+        config: constructor arguments of the model.
         data_options: options of `keras_det.data.load` for training.
         val_options: the same for evaluation.
         optimizer: Keras optimizer configuration, with `class_name`.
         learning_rate: highest learning rate.
-        schedule: `"cosine"`, `"step"` with `drops`, or `"constant"`, for optimizers that let the rate decay themselves,
-            such as Adagrad.
-        drops: steps after which the learning rate falls.
-        drop: what the learning rate is multiplied with at each of them.
+        schedule: `"cosine"`, `"step"` with `lr_milestones`, or `"constant"`, for optimizers that let the rate decay
+            themselves, such as Adagrad.
+        lr_milestones: steps after which the learning rate falls.
+        lr_gamma: what the learning rate is multiplied with at each of them.
         warmup: steps of linear warm-up.
-        batch_size: pictures in a step, of all replicas together.
+        batch_size: images in a step, of all replicas together.
         steps: steps in all.
         steps_per_epoch: steps of an epoch, after which there is a checkpoint; `None` is once through the data.
         save_every: steps between two checkpoints within an epoch; `None` is none.
@@ -41,15 +41,15 @@ class Recipe:
         metrics: what is computed then, as `keras_det.metrics.Evaluator.result` takes it; the first is watched.
         keep: which weights become `best.weights.h5`: `"best"`, those of the highest watched figure, or `"last"`, which
             a split that is reported on does not choose.
-        augment: whether training pictures are augmented as the paper does.
+        augment: whether training images are augmented as the paper does.
         by_class: train a network of each class, one after the other, see `keras_det.training.detectornet`.
         mining_rounds: rounds of hard negative mining, each of `steps`, see `keras_det.training.mining`.
         mined: hard negatives of an image at most, in each round.
         mined_fraction: of each batch of such a round.
         supervision: labels that train, one of the model's `supervisions`, such as `"boxes"`; `None` is its default.
         without_classes: training images that show one of these classes are left out: names, or how many, drawn as
-            `keras_det.training.evaluate.chosen_classes` does.
-        hold_out: share of the training pictures, drawn at random, that is evaluated on instead of trained on.
+            `keras_det.training.evaluation.chosen_classes` does.
+        validation_split: fraction of the training images, drawn at random, that is evaluated on instead of trained on.
         precision: Keras's dtype policy, in which the model is built: `"float32"`, `"mixed_bfloat16"` or
             `"mixed_float16"`, which scales the loss.
         jit_compile: compile the step with XLA.
@@ -58,7 +58,7 @@ class Recipe:
         clip_norm: largest norm of all gradients together; `None` does not clip.
         ema: momentum, in each step, of the averages of the weights that are evaluated and kept as the best; 0 is none.
         scale_learning_rate: multiply the learning rate by the number of replicas.
-        start: name of the recipe whose best weights it starts from.
+        init_from: name of the recipe whose best weights it starts from.
         seed: of the first weights, the order and the augmentation, unless another is asked for.
         expected: score and where it was published.
         gflops: multiply-adds of one sample's forward pass in 10^9, for `gpu_hours`.
@@ -66,17 +66,17 @@ class Recipe:
 
     model: str
     data: str
-    about: str
+    description: str
     split: str | None = None
     val_split: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     data_options: dict[str, Any] = field(default_factory=dict)
     val_options: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=lambda: {"class_name": "AdamW", "weight_decay": 5e-4})
     learning_rate: float = 1e-3
     schedule: str = "cosine"
-    drops: tuple[int, ...] = ()
-    drop: float = 0.1
+    lr_milestones: tuple[int, ...] = ()
+    lr_gamma: float = 0.1
     warmup: int = 100
     batch_size: int = 32
     steps: int = 2000
@@ -92,14 +92,14 @@ class Recipe:
     mined_fraction: float = 0.25
     supervision: str | None = None
     without_classes: tuple[str, ...] | int = ()
-    hold_out: float = 0.0
+    validation_split: float = 0.0
     precision: str = "float32"
     jit_compile: bool = False
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float = 0.0
     scale_learning_rate: bool = False
-    start: str | None = None
+    init_from: str | None = None
     seed: int = 0
     expected: str = ""
     gflops: float | None = None
@@ -113,16 +113,18 @@ class Recipe:
         """
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
-    def lasting(self, steps):
-        """The recipe with another number of steps, its drops at the same shares of them; `None` changes nothing.
+    def with_steps(self, steps):
+        """The recipe with another number of steps, its drops at the same fractions of them; `None` changes nothing.
 
         >>> from keras_det.training import RECIPES
-        >>> RECIPES["ssd300-voc0712"].lasting(1200).drops
+        >>> RECIPES["ssd300-voc0712"].with_steps(1200).lr_milestones
         (800, 1000)
         """
         if steps is None:
             return self
-        return self.replace(steps=steps, drops=tuple(drop * steps // self.steps for drop in self.drops))
+        return self.replace(
+            steps=steps, lr_milestones=tuple(lr_gamma * steps // self.steps for lr_gamma in self.lr_milestones)
+        )
 
     def batch_options(self, model):
         """Arguments of `model.batches` for training.
@@ -139,7 +141,7 @@ class Recipe:
 
     def command(self, name):
         """The command that trains the recipe of this name, of this package's recipes."""
-        weights = f" --weights runs/{self.start}/best.weights.h5" if self.start else ""
+        weights = f" --weights runs/{self.init_from}/best.weights.h5" if self.init_from else ""
         return f"keras-det train --recipe {name}{weights} --out runs/{name}"
 
     @property
@@ -194,19 +196,23 @@ class Recipe:
             ValueError: a `schedule` that is none of the three.
         """
         schedules = keras.optimizers.schedules
-        steps, warmup, *drops = (count // self.accumulate for count in (self.steps, self.warmup, *self._drops()))
+        steps, warmup, *lr_milestones = (
+            count // self.accumulate for count in (self.steps, self.warmup, *self._milestones())
+        )
         if self.schedule == "cosine":
             decay = max(steps - warmup, 1)
             if not warmup:
                 return schedules.CosineDecay(rate, decay, alpha=0.01)
             return schedules.CosineDecay(0.0, decay, alpha=0.01, warmup_target=rate, warmup_steps=warmup)
         if self.schedule == "step":
-            decay = schedules.PiecewiseConstantDecay(drops, [rate * self.drop**k for k in range(len(drops) + 1)])
+            decay = schedules.PiecewiseConstantDecay(
+                lr_milestones, [rate * self.lr_gamma**k for k in range(len(lr_milestones) + 1)]
+            )
             return WarmUp(decay, warmup) if warmup else decay
         if self.schedule == "constant":
             return WarmUp(rate, warmup) if warmup else rate
         raise ValueError(f"`schedule` must be 'cosine', 'step' or 'constant'; got {self.schedule!r}.")
 
-    def _drops(self):
-        """The drops, or where none are given, those of SSD's section 3.1 as shares of the steps."""
-        return self.drops or (self.steps * 2 // 3, self.steps * 5 // 6)
+    def _milestones(self):
+        """The drops, or where none are given, those of SSD's section 3.1 relative to the steps."""
+        return self.lr_milestones or (self.steps * 2 // 3, self.steps * 5 // 6)

@@ -18,11 +18,11 @@ _SSD = Recipe(
     data="voc:VOCdevkit",
     split="2007_trainval+2012_trainval",
     val_split="2007_test",
-    about="SSD with the settings of section 3.1 of its paper.",
-    arguments={"backbone_weights": "imagenet"},
+    description="SSD with the settings of section 3.1 of its paper.",
+    config={"backbone_weights": "imagenet"},
     optimizer=_CAFFE,
     schedule="step",
-    drops=(40_000, 50_000),
+    lr_milestones=(40_000, 50_000),
     warmup=0,
     steps=60_000,
     steps_per_epoch=1000,
@@ -35,17 +35,17 @@ _VOC12 = dataclasses.replace(
     _SSD,
     split="2007_trainval+2007_test+2012_trainval",
     val_split=None,
-    about="SSD of section 3.3.",
-    drops=(60_000,),
+    description="SSD of section 3.3.",
+    lr_milestones=(60_000,),
     steps=80_000,
 )
-_COCO = _SSD.lasting(240_000).replace(
+_COCO = _SSD.with_steps(240_000).replace(
     data="coco:coco",
-    split="train2017",  # the pictures of trainval35k
+    split="train2017",  # the images of trainval35k
     val_split="val2017",
-    about="SSD of section 3.4.",
-    drops=(160_000, 200_000),
-    arguments=_SSD.arguments | {"box_scales": "coco"},
+    description="SSD of section 3.4.",
+    lr_milestones=(160_000, 200_000),
+    config=_SSD.config | {"box_scales": "coco"},
     metrics=("coco",),
     evaluate_every=20,  # val2017 is not what is reported, so it may choose
     keep="best",
@@ -65,11 +65,11 @@ _SSD_ILSVRC = _COCO.replace(
     data="ilsvrc:ILSVRC",
     split="DET/train+DET/val1",
     val_split="DET/val2",
-    about="SSD of section 3.5: the network for COCO on ILSVRC2014 DET. The lists val1 and val2 are those of R-CNN's "
-    "authors, to be put into ImageSets/DET.",
+    description="SSD of section 3.5: the network for COCO on ILSVRC2014 DET. The lists val1 and val2 are those of "
+    "R-CNN's authors, to be put into ImageSets/DET.",
     expected="43.4 mAP on val2",
     steps=440_000,
-    drops=(320_000, 400_000),
+    lr_milestones=(320_000, 400_000),
     metrics=("area",),
     keep="last",
     gflops=40.33,
@@ -80,19 +80,19 @@ _SSD_GFLOPS = {"ssd300": {"voc": 31.374, "coco": 34.36}, "ssd512": {"voc": 90.20
 def _ssd(name, data, column):
     """A cell of SSD's tables: columns 0 and 1 are SSD300 and SSD512, 2 and 3 the same with expansion."""
     base, measure, *scores = _SSD_TABLES[data]
-    expand, start = column >= 2, data.endswith("-coco")
+    expand, init_from = column >= 2, data.endswith("-coco")
     recipe = base.replace(model="ssd512" if column % 2 else "ssd300", expected=f"{scores[column]} {measure}")
-    about = "Expansion doubles the steps (section 3.6)." if expand else "Without expansion."
-    if start:  # the paper gives no schedule of its own for it
-        about += " It begins with the weights trained on COCO."
-        recipe = recipe.replace(start=name.replace(data, "coco"), arguments=recipe.arguments | {"box_scales": "coco"})
+    description = "Expansion doubles the steps (section 3.6)." if expand else "Without expansion."
+    if init_from:  # the paper gives no schedule of its own for it
+        description += " It begins with the weights trained on COCO."
+        recipe = recipe.replace(init_from=name.replace(data, "coco"), config=recipe.config | {"box_scales": "coco"})
     if expand and base is _COCO:  # as the authors' code does
-        recipe = recipe.replace(steps=400_000, drops=(280_000, 360_000))
+        recipe = recipe.replace(steps=400_000, lr_milestones=(280_000, 360_000))
     elif expand:
-        recipe = recipe.lasting(2 * recipe.steps)
+        recipe = recipe.with_steps(2 * recipe.steps)
     return recipe.replace(
-        about=f"{recipe.about} {about}",
-        arguments=recipe.arguments | ({} if expand else {"expand": False}),
+        description=f"{recipe.description} {description}",
+        config=recipe.config | ({} if expand else {"expand": False}),
         gflops=_SSD_GFLOPS[recipe.model]["coco" if base is _COCO else "voc"],
     )
 
@@ -108,10 +108,12 @@ def _ssd_tables():
     return recipes
 
 
-def _ablation(expected, about, **arguments):
+def _ablation(expected, description, **config):
     """SSD300 on 07+12 without expansion, with one thing changed."""
     recipe, expected = _ssd("", "voc0712", 0), f"{expected} mAP on VOC2007 test"
-    return recipe.replace(expected=expected, about=f"{recipe.about} {about}", arguments=recipe.arguments | arguments)
+    return recipe.replace(
+        expected=expected, description=f"{recipe.description} {description}", config=recipe.config | config
+    )
 
 
 # Table 3, networks with fewer sources: their scales are stacked on those that are left, "to keep a similar number of
@@ -161,23 +163,24 @@ def _table_3():
     return recipes
 
 
-_EPOCH = 1_281_167 // 128  # steps of once through ILSVRC12's training pictures
+_EPOCH = 1_281_167 // 128  # steps of once through ILSVRC12's training images
 
 _OVERFEAT = Recipe(
     model="overfeat",
     data="ilsvrc:ILSVRC",
     split="CLS-LOC/train_cls",
-    about="The classifier of OverFeat's section 3.1: 90 epochs of crops whose pictures have a shorter side of 256 "
-    "pixels. Each epoch draws one crop or its mirror image of a picture; the paper draws five and their mirror images.",
+    description="The classifier of OverFeat's section 3.1: 90 epochs of crops whose images have a shorter side of 256 "
+    "pixels. Each epoch draws one crop or its horizontal flip of an image; the paper draws five and their horizontal "
+    "flips.",
     expected="14.18 % top-5 error on ILSVRC12 validation, four scales (Table 2)",
     gflops=5.369,  # the paper's Table 4
-    arguments={"variant": "accurate", "task": "classification", "initial_stddev": 0.01},
+    config={"variant": "accurate", "task": "classification", "initial_stddev": 0.01},
     # Weight decay in the gradient, where momentum 0.6 multiplies it by 2.5; Keras subtracts it directly.
     optimizer={"class_name": "SGD", "momentum": 0.6, "weight_decay": 2.5e-5},
     learning_rate=5e-2,
     schedule="step",
-    drops=tuple(epoch * _EPOCH for epoch in (30, 50, 60, 70, 80)),
-    drop=0.5,
+    lr_milestones=tuple(epoch * _EPOCH for epoch in (30, 50, 60, 70, 80)),
+    lr_gamma=0.5,
     warmup=0,
     batch_size=128,
     steps=90 * _EPOCH,
@@ -191,9 +194,9 @@ _DET_EPOCH = 395_909 // 128  # of ILSVRC13's training images for detection
 
 def _overfeat():
     """OverFeat's networks of Table 2 and of Figures 9 and 11."""
-    accurate = _OVERFEAT.arguments
+    accurate = _OVERFEAT.config
     fast = _OVERFEAT.replace(
-        arguments=accurate | {"variant": "fast"},
+        config=accurate | {"variant": "fast"},
         expected="16.39 % top-5 error on ILSVRC12 validation, four scales (Table 2)",
         gflops=_sample_gflops("fast", 1000),
     )
@@ -204,27 +207,29 @@ def _overfeat():
     ):
         for seed in range(1, _ENSEMBLE):
             recipes[f"{name}-{seed + 1}"] = recipe.replace(
-                about=f"Network {seed + 1} of the ensemble of {_ENSEMBLE} (section 3.4), from other random weights.",
+                description=f"Network {seed + 1} of the ensemble of {_ENSEMBLE} (section 3.4), from other random "
+                "weights.",
                 expected=f"{error} % top-5 error of all {_ENSEMBLE} on ILSVRC12 validation, four scales (Table 2)",
                 seed=seed,
             )
-    arguments = {"variant": "accurate", "task": "localization"}
+    config = {"variant": "accurate", "task": "localization"}
     localization = _OVERFEAT.replace(
-        about="The regressor of OverFeat's section 4.2 at all six scales, on the fixed trunk of a trained classifier.",
-        start="overfeat-classification",
+        description="The regressor of OverFeat's section 4.2 at all six scales, on the fixed backbone of a trained "
+        "classifier.",
+        init_from="overfeat-classification",
         split="CLS-LOC/train_loc",
         expected="30.0 % localization error on ILSVRC12 validation, one regressor for all classes (Figure 9)",
-        arguments=arguments,
+        config=config,
         gflops=_sample_gflops("accurate", 1000, regressed=1),
     )
     detection = localization.replace(
-        about="Detection as of OverFeat's section 5, from a trained classifier.",
+        description="Detection as of OverFeat's section 5, from a trained classifier.",
         split="DET/train",
         expected="19.4 % mAP on ILSVRC13 detection (Figure 11)",
-        arguments={"variant": "accurate", "task": "detection"},
-        gflops=_sample_gflops("accurate", 201, regressed=1, trunk=True),
+        config={"variant": "accurate", "task": "detection"},
+        gflops=_sample_gflops("accurate", 201, regressed=1, backbone=True),
         learning_rate=5e-3,
-        drops=(30 * _DET_EPOCH,),
+        lr_milestones=(30 * _DET_EPOCH,),
         steps=60 * _DET_EPOCH,
         steps_per_epoch=_DET_EPOCH,
         evaluate_every=60,
@@ -232,58 +237,60 @@ def _overfeat():
     return recipes | {
         "overfeat-localization": localization,
         "overfeat-localization-per-class": localization.replace(
-            about=f"{localization.about} Its last layer is each class's own (PCR in Figure 9).",
+            description=f"{localization.description} Its last layer is each class's own (PCR in Figure 9).",
             expected="44.1 % localization error on ILSVRC12 validation (section 4.4)",
-            arguments=arguments | {"per_class": True},
+            config=config | {"per_class": True},
             gflops=_sample_gflops("accurate", 1000, regressed=1000),
         ),
         "overfeat-localization-single-scale": localization.replace(
-            about="The regressor trained at one scale (section 4.2), here the second: the paper does not say which.",
+            description="The regressor trained at one scale (section 4.2), here the second: the paper does not say "
+            "which.",
             expected="not given; worse at other scales than one trained at all",
-            arguments=arguments | {"training_scales": ((281, 317),)},
+            config=config | {"training_scales": ((281, 317),)},
         ),
         "overfeat-detection": detection,
         "overfeat-detection-context": detection.replace(
-            about="Detection with context, each scale seeing the next lower one too, and twice as long (section 5).",
+            description="Detection with context, each scale seeing the next lower one too, and twice as long (section "
+            "5).",
             expected="24.3 % mAP on ILSVRC13 detection (Figure 11)",
-            arguments=detection.arguments | {"context": True},
-            gflops=_sample_gflops("accurate", 201, regressed=1, trunk=True, context=True),
-            drops=(60 * _DET_EPOCH,),
+            config=detection.config | {"context": True},
+            gflops=_sample_gflops("accurate", 201, regressed=1, backbone=True, context=True),
+            lr_milestones=(60 * _DET_EPOCH,),
             steps=120 * _DET_EPOCH,
             evaluate_every=120,
         ),
     }
 
 
-def _sample_gflops(variant, outputs, regressed=0, trunk=False, context=False):
+def _sample_gflops(variant, outputs, regressed=0, backbone=False, context=False):
     """A third of the multiply-adds in 10^9 of a training step's passes over one sample.
 
     Args:
         variant: of the network.
         outputs: of the classifier.
         regressed: boxes of the regressor's last layer; 0 is none, and samples are one window.
-        trunk: whether the convolutions and the classifier are trained beside the regressor.
+        backbone: whether the convolutions and the classifier are trained beside the regressor.
         context: whether the lower scale goes through the convolutions, too.
     """
-    form = architecture(variant)
-    size = form.field + (6 * form.stride if regressed else 0)
+    spec = architecture(variant)
+    size = spec.field + (6 * spec.stride if regressed else 0)
     cost = multiply_adds(variant, size, outputs, 4 * regressed, context)
     forward = sum(cost.values())
     # A layer that is trained goes backward twice; one that is not, and has none below it that is, not at all.
-    backward = 2 * (forward if trunk or not regressed else cost["regressor"])
+    backward = 2 * (forward if backbone or not regressed else cost["regressor"])
     return (forward + backward) / 3 / 1e9
 
 
 _ALEXNET_SGD = {"class_name": "SGD", "momentum": 0.9, "weight_decay": 5e-3}
 
 # The papers name Adagrad, batches of 128 and the 10 % held out, no learning rate and no number of steps; ten million
-# samples, a third of them positive, were made for the classifier, thirty for the localiser.
+# samples, a third of them positive, were made for the classifier, thirty for the localizer.
 _MULTIBOX = Recipe(
     model="multibox",
     data="voc:VOCdevkit",
     split="2012_trainval",
-    hold_out=0.1,
-    about="The localiser of DeepMultiBox (sections 4.1 and 4.2), K = 100, from 30 million samples.",
+    validation_split=0.1,
+    description="The localizer of DeepMultiBox (sections 4.1 and 4.2), K = 100, from 30 million samples.",
     expected="45.3 % of VOC2007 test's objects found with 10 boxes of one crop",
     gflops=1.007,
     optimizer={"class_name": "Adagrad"},
@@ -298,24 +305,25 @@ _MULTIBOX = Recipe(
 
 _CLASSIFIER = _MULTIBOX.replace(
     model="classifier",
-    about="The classifier of DeepMultiBox (section 4.2): crops of each class and of background, 1:2.",
-    expected="0.29 mAP on VOC2007 test with the localiser, 10 windows (Table 1)",
+    description="The classifier of DeepMultiBox (section 4.2): crops of each class and of background, 1:2.",
+    expected="0.29 mAP on VOC2007 test with the localizer, 10 windows (Table 1)",
     gflops=1.005,
-    arguments={"background": True, "crops": "maximum"},
+    config={"background": True, "crops": "maximum"},
 )
 _ONE_BOX = _MULTIBOX.replace(
     model="one_box_per_class",
-    about="The baseline of DeepMultiBox's Table 2 and Figure 5: one box for each class, from a classification network.",
+    description="The baseline of DeepMultiBox's Table 2 and Figure 5: one box for each class, from a classification "
+    "network.",
     expected="not given for VOC",
     gflops=1.006,
-    start="multibox-classifier-ilsvrc",
+    init_from="multibox-classifier-ilsvrc",
 )
 _ILSVRC = {"data": "ilsvrc:ILSVRC", "split": "CLS-LOC/train_loc"}
 
 
 def _multibox():
     """DeepMultiBox's networks on VOC and on ILSVRC, with what the paper compares: K, and the two matchings."""
-    ilsvrc = _MULTIBOX.replace(**_ILSVRC, arguments={"iou_threshold": 0.4})  # section 4.4
+    ilsvrc = _MULTIBOX.replace(**_ILSVRC, config={"iou_threshold": 0.4})  # section 4.4
     recipes = {
         "multibox-voc12": _MULTIBOX,
         "multibox-classifier-voc12": _CLASSIFIER,
@@ -323,18 +331,18 @@ def _multibox():
         "multibox-ilsvrc": ilsvrc.replace(expected="detection@5 with the classifier: Table 2"),
         "multibox-classifier-ilsvrc": _CLASSIFIER.replace(
             **_ILSVRC | {"split": "CLS-LOC/train_cls"},
-            about="The recognition model of DeepMultiBox (section 4.4), a classification network as that of Krizhevsky "
-            "et al., with whose schedule it is trained: random crops of whole images, no background.",
+            description="The recognition model of DeepMultiBox (section 4.4), a classification network as that of "
+            "Krizhevsky et al., with whose schedule it is trained: random crops of whole images, no background.",
             expected="classification@5: Table 2",
-            arguments={"crops": "images"},
+            config={"crops": "images"},
             optimizer=_ALEXNET_SGD,
             schedule="step",
-            drops=tuple(epoch * _EPOCH for epoch in (30, 60, 80)),
+            lr_milestones=tuple(epoch * _EPOCH for epoch in (30, 60, 80)),
             steps=90 * _EPOCH,
             steps_per_epoch=_EPOCH,
         ),
         "multibox-one-box-ilsvrc": _ONE_BOX.replace(
-            **_ILSVRC, arguments={"iou_threshold": 0.4}, expected="detection@5: Table 2"
+            **_ILSVRC, config={"iou_threshold": 0.4}, expected="detection@5: Table 2"
         ),
     }
     compared = {
@@ -346,9 +354,9 @@ def _multibox():
     }
     for data in ("voc12", "ilsvrc"):
         base = recipes[f"multibox-{data}"]
-        for name, (about, arguments) in compared.items():
+        for name, (description, config) in compared.items():
             recipes[f"multibox-{data}-{name}"] = base.replace(
-                about=f"{base.about} {about}", arguments=base.arguments | arguments, expected="not given"
+                description=f"{base.description} {description}", config=base.config | config, expected="not given"
             )
     return recipes
 
@@ -361,14 +369,14 @@ _CLASS_GENERIC = Recipe(
     val_split="CLS-LOC/val",
     evaluate_every=None,  # the figure is reported on this split, which therefore chooses nothing
     keep="last",
-    about="ClassGeneric on all bounding boxes of ILSVRC12, from random weights, without class labels.",
+    description="ClassGeneric on all bounding boxes of ILSVRC12, from random weights, without class labels.",
     expected="AUC 0.498 on ILSVRC12 validation, 100 classes (Table 2)",
     supervision="boxes",
     gflops=1.1,
     optimizer=_ALEXNET_SGD,
     learning_rate=1e-2,
     schedule="step",
-    drops=tuple(epoch * (592_000 // 128) for epoch in (30, 60, 80)),
+    lr_milestones=tuple(epoch * (592_000 // 128) for epoch in (30, 60, 80)),
     warmup=0,
     batch_size=128,
     steps=90 * (592_000 // 128),
@@ -383,16 +391,16 @@ def _class_generic():
     name, base = "class-generic-ilsvrc", _CLASS_GENERIC
     pretraining, epoch = f"{name}-pretraining", 1_281_167 // 128
     classes = base.replace(
-        about="ClassGeneric's pretraining on class labels alone (section 3.3), all 1000 classes.",
+        description="ClassGeneric's pretraining on class labels alone (section 3.3), all 1000 classes.",
         expected="not given; the network of Krizhevsky et al. 2012 has 40.7 % top-1 error",
         split="CLS-LOC/train_cls",
         supervision="classes",
-        drops=tuple(n * epoch for n in (30, 60, 80)),
+        lr_milestones=tuple(n * epoch for n in (30, 60, 80)),
         steps=90 * epoch,
         steps_per_epoch=epoch,
     )
     held_out = base.replace(
-        about=f"ClassGeneric on the bounding boxes of all but {_HELD_OUT} classes, from random weights.",
+        description=f"ClassGeneric on the bounding boxes of all but {_HELD_OUT} classes, from random weights.",
         expected=f"AUC 0.448 on ILSVRC12 validation, the {_HELD_OUT} held-out classes (Table 1)",
         without_classes=_HELD_OUT,
     )
@@ -400,20 +408,20 @@ def _class_generic():
         pretraining: classes,
         name: base,
         f"{name}-pretrained": base.replace(
-            about="ClassGeneric on all bounding boxes of ILSVRC12, from the network pretrained on class labels.",
+            description="ClassGeneric on all bounding boxes of ILSVRC12, from the network pretrained on class labels.",
             expected="AUC 0.545 on ILSVRC12 validation, 100 classes (Table 2)",
-            start=pretraining,
+            init_from=pretraining,
         ),
         f"{name}-held-out": held_out,
         f"{name}-held-out-pretrained": held_out.replace(
-            about=held_out.about.replace("random weights", "the network pretrained on class labels"),
+            description=held_out.description.replace("random weights", "the network pretrained on class labels"),
             expected=f"AUC 0.475 on ILSVRC12 validation, the {_HELD_OUT} held-out classes (Table 1)",
-            start=pretraining,
+            init_from=pretraining,
         ),
         f"{name}-recognition": classes.replace(
-            about="Recognition from the weights of the detector trained on boxes alone (section 4.2).",
+            description="Recognition from the weights of the detector trained on boxes alone (section 4.2).",
             expected=f"1 % less top-5 error than {pretraining}",
-            start=name,
+            init_from=name,
         ),
     }
 
@@ -422,16 +430,16 @@ RECIPES = {
     "finetune": Recipe(
         model="ssd300",
         data="folder:.",
-        about="A default for one's own pictures, from weights: AdamW with a cosine, augmentation as in the paper.",
+        description="A default for one's own images, from weights: AdamW with a cosine, augmentation as in the paper.",
         steps=1000,
         batch_size=16,
     ),
     "ssd300-shapes": Recipe(
         model="ssd300",
         data="shapes",
-        about="The embedded network. See benchmarks/results/ssd_shapes.json for its cost and its score.",
-        arguments={"backbone": "tiny"},
-        data_options={"images": 64_000, "seed": 0, "objects": (2, 9)},  # fuller scenes teach more a picture
+        description="The embedded network. See benchmarks/results/ssd_shapes.json for its cost and its score.",
+        config={"backbone": "tiny"},
+        data_options={"images": 64_000, "seed": 0, "objects": (2, 9)},  # fuller scenes teach more an image
         val_options={"images": 200, "seed": 1_000_000},
         learning_rate=3e-3,
         warmup=200,
@@ -445,8 +453,8 @@ RECIPES = {
         data="folder:bccd",
         split="train",
         val_split="val",
-        about="Blood cells from scratch. See benchmarks/results/ssd_bccd.json for its cost and its score.",
-        arguments={"backbone": "tiny", "box_scales": "coco"},
+        description="Blood cells from scratch. See benchmarks/results/ssd_bccd.json for its cost and its score.",
+        config={"backbone": "tiny", "box_scales": "coco"},
         learning_rate=2e-3,
         warmup=200,
         steps=2400,
@@ -458,17 +466,17 @@ RECIPES = {
     "ssd300-table2-no-thirds": _ablation(73.7, "Table 2: no boxes of aspect ratio 1/3 and 3.", aspect_ratios=(2,)),
     "ssd300-table2-squares": _ablation(71.6, "Table 2: boxes of aspect ratio 1 alone.", aspect_ratios=()),
     "ssd300-table2-no-atrous": _ablation(74.2, "Table 2: the full VGG16.", atrous=False),
-    "ssd300-table2-no-sampling": _ablation(65.5, "Table 2: no data augmentation but mirror images.", sampling=False),
+    "ssd300-table2-no-sampling": _ablation(65.5, "Table 2: no data augmentation but horizontal flips.", sampling=False),
     **_table_3(),
     **_multibox(),
     **_class_generic(),
     "multibox-shapes": Recipe(
         model="multibox",
         data="shapes",
-        about="The embedded localiser. alpha is 60, not 0.3: squared distances in shares of the image are small beside "
-        "100 confidences, and the paper's balance needs its thirty million samples. See "
+        description="The embedded localizer. alpha is 60, not 0.3: squared distances relative to the image are small "
+        "beside 100 confidences, and the paper's balance needs its thirty million samples. See "
         "benchmarks/results/multibox_shapes.json for its cost and its score.",
-        arguments={"backbone": "tiny", "image_size": 128, "alpha": 60.0},
+        config={"backbone": "tiny", "image_size": 128, "alpha": 60.0},
         data_options={"images": 320_000, "seed": 0, "objects": (2, 9), "size": 128},
         val_options={"images": 200, "seed": 1_000_000},
         learning_rate=3e-3,
@@ -482,14 +490,14 @@ RECIPES = {
         model="detectornet",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="The mask generators of DetectorNet (section 6), one network for each class and mask, from ten million "
-        "samples a class; class by class, each from the classifier. Half of the images that a class's networks see "
-        "show it, and of their samples a fifth does not: four samples of ten cover an object, as in the paper.",
+        description="The mask generators of DetectorNet (section 6), one network for each class and mask, from ten "
+        "million samples a class; class by class, each from the classifier. Half of the images that a class's networks "
+        "see show it, and of their samples a fifth does not: four samples of ten cover an object, as in the paper.",
         expected="0.305 mAP on VOC2007 test, pruned by the classifier (Table 1)",
         gflops=100.9,  # of a hundred networks
-        start="detectornet-classifier-voc12",
+        init_from="detectornet-classifier-voc12",
         by_class=True,
-        arguments={"form": "mask", "negative_share": 0.2},
+        config={"mode": "mask", "negative_fraction": 0.2},
         optimizer={"class_name": "Adagrad"},
         learning_rate=1e-2,
         schedule="constant",
@@ -503,14 +511,14 @@ RECIPES = {
         model="classifier",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="The classifier whose layers DetectorNet starts from, and which prunes (section 6).",
+        description="The classifier whose layers DetectorNet starts from, and which prunes (section 6).",
         expected="not given",
         gflops=1.009,
-        arguments={
+        config={
             "background": True,
             "image_size": 225,
             "positive_iou": 0.6,
-            "positive_share": 0.4,
+            "positive_fraction": 0.4,
         },
         optimizer={"class_name": "Adagrad"},
         learning_rate=1e-2,
@@ -525,12 +533,12 @@ RECIPES = {
         model="sliding_windows",
         data="voc:VOCdevkit",
         split="2012_trainval",
-        about="DetectorNet's rival (section 7): two rounds of hard negative mining with the same classifier, each of a "
-        "million windows, mixed into batches as two million are into ten. Searching 5 pixels apart takes most of it: "
-        "some 150,000 windows an image.",
+        description="DetectorNet's baseline (section 7): two rounds of hard negative mining with the same classifier, "
+        "each of a million windows, mixed into batches as two million are into ten. Searching 5 pixels apart takes "
+        "most of it: some 150,000 windows an image.",
         expected="0.153 mAP on VOC2007 test (Table 1)",
         gflops=1.009,
-        start="detectornet-classifier-voc12",
+        init_from="detectornet-classifier-voc12",
         mining_rounds=2,
         mined=87,
         mined_fraction=1 / 6,
@@ -546,9 +554,9 @@ RECIPES = {
     "detectornet-shapes": Recipe(
         model="detectornet",
         data="shapes",
-        about="The embedded network: all masks of all classes by one network, from a feature map. See "
+        description="The embedded network: all masks of all classes by one network, from a feature map. See "
         "benchmarks/results/detectornet_shapes.json for its cost and its score.",
-        arguments={"backbone": "tiny", "image_size": 128, "negative_share": 0.2},
+        config={"backbone": "tiny", "image_size": 128, "negative_fraction": 0.2},
         data_options={"images": 128_000, "seed": 0, "objects": (2, 9), "size": 192},
         learning_rate=3e-3,
         batch_size=32,
@@ -559,10 +567,10 @@ RECIPES = {
     "overfeat-shapes": Recipe(
         model="overfeat",
         data="shapes",
-        about="A narrow network that fits the CPU, all three tasks at once. Batch normalisation, which is folded "
+        description="A narrow network that fits the CPU, all three tasks at once. Batch normalization, which is folded "
         "into the convolutions afterwards, crops around objects and Adam save most of the time; crops of 121 windows "
         "hold hard negatives to choose from. See benchmarks/results/overfeat_shapes.json for its cost and its score.",
-        arguments={
+        config={
             "variant": "fast",
             "width": 1 / 8,
             "dense_width": 1 / 48,
@@ -570,7 +578,7 @@ RECIPES = {
             "scales": ((247, 247), (343, 343), (487, 487), (695, 695), (983, 983), (1391, 1391)),
             "batch_norm": True,
             "dropout": 0.0,
-            "fixed_trunk": False,
+            "frozen_backbone": False,
             "smallest_object": 0.35,
             "largest_offset": 0.3,
             "border": 48,
@@ -593,14 +601,14 @@ RECIPES = {
 }
 
 
-def hold_out(source, share, seed=0):
-    """Part a source at random: `(the rest, the share held out)`, each at least one picture.
+def validation_split(source, fraction, seed=0):
+    """Part a source at random: `(the rest, the fraction held out)`, each at least one image.
 
     Raises:
-        ValueError: the source has fewer than two pictures, or `share` is not between 0 and 1.
+        ValueError: the source has fewer than two images, or `fraction` is not between 0 and 1.
     """
-    if not 0 < share < 1 or len(source) < 2:
-        raise ValueError(f"`share` must be between 0 and 1, of at least 2 pictures; got {share} of {len(source)}.")
+    if not 0 < fraction < 1 or len(source) < 2:
+        raise ValueError(f"`fraction` must be between 0 and 1, of at least 2 images; got {fraction} of {len(source)}.")
     order = np.random.default_rng(seed).permutation(len(source))
-    count = min(max(round(share * len(source)), 1), len(source) - 1)
+    count = min(max(round(fraction * len(source)), 1), len(source) - 1)
     return source.subset(np.sort(order[count:])), source.subset(np.sort(order[:count]))

@@ -1,4 +1,4 @@
-"""A training run and the folder it leaves: arguments, figures, pictures, weights, and the means to go on."""
+"""A training run and the folder it leaves: arguments, metrics, images, weights, and the means to resume."""
 
 import contextlib
 import csv
@@ -19,16 +19,16 @@ from keras_det.files import remove_leftovers, write_text
 from keras_det.models import Detector, pretrained
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
-from keras_det.training.evaluate import EvaluateDetections, check, unknown_classes
+from keras_det.training.evaluation import EvaluateDetections, check, unknown_classes
 from keras_det.training.multibox import ClassifyObjects
+from keras_det.training.progress import ProgressLine, TensorBoardLog, rates
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
-from keras_det.training.watch import Board, ProgressLine, rates
 
 WATCHED = {"area": "val_map50", "voc2007_11point": "val_map50_voc07", "coco": "val_AP"}  # by the recipe's first metric
 ELSE_WATCHED = ("val_pr_auc", "val_top1")  # of class-agnostic detectors and of classifiers
-PICTURES = 12  # in the pictures of samples and of detections
-BOARD = 4  # pictures of detections in TensorBoard
+IMAGES = 12  # in the images of samples and of detections
+BOARD = 4  # images of detections in TensorBoard
 LAST = "last.weights.h5"
 # Of a recipe, while a run is resumed.
 KEPT = ("optimizer", "batch_size", "accumulate", "ema", "precision", "augment", "supervision")
@@ -41,7 +41,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     the network sees it), `detections.png` (found beside true), `best.weights.h5` (of the highest figure of the
     recipe's first metric, or of the lowest loss without `val_source`, or the last ones where the recipe's `keep` says
     so; the averages of the weights where it has `ema`), `last.weights.h5` (all that is needed
-    to go on) and `tensorboard`. After a crash or Ctrl-C, `resume` goes on at the step after the last one saved, with
+    to resume) and `tensorboard`. After a crash or Ctrl-C, `resume` resumes at the step after the last one saved, with
     the data, the random numbers and the running means that an uninterrupted run would have there.
     Of several machines that train together only the first writes.
 
@@ -52,14 +52,14 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         folder: where to; made if it is missing.
         val_source: data to evaluate on during training.
         seed: seed of order and augmentation.
-        resume: go on from `last.weights.h5` of this folder.
+        resume: continue from `last.weights.h5` of this folder.
         verbose: 0 prints nothing, 1 a line that stays at the bottom of a terminal, 2 plain lines; `"auto"` is 1 on
             terminals, else 2.
         batch_options: further arguments of `model.batches` for training.
 
     Returns:
-        The rows of `results.csv`, a list of dicts: `images_per_second` and `input_wait` (share of the time that steps
-        wait for a batch, in 0 .. 1) are of the steps alone, `seconds` is of the whole epoch, evaluation included.
+        The rows of `results.csv`, a list of dicts: `images_per_second` and `input_wait` (fraction of the time that
+        steps wait for a batch, in 0 .. 1) are of the steps alone, `seconds` is of the whole epoch, evaluation included.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is false.
@@ -120,8 +120,8 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
             text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_go_on()}"
             raise (OSError if isinstance(error, OSError) else ValueError)(text) from error
     if skipped:
-        names = ", ".join(problem.file for problem in skipped[:5])
-        _say(f"{len(skipped)} unreadable pictures were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
+        names = ", ".join(issue.file for issue in skipped[:5])
+        _say(f"{len(skipped)} unreadable images were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
     if val_source is not None and isinstance(model, Detector):
         draw_detections(model, val_source, folder / "detections.png")
     return rows
@@ -157,13 +157,13 @@ class RunFolder(keras.callbacks.Callback):
         self.line = line
         self.val_source = val_source
         self.means = means
-        self.board = Board(folder / "tensorboard")
+        self.tensorboard = TensorBoardLog(folder / "tensorboard")
         self.evaluation = None
         self.saved = progress.step
         self.start = 0.0
 
     def on_train_begin(self, logs=None):
-        """Prepare the evaluation, whose figures stand in the rows until the next one."""
+        """Prepare the evaluation, whose metrics stand in the rows until the next one."""
         if self.val_source is not None:
             every = self.recipe.evaluate_every
             if self.recipe.supervision == "classes":
@@ -175,7 +175,7 @@ class RunFolder(keras.callbacks.Callback):
             self.evaluation.set_model(self.model)
             self.evaluation.set_params(self.params)
             shown = ({k: v for k, v in row.items() if k.startswith("val_")} for row in reversed(self.rows))
-            self.evaluation.figures = next(filter(None, shown), {})
+            self.evaluation.values = next(filter(None, shown), {})
         last = self.rows[-1] if self.rows else {}
         # An epoch that ended with its checkpoint, but perhaps without its evaluation.
         if last and last["epoch"] == -(-self.progress.step // self.plan["steps_per_epoch"]):
@@ -193,13 +193,13 @@ class RunFolder(keras.callbacks.Callback):
     def after_step(self):
         """Show the progress, and save where it is time to; at the end of an epoch `on_epoch_end` does."""
         step, every = self.progress.step, self.recipe.save_every
-        self.line.step(step, lambda: self._figures(self.model.get_metrics_result()))
+        self.line.step(step, lambda: self._metrics(self.model.get_metrics_result()))
         if every and step % every == 0 and step % self.plan["steps_per_epoch"] and step < self.recipe.steps:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row and the checkpoint; then evaluate, which may fail and must not cost the epoch."""
-        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)} | self._figures(logs or {})
+        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)} | self._metrics(logs or {})
         self.rows.append(row)
         write_csv(self.folder / "results.csv", self.rows)
         if self.progress.step % self.plan["steps_per_epoch"] == 0:
@@ -208,12 +208,12 @@ class RunFolder(keras.callbacks.Callback):
         self._complete(row)
 
     def how_to_go_on(self):
-        """What is saved and how the run goes on, in words."""
+        """What is saved and how the run is resumed, in words."""
         if not (self.folder / LAST).exists():
             return "Nothing was saved yet."
-        return f"{self.folder / LAST} is intact and holds step {self.saved}; go on with --resume."
+        return f"{self.folder / LAST} is intact and holds step {self.saved}; continue with --resume."
 
-    def _figures(self, logs):
+    def _metrics(self, logs):
         """Losses and speed of the epoch so far."""
         steps = (self.progress.step - 1) % self.plan["steps_per_epoch"] + 1
         return {k: float(v) for k, v in logs.items()} | rates(self.progress, self.recipe.batch_size, steps)
@@ -229,16 +229,16 @@ class RunFolder(keras.callbacks.Callback):
                 pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
         write_csv(self.folder / "results.csv", self.rows)
         visualize.plot_curves(self.rows, self.folder / "curves.png")
-        self.board.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
+        self.tensorboard.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
         self.line.epoch(row, self.progress.step)
 
     def _evaluate(self, row):
-        """Add the evaluation's figures to the row; pictures of detections where it is its turn."""
-        before = self.evaluation.figures
+        """Add the evaluation's metrics to the row; images of detections where it is its turn."""
+        before = self.evaluation.values
         self.evaluation.on_epoch_end(row["epoch"] - 1, row)
-        if self.evaluation.figures is not before and isinstance(self.model, Detector):
+        if self.evaluation.values is not before and isinstance(self.model, Detector):
             if shown := _detections(self.model, self.val_source, BOARD):
-                self.board.pictures("detections", shown, self.progress.step)
+                self.tensorboard.images("detections", shown, self.progress.step)
 
     def _save(self):
         self.progress.seconds = time.perf_counter() - self.start if self.progress.stepping else 0.0
@@ -260,7 +260,7 @@ class RunFolder(keras.callbacks.Callback):
 def averaged(model):
     """The model with the averages of its weights, where its optimizer keeps them, within this context.
 
-    Keras's `SwapEMAWeights` swaps by adding and subtracting, which rounds; going on needs the weights as they were.
+    Keras's `SwapEMAWeights` swaps by adding and subtracting, which rounds; resuming needs the weights as they were.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
     if not optimizer.use_ema:
@@ -280,10 +280,10 @@ def describe(model, recipe, source, seed):
     """What a run was made of, as JSON values."""
     return {
         "model": type(model).__name__,
-        "arguments": model.arguments,
+        "config": model.config,
         "recipe": dataclasses.asdict(recipe),
         "data": source.name,
-        "pictures": len(source),
+        "images": len(source),
         "seed": seed,
         "versions": versions(),
     }
@@ -314,7 +314,7 @@ def _say(text):
 
 
 def versions():
-    """Versions of the packages that decide the figures."""
+    """Versions of the packages that decide the metrics."""
     import keras_det
 
     packages = {"keras_det": keras_det, "keras": keras, "tensorflow": tf, "numpy": np}
@@ -322,16 +322,16 @@ def versions():
 
 
 def draw_detections(model, source, path):
-    """Write a picture of detections beside the truth on the first images of a source."""
-    if shown := _detections(model, source, PICTURES):
+    """Write an image of detections beside the truth on the first images of a source."""
+    if shown := _detections(model, source, IMAGES):
         visualize.grid(shown, columns=4).save(path)
 
 
-def _detections(model, source, pictures):
+def _detections(model, source, images):
     """Detections beside the truth on the first readable images of a source, drawn."""
     shown = []
     for i in range(len(source)):
-        if len(shown) == pictures:
+        if len(shown) == images:
             break
         try:
             image, truth = source.image(i), source.annotation(i)
@@ -366,22 +366,22 @@ def read_csv(path):
     return [row | {"epoch": int(row["epoch"])} for row in rows]
 
 
-def _make_folder(folder, resume, arguments):
+def _make_folder(folder, resume, config):
     """The folder with the run's arguments, without what a killed run left half written."""
     if not resume and (folder / LAST).exists():
-        raise FileExistsError(f"{folder} holds a run already; pass --resume to go on, or name another folder.")
+        raise FileExistsError(f"{folder} holds a run already; pass --resume to resume it, or name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        write_json(folder / "args.json", arguments)
+        write_json(folder / "args.json", config)
     except OSError as error:
         raise OSError(f"the run's folder {folder} cannot be written: {error.strerror}.") from error
 
 
 def _samples(batches, classes):
-    """The first pictures of a training batch, with their objects drawn."""
+    """The first images of a training batch, with their objects drawn."""
     images, labels = next(iter(batches.take(1)))
-    images = np.clip(images.numpy(), 0, 255).astype("uint8")[:PICTURES]
+    images = np.clip(images.numpy(), 0, 255).astype("uint8")[:IMAGES]
     shown = []
     for image, boxes, names in zip(images, labels["boxes"].numpy(), labels["labels"].numpy()):
         shown.append(visualize.draw_boxes(image, boxes[names >= 0], names[names >= 0], names=classes))

@@ -169,7 +169,7 @@ def _wait_for_pods(resolver, workers):
 
 
 def _tpu():
-    """The TPU, initialised."""
+    """The TPU, initialized."""
     import tensorflow as tf
 
     name = os.environ.get("TPU_NAME", "local")

@@ -2,7 +2,7 @@
 
 The three publishers tile a cell's boxes in our order (`PriorBox`): both squares, then a and 1/a for each ratio; and
 class 0 is background everywhere. What differs is the order of the coordinates: theirs is (dcx, dcy, dw, dh), ours
-(dcy, dcx, dh, dw). So the output channels of the localisation predictors are permuted; the rest is names and layouts.
+(dcy, dcx, dh, dw). So the output channels of the localization predictors are permuted; the rest is names and layouts.
 """
 
 from keras_det.weights.convert import Converter, Rule, same, torch_depthwise_kernel, torch_kernel
@@ -91,7 +91,7 @@ def torchvision_ssd300():
 
 
 def _norm(theirs, ours):
-    """Batch normalisation; PyTorch's counter of batches has no use."""
+    """Batch normalization; PyTorch's counter of batches has no use."""
     names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
     rules = [Rule(f"{theirs}.{t}", f"{ours}_bn/{o}") for t, o in names.items()]
     return [*rules, Rule(f"{theirs}.num_batches_tracked", None)]

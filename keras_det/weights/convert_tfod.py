@@ -95,7 +95,7 @@ def identify(parameters, path):
         path: their file, for errors.
 
     Returns:
-        `(name of the class, constructor arguments, number of classes)`.
+        `(name of the class, constructor config, number of classes)`.
 
     Raises:
         ValueError: of another architecture; what was found and what is known is named.

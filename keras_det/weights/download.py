@@ -77,7 +77,7 @@ def _is_there(path, entry):
 
 
 def add(file):
-    """Take a file that was downloaded by hand; it is recognised by its integrity, or by the names in it.
+    """Take a file that was downloaded by hand; it is recognized by its integrity, or by the names in it.
 
     Args:
         file: path of the file, under any name.
@@ -92,7 +92,7 @@ def add(file):
     file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"There is no file {file}.")
-    entry = _recognise(file)
+    entry = _recognize(file)
     path = home() / "downloads" / entry.filename
     with lock(path):
         temporary = path.with_name(path.name + ".new")
@@ -135,7 +135,7 @@ def _digests(path):
     return {"sha256": digest, "sha256_prefix": digest, "git_blob": blob.hexdigest()}
 
 
-def _recognise(file):
+def _recognize(file):
     """The entry that a file belongs to."""
     candidates = [entry for entry in entries() if not entry.embedded]
     digests = _digests(file)

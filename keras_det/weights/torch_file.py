@@ -247,16 +247,16 @@ class _Machine:
         _of(self._stack[-1], dict)
 
     def _reduce(self, _):
-        arguments, function = _of(self._stack.pop(), tuple), _of(self._stack.pop(), _Global).name
+        config, function = _of(self._stack.pop(), tuple), _of(self._stack.pop(), _Global).name
         if function == _DICT:
             result = {}
-            for items in arguments:
+            for items in config:
                 _update(result, items)
         elif function in _TENSOR:
-            storage, offset, shape, strides = arguments[:4]
+            storage, offset, shape, strides = config[:4]
             result = _Tensor(_of(storage, _Storage), _index(offset), _indexes(shape), _indexes(strides))
         elif function == _PARAMETER:
-            result = _of(arguments[0], _Tensor)
+            result = _of(config[0], _Tensor)
         else:
             raise ValueError(f"it calls {function}, which is refused")
         self._stack.append(result)

@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_det.weights.registry import WeightsEntry, entries
 
-COLUMNS = ("model", "weights", "classes", "trained on", "reported", "parameters", "GFLOPs", "licence")
+COLUMNS = ("model", "weights", "classes", "trained on", "reported", "parameters", "GFLOPs", "license")
 
 
 def describe(entry: WeightsEntry) -> dict:
@@ -23,7 +23,7 @@ def zoo_table() -> str:
     """All entries as a Markdown table; the README's is this one.
 
     >>> print(zoo_table().splitlines()[0])
-    | model | weights | classes | trained on | reported | parameters | GFLOPs | licence |
+    | model | weights | classes | trained on | reported | parameters | GFLOPs | license |
     """
     rows = [COLUMNS, ["---"] * len(COLUMNS), *map(_row, entries())]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
@@ -35,4 +35,4 @@ def _row(entry):
     weights = f"[`{entry.name}`]({entry.url or entry.page})" if entry.url or entry.page else f"`{entry.name}`"
     classes = str(sum(not name.startswith("unused ") for name in entry.classes))
     numbers = f"{entry.parameters:,}", f"{entry.gflops:.3g}"
-    return f"`{entry.model}`", weights, classes, entry.trained_on, value, *numbers, entry.licence
+    return f"`{entry.model}`", weights, classes, entry.trained_on, value, *numbers, entry.license

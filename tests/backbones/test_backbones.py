@@ -6,10 +6,19 @@ import keras
 import numpy as np
 import pytest
 
-from keras_det.backbones import BACKBONES, TRUNKS, alexnet, mobilenet_v2, mobilenet_v3_large, tiny, trunk, vgg16
+from keras_det.backbones import (
+    BACKBONES,
+    VECTOR_BACKBONES,
+    alexnet,
+    build_backbone,
+    mobilenet_v2,
+    mobilenet_v3_large,
+    tiny,
+    vgg16,
+)
 from keras_det.backbones.common import subsample
 from keras_det.backbones.mobilenet import v2_from_application, v3_from_application
-from keras_det.backbones.vgg16 import from_application
+from keras_det.backbones.vgg import from_application
 from keras_det.models.pretrained import load_backbone
 
 
@@ -137,7 +146,7 @@ def our_features(name, parameters, image, layers):
 
 
 def assert_alike(ours, theirs, tolerance):
-    """Equal within a share of the mean magnitude."""
+    """Equal within a fraction of the mean magnitude."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert np.abs(ours - theirs).mean() <= tolerance * np.abs(theirs).mean()
 
@@ -210,16 +219,16 @@ def test_alexnet_is_krizhevskys_network_in_one_column():
     assert sizes(alexnet((67, 67), width=0.1))["pool5"][:2] == (1, 1)
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_a_trunk_holds_its_preprocessing(name):
-    model = trunk(name, (96, 96), width=0.25)
+@pytest.mark.parametrize("name", VECTOR_BACKBONES)
+def test_a_backbone_holds_its_preprocessing(name):
+    model = build_backbone(name, (96, 96), width=0.25)
     mean = {"alexnet": [123.0, 117.0, 104.0], "efficientnet_lite0": 127.0, "tiny": 127.5}[name]
-    grey = np.full((1, 96, 96, 3), mean, "float32")
+    gray = np.full((1, 96, 96, 3), mean, "float32")
 
     first = keras.Model(model.input, model.layers[1].output)
-    np.testing.assert_allclose(first(grey), 0.0, atol=1e-6)
+    np.testing.assert_allclose(first(gray), 0.0, atol=1e-6)
     units = {"alexnet": 1024, "efficientnet_lite0": 1280, "tiny": 6 * 6 * 4}[name]
     assert model.output["features"].shape == (None, units)
     for wrong in ({"name": "resnet"}, {"width": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong)).replace("name", "backbone")):
-            trunk(**{"name": name, "image_size": (96, 96)} | wrong)
+            build_backbone(**{"name": name, "image_size": (96, 96)} | wrong)

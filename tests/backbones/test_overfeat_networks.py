@@ -25,12 +25,12 @@ def network(variant):
 
 
 def dense(variant, images, fine=True):
-    """`[B, h, w, 5]` of pictures `[B, H, W, 3]`."""
-    trunk, head = network(variant)
-    return np.asarray(networks.run_dense(head, trunk(images), variant, fine)["output"])
+    """`[B, h, w, 5]` of images `[B, H, W, 3]`."""
+    backbone, head = network(variant)
+    return np.asarray(networks.run_dense(head, backbone(images), variant, fine)["output"])
 
 
-def picture(height, width):
+def random_image(height, width):
     return np.random.default_rng(height).normal(size=(1, height, width, 3)).astype("float32")
 
 
@@ -47,20 +47,20 @@ def test_table_4(variant, parameters, connections):
 
 @pytest.mark.parametrize("variant", ["fast", "accurate"])
 def test_what_is_counted_is_what_is_built(variant):
-    trunk, head = network(variant)
-    built = [v for v in trunk.weights + head.weights if "kernel" in v.name]
-    biases = [v for v in trunk.weights + head.weights if "bias" in v.name]
+    backbone, head = network(variant)
+    built = [v for v in backbone.weights + head.weights if "kernel" in v.name]
+    biases = [v for v in backbone.weights + head.weights if "bias" in v.name]
     sizes = [int(np.prod(k.shape)) + b.shape[0] for k, b in zip(built, biases)]
     assert sizes == networks.layer_weights(variant, 5, WIDTH)
-    form = networks.ARCHITECTURES[variant]
-    sides = [layer.compute_output_shape((1, n, n, c))[1] for layer, n, c in _inputs(trunk, form.field)]
-    assert networks._positions(form, form.field) == [*sides, 1, 1, 1]
+    spec = networks.ARCHITECTURES[variant]
+    sides = [layer.compute_output_shape((1, n, n, c))[1] for layer, n, c in _inputs(backbone, spec.field)]
+    assert networks._positions(spec, spec.field) == [*sides, 1, 1, 1]
 
 
-def _inputs(trunk, side):
+def _inputs(backbone, side):
     """Each convolution with the side and channels of its input."""
     shape = (1, side, side, 3)
-    for layer in trunk.layers[1:]:
+    for layer in backbone.layers[1:]:
         if layer.name.startswith("conv"):
             yield layer, shape[1], shape[3]
         shape = layer.compute_output_shape(shape)
@@ -70,9 +70,9 @@ def _inputs(trunk, side):
     ("variant", "sides"), [("fast", [56, 28, 24, 12, 12, 12, 12]), ("accurate", [108, 36, 30, 15, 15, 15, 15, 15])]
 )
 def test_sizes_of_tables_1_and_3(variant, sides):
-    trunk, head = network(variant)
+    backbone, head = network(variant)
     shape, found = (1, *[networks.ARCHITECTURES[variant].field] * 2, 3), []
-    for layer in trunk.layers[1:]:
+    for layer in backbone.layers[1:]:
         shape = layer.compute_output_shape(shape)
         found.append(shape[1])
     assert found == sides
@@ -82,30 +82,30 @@ def test_sizes_of_tables_1_and_3(variant, sides):
 
 @pytest.mark.parametrize("size", TABLE_5)
 def test_table_5(size):
-    form = networks.ARCHITECTURES["accurate"]
+    spec = networks.ARCHITECTURES["accurate"]
     unpooled, pooled, one, every = TABLE_5[size]
-    assert size in form.scales
-    assert tuple(map(form.unpooled, size)) == unpooled
+    assert size in spec.scales
+    assert tuple(map(spec.unpooled, size)) == unpooled
     assert tuple(n // 3 for n in unpooled) == pooled
-    assert tuple(form.cells(n, fine=False) for n in size) == one
-    assert tuple(map(form.cells, size)) == every
-    trunk, head = network("accurate")
-    features = trunk.compute_output_shape((1, *size, 3))
+    assert tuple(spec.cells(n, fine=False) for n in size) == one
+    assert tuple(map(spec.cells, size)) == every
+    backbone, head = network("accurate")
+    features = backbone.compute_output_shape((1, *size, 3))
     assert features[1:3] == unpooled
     assert head.compute_output_shape((1, *pooled, features[-1]))["output"][1:3] == one
 
 
 @pytest.mark.parametrize("size", [(461, 569), (281, 317)])
 def test_the_maps_of_table_5_are_those_that_come_out(size):
-    assert dense("accurate", picture(*size)).shape[1:3] == TABLE_5[size][3]
-    assert dense("accurate", picture(*size), fine=False).shape[1:3] == TABLE_5[size][2]
+    assert dense("accurate", random_image(*size)).shape[1:3] == TABLE_5[size][3]
+    assert dense("accurate", random_image(*size), fine=False).shape[1:3] == TABLE_5[size][2]
 
 
 @pytest.mark.parametrize("variant", ["fast", "accurate"])
 def test_fast_scales_fit_whole_maps(variant):
-    form = networks.ARCHITECTURES[variant]
-    for side in {side for scale in form.scales for side in scale}:
-        assert (side - form.field) % form.stride == 0 and form.cells(side) % form.pool == 0
+    spec = networks.ARCHITECTURES[variant]
+    for side in {side for scale in spec.scales for side in scale}:
+        assert (side - spec.field) % spec.stride == 0 and spec.cells(side) % spec.pool == 0
 
 
 SIZES = [("accurate", (245, 257)), ("accurate", (389, 461)), ("fast", (247, 263)), ("fast", (375, 471))]
@@ -113,65 +113,65 @@ SIZES = [("accurate", (245, 257)), ("accurate", (389, 461)), ("fast", (247, 263)
 
 @pytest.mark.parametrize(("variant", "size"), SIZES)
 def test_every_cell_is_the_network_on_what_the_cell_sees(variant, size):
-    """The crop of a cell is its window and, as far as the picture goes, the pixels around it that layers with zero
+    """The crop of a cell is its window and, as far as the image goes, the pixels around it that layers with zero
     padding see: 48 on each side. Every cell at the rim, and every third or so within, over all offsets.
     """
-    form = networks.ARCHITECTURES[variant]
-    image = picture(*size)
+    spec = networks.ARCHITECTURES[variant]
+    image = random_image(*size)
     maps = dense(variant, image)
     rows, columns = maps.shape[1:3]
-    margin = form.context // form.stride
+    margin = spec.context // spec.stride
     places = [(y, x) for y in range(rows) for x in range(columns)]
     near_rim = [p for p in places if p[0] in (0, rows - 1) and p[1] in (0, columns - 1)]
-    assert {(y % form.pool, x % form.pool) for y, x in places} == set(np.ndindex(form.pool, form.pool)) or rows < 3
+    assert {(y % spec.pool, x % spec.pool) for y, x in places} == set(np.ndindex(spec.pool, spec.pool)) or rows < 3
     for y, x in near_rim + places[:: max(len(places) // 12, 1)]:
         top, left = max(y - margin, 0), max(x - margin, 0)
-        window = [(n * form.stride, (m + margin) * form.stride + form.field) for n, m in ((top, y), (left, x))]
+        window = [(n * spec.stride, (m + margin) * spec.stride + spec.field) for n, m in ((top, y), (left, x))]
         crop = image[:, slice(*window[0]), slice(*window[1])]
         close(dense(variant, crop)[0, y - top, x - left], maps[0, y, x])
 
 
 @pytest.mark.parametrize(("variant", "size"), [("accurate", (281, 317)), ("fast", (279, 311))])
 def test_without_padding_every_cell_is_the_network_on_its_window_alone(variant, size):
-    """Padded layers reduced to their kernel's centre see nothing of the padding: the window is all that a cell sees."""
-    trunk, head = networks.overfeat(variant, WIDTH), network(variant)[1]
-    form = networks.ARCHITECTURES[variant]
-    for i, c in enumerate(form.convolutions, start=1):
+    """Padded layers reduced to their kernel's center see nothing of the padding: the window is all that a cell sees."""
+    backbone, head = networks.overfeat(variant, WIDTH), network(variant)[1]
+    spec = networks.ARCHITECTURES[variant]
+    for i, c in enumerate(spec.convolutions, start=1):
         if c.padding:
-            kernel, bias = trunk.get_layer(f"conv{i}").get_weights()
-            centre = np.zeros_like(kernel)
-            centre[1, 1] = 3 * kernel[1, 1]
-            trunk.get_layer(f"conv{i}").set_weights([centre, bias])
-    image = picture(*size)
-    maps = np.asarray(networks.run_dense(head, trunk(image), variant)["output"])[0]
+            kernel, bias = backbone.get_layer(f"conv{i}").get_weights()
+            center = np.zeros_like(kernel)
+            center[1, 1] = 3 * kernel[1, 1]
+            backbone.get_layer(f"conv{i}").set_weights([center, bias])
+    image = random_image(*size)
+    maps = np.asarray(networks.run_dense(head, backbone(image), variant)["output"])[0]
     places = list(np.ndindex(*maps.shape[:2]))
     crops = np.stack(
-        [image[0, y * s : y * s + form.field, x * s : x * s + form.field] for y, x in places for s in [form.stride]]
+        [image[0, y * s : y * s + spec.field, x * s : x * s + spec.field] for y, x in places for s in [spec.stride]]
     )
-    alone = np.asarray(head(ops.max_pool(trunk(crops), form.pool))["output"])
+    alone = np.asarray(head(ops.max_pool(backbone(crops), spec.pool))["output"])
     assert alone.shape[1:3] == (1, 1)
     close(maps.reshape(len(places), -1), alone[:, 0, 0])
 
 
 @pytest.mark.parametrize("variant", ["fast", "accurate"])
 def test_fine_and_coarse_agree_where_both_look(variant):
-    form = networks.ARCHITECTURES[variant]
-    image = picture(form.field + 2 * form.pool * form.stride + 5, form.field + form.pool * form.stride)
+    spec = networks.ARCHITECTURES[variant]
+    image = random_image(spec.field + 2 * spec.pool * spec.stride + 5, spec.field + spec.pool * spec.stride)
     fine, coarse = dense(variant, image), dense(variant, image, fine=False)
     assert coarse.shape[1:3] == (3, 2)
-    close(fine[:, :: form.pool, :: form.pool], coarse)
+    close(fine[:, :: spec.pool, :: spec.pool], coarse)
 
 
 @pytest.mark.parametrize("variant", ["fast", "accurate"])
 def test_one_pixel_short_of_the_next_cell_there_is_one_cell_less(variant):
-    form = networks.ARCHITECTURES[variant]
-    side = form.field + form.stride
-    assert form.cells(side) == 2 and form.cells(side - 1) == 1
-    image = picture(side, side)
+    spec = networks.ARCHITECTURES[variant]
+    side = spec.field + spec.stride
+    assert spec.cells(side) == 2 and spec.cells(side - 1) == 1
+    image = random_image(side, side)
     assert dense(variant, image).shape[1:3] == (2, 2)
     short = dense(variant, image[:, :-1, :-1])
     assert short.shape[1:3] == (1, 1)
-    close(short, dense(variant, image[:, : form.field, : form.field]))  # what fills no cell is not looked at
+    close(short, dense(variant, image[:, : spec.field, : spec.field]))  # what fills no cell is not looked at
 
 
 @pytest.mark.parametrize(("variant", "width"), [("slow", 1.0), ("fast", 0.0), ("fast", 1.5)])
@@ -183,18 +183,18 @@ def test_wrong_arguments_are_named(variant, width):
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("variant", ["fast", "accurate"])
 def test_multiply_adds_are_those_of_the_layers_that_run(variant, context):
-    form = networks.ARCHITECTURES[variant]
-    one = networks.multiply_adds(variant, form.field, 1000)
+    spec = networks.ARCHITECTURES[variant]
+    one = networks.multiply_adds(variant, spec.field, 1000)
     assert sum(one.values()) == networks.count(variant)["connections"]
-    size = form.field + 6 * form.stride
+    size = spec.field + 6 * spec.stride
     found = networks.multiply_adds(variant, size, 1000, 4, context)
-    trunk = networks.overfeat(variant, 1 / 96)
-    sides = [size, round(size / 1.4) + 3 * form.stride] if context else [size]
+    backbone = networks.overfeat(variant, 1 / 96)
+    sides = [size, round(size / 1.4) + 3 * spec.stride] if context else [size]
     positions = [
-        layer.compute_output_shape((1, n, n, c))[1] ** 2 for side in sides for layer, n, c in _inputs(trunk, side)
+        layer.compute_output_shape((1, n, n, c))[1] ** 2 for side in sides for layer, n, c in _inputs(backbone, side)
     ]
-    weights = networks.layer_weights(variant)[: len(form.convolutions)] * len(sides)
+    weights = networks.layer_weights(variant)[: len(spec.convolutions)] * len(sides)
     assert found["features"] == sum(np.multiply(positions, weights))
-    channels = form.convolutions[-1].filters * (1 + context)
-    first = (form.head_kernel**2 * channels + 1) * 4096
+    channels = spec.convolutions[-1].filters * (1 + context)
+    first = (spec.head_kernel**2 * channels + 1) * 4096
     assert found["regressor"] == 49 * (first + 4097 * 1024 + 1025 * 4)

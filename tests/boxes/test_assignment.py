@@ -27,13 +27,13 @@ SHAPES = [(1, 1), (3, 5), (5, 5), (8, 4), (12, 40), (20, 20), (6, 1)]
 
 def check(costs, valid, found):
     """Each row a matching as large as it can be, and as cheap as scipy's."""
-    for c, ok, columns in zip(costs.astype("float64"), valid, found):
-        assert (columns[~ok] == -1).all()
-        c, columns = c[ok], columns[ok]
+    for c, ok, matched_box in zip(costs.astype("float64"), valid, found):
+        assert (matched_box[~ok] == -1).all()
+        c, matched_box = c[ok], matched_box[ok]
         rows, best = linear_sum_assignment(c)
-        used = np.flatnonzero(columns >= 0)
-        assert len(used) == len(rows) == len(set(columns[used]))
-        mine, least = c[used, columns[used]].sum(), c[rows, best].sum()
+        used = np.flatnonzero(matched_box >= 0)
+        assert len(used) == len(rows) == len(set(matched_box[used]))
+        mine, least = c[used, matched_box[used]].sum(), c[rows, best].sum()
         assert mine == pytest.approx(least, rel=1e-5, abs=1e-5)  # sums of float32 costs
 
 

@@ -1,4 +1,4 @@
-"""Windows of pictures against plain bilinear sampling, and against the project's resize."""
+"""Windows of images against plain bilinear sampling, and against the project's resize."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_equals_plain_sampling_inside_and_outside():
 
 
 @pytest.mark.parametrize("size", [(7, 7), (40, 21), (20, 30)])
-def test_the_whole_picture_is_resized_as_everywhere(size):
+def test_the_whole_image_is_resized_as_everywhere(size):
     images = np.random.default_rng(1).integers(0, 256, (2, 20, 30, 3)).astype("uint8")
     whole = np.tile(np.array([[[0.0, 0.0, 1.0, 1.0]]]), (2, 1, 1))
     np.testing.assert_allclose(crop_and_resize(images, whole, size)[:, 0], resize(images, size), atol=1e-3)

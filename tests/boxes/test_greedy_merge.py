@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_det.boxes.merge import match_score, merge
-from keras_det.boxes.merge import merge_boxes as eager_merge_boxes
+from keras_det.boxes.greedy_merge import match_score, merge
+from keras_det.boxes.greedy_merge import merge_boxes as eager_merge_boxes
 
 compiled = tf.function(eager_merge_boxes)
 
@@ -22,10 +22,10 @@ def score_of(a, b):
     height = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
     width = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    overlap = height * width / (sum(areas) - height * width)
+    paired_iou = height * width / (sum(areas) - height * width)
     distance = np.hypot((a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2)
     diagonal = np.mean([np.hypot(box[2] - box[0], box[3] - box[1]) for box in (a, b)])
-    return distance / diagonal + 1 - overlap
+    return distance / diagonal + 1 - paired_iou
 
 
 def direct(boxes, scores, threshold):
@@ -52,9 +52,9 @@ def found(boxes, scores, threshold):
 def sample(n, objects, spread, seed, sort=None):
     """Boxes around a few objects, each with a confidence of its own."""
     rng = np.random.default_rng(seed)
-    centres, sides = rng.uniform(0.2, 0.8, (objects, 2)), rng.uniform(0.1, 0.5, (objects, 2))
+    centers, sides = rng.uniform(0.2, 0.8, (objects, 2)), rng.uniform(0.1, 0.5, (objects, 2))
     which = rng.integers(0, objects, n)
-    boxes = np.concatenate([centres[which] - sides[which] / 2, centres[which] + sides[which] / 2], axis=1)
+    boxes = np.concatenate([centers[which] - sides[which] / 2, centers[which] + sides[which] / 2], axis=1)
     boxes = boxes + np.clip(rng.normal(size=(n, 4)), -2, 2) * spread
     return boxes.astype("float32"), rng.uniform(0.1, 1, n).astype("float32")
 

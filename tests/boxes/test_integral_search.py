@@ -38,18 +38,18 @@ def halves(box):
 def direct_score(masks, box, size):
     """Equation 3 term by term."""
     full, *rest = masks
-    share = {name: direct_sum(mask, box) / area(box) for name, mask in (("full", full),)}
+    fraction = {name: direct_sum(mask, box) / area(box) for name, mask in (("full", full),)}
     margin = [max(round(MARGIN * side), 1) / STEPS for side in size]
     outer = np.clip([box[0] - margin[0], box[1] - margin[1], box[2] + margin[0], box[3] + margin[1]], 0, 1)
     around = area(outer) - area(box)
-    total = share["full"]
+    total = fraction["full"]
     if around > 1e-9:
         total -= (direct_sum(full, outer) - direct_sum(full, box)) / around
     parts, opposite = halves(box), {"bottom": "top", "top": "bottom", "left": "right", "right": "left"}
     for name, mask in zip(("bottom", "top", "left", "right"), rest):
         total += direct_sum(mask, parts[name]) / area(parts[name])
         total -= direct_sum(mask, parts[opposite[name]]) / area(parts[opposite[name]])
-    return total, share["full"]
+    return total, fraction["full"]
 
 
 @pytest.mark.parametrize("size", [(10, 10), (7, 23), (100, 41), (100, 100), (2, 3), (99, 98)], ids=str)
@@ -94,8 +94,8 @@ def test_planted_boxes_are_found_again(seed):
     masks = np.stack([mask_targets(np.array([[box]], "float32"), np.ones((1, 1), bool), 24) for box in planted]).max(0)
     boxes, scores, coverage = (x.numpy()[0] for x in compiled(np.asarray(masks), sizes))
     for box in planted:
-        overlap = np.asarray(iou(boxes, box[None]))[:, 0]
-        near = overlap > 0.7
+        paired_iou = np.asarray(iou(boxes, box[None]))[:, 0]
+        near = paired_iou > 0.7
         assert near.any() and coverage[near].max() > 0.5
     assert np.asarray(iou(boxes[scores.argmax()][None], np.stack(planted))).max() > 0.7
 

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from plain_boxes import plain_iou
 
 from keras_det.boxes import area, convert, decode_offsets, encode_offsets, iou, match
-from keras_det.boxes.convert import FORMATS
+from keras_det.boxes.formats import FORMATS
 
 
-def plain_match(overlaps, valid, threshold, usable):
-    """One picture: the best free pair again and again, then every box over the threshold; of ties the first."""
-    overlaps = np.where(valid[:, None] & usable, overlaps, 0)
-    matched = np.where(overlaps.max(0) > threshold, overlaps.argmax(0), -1)
-    free = overlaps.copy()
+def plain_match(ious, valid, threshold, valid_boxes):
+    """One image: the best free pair again and again, then every box over the threshold; of ties the first."""
+    ious = np.where(valid[:, None] & valid_boxes, ious, 0)
+    matched = np.where(ious.max(0) > threshold, ious.argmax(0), -1)
+    free = ious.copy()
     while free.max() > 0:
         thing, box = np.unravel_index(free.argmax(), free.shape)
         matched[box] = thing
@@ -27,20 +27,20 @@ def plain_match(overlaps, valid, threshold, usable):
 @given(
     st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 7), st.booleans(), st.sampled_from([None, 2, 5])
 )  # fmt: skip
-def test_match_is_greedy_bipartite_then_threshold(seed, boxes, objects, all_usable, levels):
+def test_match_is_greedy_bipartite_then_threshold(seed, boxes, objects, all_valid, levels):
     """More objects than boxes, boxes that several objects claim, and with `levels` many ties."""
     rng = np.random.default_rng(seed)
-    overlaps = rng.random((3, objects, boxes)).astype("float32") ** 2
-    overlaps = np.round(overlaps * levels) / np.float32(levels) if levels else overlaps
-    overlaps[rng.random(overlaps.shape) < 0.3] = 0
+    ious = rng.random((3, objects, boxes)).astype("float32") ** 2
+    ious = np.round(ious * levels) / np.float32(levels) if levels else ious
+    ious[rng.random(ious.shape) < 0.3] = 0
     valid = rng.random((3, objects)) < 0.8
-    usable = np.ones(boxes, bool) if all_usable else rng.random(boxes) < 0.7
-    found = np.asarray(match(overlaps, valid, 0.5, usable))
+    valid_boxes = np.ones(boxes, bool) if all_valid else rng.random(boxes) < 0.7
+    found = np.asarray(match(ious, valid, 0.5, valid_boxes))
     for one in range(3):
-        expected = plain_match(overlaps[one], valid[one], 0.5, usable)
+        expected = plain_match(ious[one], valid[one], 0.5, valid_boxes)
         np.testing.assert_array_equal(found[one], expected)
-        if boxes >= objects and usable.all():  # nobody goes without, however many claim the same boxes
-            assert set(found[one]) >= set(np.flatnonzero(valid[one] & (overlaps[one] > 0).all(1)))
+        if boxes >= objects and valid_boxes.all():  # nobody goes without, however many claim the same boxes
+            assert set(found[one]) >= set(np.flatnonzero(valid[one] & (ious[one] > 0).all(1)))
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -49,15 +49,15 @@ def test_match_compiled_for_any_number_of_objects(jit):
     signature = [tf.TensorSpec([None, None, 20]), tf.TensorSpec([None, None], tf.bool)]
     compiled = tf.function(match, input_signature=signature, jit_compile=jit)
     for objects, levels in ((1, 3), (6, 3), (30, 1000)):
-        overlaps = (np.round(rng.random((2, objects, 20)) * levels) / levels).astype("float32")
+        ious = (np.round(rng.random((2, objects, 20)) * levels) / levels).astype("float32")
         valid = rng.random((2, objects)) < 0.8
-        expected = [plain_match(overlaps[b], valid[b], 0.5, np.ones(20, bool)) for b in range(2)]
-        np.testing.assert_array_equal(compiled(overlaps, valid), expected)
+        expected = [plain_match(ious[b], valid[b], 0.5, np.ones(20, bool)) for b in range(2)]
+        np.testing.assert_array_equal(compiled(ious, valid), expected)
 
 
 def test_two_objects_that_share_their_best_box_both_keep_one():
-    overlaps = np.array([[[0.9, 0.2, 0.6], [0.95, 0.3, 0.1]]], "float32")
-    assert np.asarray(match(overlaps, np.ones((1, 2), bool))).tolist() == [[1, -1, 0]]
+    ious = np.array([[[0.9, 0.2, 0.6], [0.95, 0.3, 0.1]]], "float32")
+    assert np.asarray(match(ious, np.ones((1, 2), bool))).tolist() == [[1, -1, 0]]
 
 
 def test_ties_still_give_every_object_a_box():
@@ -66,8 +66,8 @@ def test_ties_still_give_every_object_a_box():
 
 
 def test_an_object_that_overlaps_nothing_and_padding_match_nothing():
-    overlaps = np.array([[[0.0, 0.0], [0.9, 0.4]]], "float32")
-    assert np.asarray(match(overlaps, np.array([[True, False]]))).tolist() == [[-1, -1]]
+    ious = np.array([[[0.0, 0.0], [0.9, 0.4]]], "float32")
+    assert np.asarray(match(ious, np.array([[True, False]]))).tolist() == [[-1, -1]]
 
 
 box_coordinates = st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4)
@@ -85,7 +85,7 @@ def test_iou_is_symmetric_and_right(a, b):
     assert 0 <= both <= 1 + 1e-6
 
 
-def test_iou_pairs_every_box_with_every_box_of_the_same_picture():
+def test_iou_pairs_every_box_with_every_box_of_the_same_image():
     rng = np.random.default_rng(0)
     corners = rng.random((2, 9, 2)) * 0.6
     boxes = np.concatenate([corners, corners + 0.01 + rng.random((2, 9, 2)) * 0.4], -1)
@@ -135,7 +135,7 @@ def test_convert_between_all_formats(source, target):
     given = convert(boxes, "rel_yxyx", source, shape)
     back = convert(convert(given, source, target, shape), target, "rel_yxyx", shape)
     np.testing.assert_allclose(back, boxes, atol=1e-6)
-    if source.startswith("rel_") == target.startswith("rel_"):  # the size of the picture does not matter
+    if source.startswith("rel_") == target.startswith("rel_"):  # the size of the image does not matter
         np.testing.assert_allclose(convert(given, source, target), convert(given, source, target, shape), rtol=1e-5)
 
 

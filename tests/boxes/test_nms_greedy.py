@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from keras_det.boxes import nms
 
 
-def overlap(a, b):
+def paired_iou(a, b):
     height, width = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     intersection = np.float32(max(height, 0)) * np.float32(max(width, 0))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
@@ -24,19 +24,19 @@ def greedy(boxes, scores, score_threshold, iou_threshold, max_per_class, max_det
         order = order[np.argsort(-scores[order, c], kind="stable")][:max_per_class]
         survivors = []
         for i in order:
-            if all(overlap(boxes[i], boxes[j]) <= iou_threshold for j in survivors):
+            if all(paired_iou(boxes[i], boxes[j]) <= iou_threshold for j in survivors):
                 survivors.append(i)
         kept += [(-scores[i, c], c, rank, i) for rank, i in enumerate(order) if i in survivors]
     return [(-score, c, i) for score, c, _, i in sorted(kept)][:max_detections]
 
 
-def check(boxes, scores, **limits):
-    limits = {
+def check(boxes, scores, **nms_options):
+    nms_options = {
         "score_threshold": 0.01, "iou_threshold": 0.45, "max_per_class": 400, "max_detections": 200
-    } | limits  # fmt: skip
-    found = {k: np.asarray(v) for k, v in nms(boxes, scores, **limits).items()}
+    } | nms_options  # fmt: skip
+    found = {k: np.asarray(v) for k, v in nms(boxes, scores, **nms_options).items()}
     for b in range(len(boxes)):
-        expected = greedy(boxes[b], scores[b], **limits)
+        expected = greedy(boxes[b], scores[b], **nms_options)
         n = found["num_detections"][b]
         assert n == len(expected)
         assert found["labels"][b, :n].tolist() == [c for _, c, _ in expected]
@@ -117,9 +117,9 @@ def test_class_agnostic_suppression_is_that_of_one_class_that_keeps_its_names(se
     low = rng.uniform(0, 0.5, (1, 80, 2))
     boxes = np.concatenate([low, low + rng.uniform(0.2, 0.5, low.shape)], axis=-1).astype("float32")
     scores = (rng.uniform(0, 1, (1, 80, 3)) * np.eye(3)[rng.integers(0, 3, (1, 80))]).astype("float32")
-    limits = {"max_detections": 50, "iou_threshold": 0.4}
-    found = {k: np.asarray(v) for k, v in nms(boxes, scores, class_agnostic=True, **limits).items()}
-    one = {k: np.asarray(v) for k, v in nms(boxes, scores.max(2, keepdims=True), **limits).items()}
+    nms_options = {"max_detections": 50, "iou_threshold": 0.4}
+    found = {k: np.asarray(v) for k, v in nms(boxes, scores, class_agnostic=True, **nms_options).items()}
+    one = {k: np.asarray(v) for k, v in nms(boxes, scores.max(2, keepdims=True), **nms_options).items()}
     for name in ("boxes", "scores", "num_detections"):
         np.testing.assert_array_equal(found[name], one[name])
     count = int(found["num_detections"][0])

@@ -64,7 +64,7 @@ def test_boxes_labels_flags_and_areas(write):
     np.testing.assert_allclose(third.area, [99.5, 600])  # that of the outline, or of the box where it is absent
     assert source.path(2).endswith("val2017/deep/c.png")
     assert source.image(2).shape == (HEIGHT, WIDTH, 3)
-    assert source.problems == []
+    assert source.issues == []
     assert source.take(1).category_ids == (1, 13, 90)
 
 
@@ -99,8 +99,8 @@ def test_one_faulty_annotation_is_listed_and_the_others_stay(write, key, value, 
     content["annotations"][1][key] = value
     source = Coco(write(content))
     assert [len(source.annotation(i)) for i in range(3)] == [1, 0, 2]
-    (problem,) = source.problems
-    assert (problem.object, problem.action) == (1, "dropped") and words in problem.message
+    (issue,) = source.issues
+    assert (issue.object, issue.action) == (1, "dropped") and words in issue.message
     source.check()
 
 
@@ -111,7 +111,7 @@ def test_null_crowds_and_areas_are_what_absent_ones_are(write, value):
     source = Coco(write(content))
     assert source.annotation(0).is_crowd.tolist() == [False, False]
     np.testing.assert_allclose(source.annotation(0).area, [610, 12], rtol=1e-6)
-    assert source.problems == []
+    assert source.issues == []
 
 
 def test_an_unclear_crowd_flag_is_listed(write):
@@ -119,7 +119,7 @@ def test_an_unclear_crowd_flag_is_listed(write):
     content["annotations"][1]["iscrowd"] = "no"
     source = Coco(write(content))
     assert source.annotation(0).is_crowd.tolist() == [False, False]
-    assert [(p.object, p.action) for p in source.problems] == [(1, "corrected")]
+    assert [(p.object, p.action) for p in source.issues] == [(1, "corrected")]
 
 
 def test_numbers_in_other_forms_are_the_same_numbers(write):
@@ -130,7 +130,7 @@ def test_numbers_in_other_forms_are_the_same_numbers(write):
                 entry[key] = (float, str)[number % 2](entry[key])
     content["annotations"][0]["bbox"] = ["0", 0.0, "60.0", 40]
     expected, source = Coco(write(instances())), Coco(write(content))
-    assert source.problems == [] and source.category_ids == expected.category_ids
+    assert source.issues == [] and source.category_ids == expected.category_ids
     for i in range(3):
         one, same = source.annotation(i), expected.annotation(i)
         assert (one.image_id, one.height, one.width) == (same.image_id, same.height, same.width)
@@ -163,13 +163,13 @@ def test_categories_of_one_name_are_one_class_and_groups_are_none(write):
     assert source.classes == ("person", "sign", "unused")
     assert source.category_ids == (1, 13, 91)
     assert source.annotation(0).labels.tolist() == [1, 0]
-    assert [p.action for p in source.problems] == ["corrected", "corrected"]
-    assert "'things' (id 0)" in source.problems[0].message and "13, 90" in source.problems[1].message
+    assert [p.action for p in source.issues] == ["corrected", "corrected"]
+    assert "'things' (id 0)" in source.issues[0].message and "13, 90" in source.issues[1].message
     content["categories"].append({"id": 1, "name": "person"})  # the same twice
     assert Coco(write(content)).classes == source.classes
     content["images"].append(dict(content["images"][0]))
     source = Coco(write(content))
-    assert len(source) == 3 and "listed before" in source.problems[0].message
+    assert len(source) == 3 and "listed before" in source.issues[0].message
 
 
 def test_a_source_is_refused_over_a_fraction_of_faulty_annotations(write):
@@ -185,11 +185,11 @@ def test_boxes_and_areas_are_rescaled_when_asked(write):
     content["images"][0] |= {"height": 20, "width": 30}
     content["annotations"][1] |= {"bbox": [3, 2, 15.25, 10], "area": 100}
     root = write(content)
-    assert "--rescale-boxes" in Coco(root).problems[0].message
+    assert "--rescale-boxes" in Coco(root).issues[0].message
     source = Coco(root, rescale_boxes=True)
     np.testing.assert_allclose(source.annotation(0).boxes[0], [0.1, 0.1, 0.6, 36.5 / 60], atol=1e-6)
     np.testing.assert_allclose(source.annotation(0).area[0], 400)
-    assert [p.action for p in source.problems][0] == "rescaled"
+    assert [p.action for p in source.issues][0] == "rescaled"
 
 
 def test_the_only_split_and_images_in_a_folder_of_splits(write):
@@ -215,7 +215,7 @@ def test_missing_images(write):
     source = Coco(root, missing="skip")
     assert [source.annotation(i).image_id for i in range(2)] == ["9", "7"]
     assert [len(source.annotation(i)) for i in range(2)] == [0, 2]
-    assert [(p.file[-5:], p.action) for p in source.problems] == [("a.jpg", "skipped")]
+    assert [(p.file[-5:], p.action) for p in source.issues] == [("a.jpg", "skipped")]
     for name in ("b.jpg", "deep/c.png"):
         (root / "val2017" / name).unlink()
     with pytest.raises(ValueError, match="none of the 3"):
@@ -233,7 +233,7 @@ def test_faulty_boxes_and_strangers_are_reported_by_their_place(write):
     source = Coco(write(content))
     np.testing.assert_allclose(source.annotation(1).boxes, [[30 / 40, 50 / 60, 1, 1]], atol=1e-7)
     np.testing.assert_allclose(source.annotation(1).area, [100], rtol=1e-5)
-    assert [(p.object, p.action) for p in source.problems] == [
+    assert [(p.object, p.action) for p in source.issues] == [
         (10, "dropped"),
         (11, "dropped"),
         (4, "dropped"),
@@ -244,23 +244,23 @@ def test_faulty_boxes_and_strangers_are_reported_by_their_place(write):
         (9, "dropped"),
     ]
     words = ["image 8", "category 2", "no area", "inverted", "leaves", "not finite", "outside", "not finite"]
-    assert all(word in p.message for word, p in zip(words, source.problems))
-    assert all(p.file == source.annotation_file for p in source.problems)
+    assert all(word in p.message for word, p in zip(words, source.issues))
+    assert all(p.file == source.annotation_file for p in source.issues)
 
 
 @pytest.mark.parametrize(
     "size", [{}, {"height": 0, "width": 0}, {"height": 60, "width": 40}, {"height": "x", "width": None}]
 )
-def test_the_pictures_own_size_counts(write, size):
+def test_the_images_own_size_counts(write, size):
     content = instances()
     content["images"][2] = {"id": 7, "file_name": "deep/c.png", **size}
     source = Coco(write(content))
     one = source.annotation(2)
     assert (one.height, one.width) == (HEIGHT, WIDTH)
     np.testing.assert_allclose(one.boxes[1], [0.25, 0.25, 0.75, 0.75], atol=1e-7)
-    (problem,) = source.problems
-    assert (problem.object, problem.action) == (None, "kept" if size.get("height") == 60 else "corrected")
-    assert "image 7 gives " + ("a size of 60 x 40" if size.get("height") == 60 else "no size") in problem.message
+    (issue,) = source.issues
+    assert (issue.object, issue.action) == (None, "kept" if size.get("height") == 60 else "corrected")
+    assert "image 7 gives " + ("a size of 60 x 40" if size.get("height") == 60 else "no size") in issue.message
 
 
 @pytest.mark.parametrize(("size", "action"), [((HEIGHT, WIDTH), "turned"), ((WIDTH, HEIGHT), None)])
@@ -277,19 +277,19 @@ def test_exif_turns_image_and_boxes_upright(write, size, action):
     assert source.image(2).shape[:2] == (one.height, one.width) == (WIDTH, HEIGHT)
     np.testing.assert_allclose(one.boxes[1], [0, 0.25, 1, 0.75], atol=1e-6)
     assert one.area[1] == pytest.approx(1200)
-    assert [p.action for p in source.problems if "EXIF" in p.message] == ([action] if action else [])
+    assert [p.action for p in source.issues if "EXIF" in p.message] == ([action] if action else [])
 
 
-def test_an_unreadable_picture_is_reported(write):
+def test_an_unreadable_image_is_reported(write):
     content = instances()
     del content["images"][0]["width"]
     root = write(content)
     for name in ("a.jpg", "deep/c.png"):
-        (root / "val2017" / name).write_bytes(b"no picture")
+        (root / "val2017" / name).write_bytes(b"no image")
     source = Coco(root)
     assert [len(source.annotation(i)) for i in range(3)] == [0, 0, 2]
-    assert [(p.file[-5:], p.action) for p in source.problems] == [("a.jpg", "skipped"), ("c.png", "skipped")]
-    with pytest.raises(ValueError, match="c.png: not a picture"):
+    assert [(p.file[-5:], p.action) for p in source.issues] == [("a.jpg", "skipped"), ("c.png", "skipped")]
+    with pytest.raises(ValueError, match="c.png: not an image"):
         source.image(2)
 
 
@@ -365,7 +365,7 @@ def test_no_categories_and_no_annotations(write):
         Coco(write({**instances(), "categories": []}))
     source = Coco(write({**instances(), "annotations": []}))
     assert [len(source.annotation(i)) for i in range(3)] == [0, 0, 0]
-    assert source.problems == []
+    assert source.issues == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -400,13 +400,13 @@ def test_grouping_equals_a_plain_loop(tmp_path_factory, ids, categories, rows):
         assert [source.classes[label] for label in one.labels] == [str(c) for _, c in mine]
         np.testing.assert_allclose(one.boxes[:, 1], [n / 100 for n, _ in mine], atol=1e-7)
     strangers = [n for n, (i, c) in enumerate(rows) if i == 3 or c >= len(categories)]
-    assert [p.object for p in source.problems] == strangers
+    assert [p.object for p in source.issues] == strangers
 
 
 @pytest.mark.parametrize("split, objects, crowds", [("train2017", 705, 6), ("val2017", 815, 11)])
 def test_the_real_coco(shared, split, objects, crowds):
     source = Coco(shared / "data" / "coco_tiny", split)
-    assert (len(source), len(source.classes), source.problems) == (80, 80, [])
+    assert (len(source), len(source.classes), source.issues) == (80, 80, [])
     assert source.category_ids[-1] == 90
     with open(source.annotation_file) as file:
         content = json.load(file)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy.stats import chisquare
 
 from keras_det.data import ObjectCrops, Shapes, SquareCrops, batches
-from keras_det.data.crops import BUCKETS, covered_share, sampled_boxes
+from keras_det.data.crops import BUCKETS, covered_fraction, sampled_boxes
 
 
 def iou(window, boxes):
@@ -15,8 +15,8 @@ def iou(window, boxes):
     return both / ((window[2:] - window[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(1) - both)
 
 
-def counted_share(window, boxes, cells=400):
-    """Share of a fine grid of points that boxes cover."""
+def counted_fraction(window, boxes, cells=400):
+    """Fraction of a fine grid of points that boxes cover."""
     at = (np.arange(cells) + 0.5) / cells
     y, x = (window[k] + at * (window[k + 2] - window[k]) for k in (0, 1))
     inside = np.zeros((cells, cells), bool)
@@ -32,8 +32,8 @@ def test_covered_share_equals_counting_points():
     for n in (0, 1, 5):
         low = rng.random((n, 2)) * 0.6
         boxes = np.concatenate([low, low + rng.random((n, 2)) * 0.4], 1).astype("float32")
-        expected = [counted_share(window, boxes) for window in windows]
-        np.testing.assert_allclose(covered_share(windows, boxes), expected, atol=6e-3)  # a grid of 400 x 400
+        expected = [counted_fraction(window, boxes) for window in windows]
+        np.testing.assert_allclose(covered_fraction(windows, boxes), expected, atol=6e-3)  # a grid of 400 x 400
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_crops_are_square_inside_and_of_their_bucket(drawn):
         height, width = (crop[2:] - crop[:2]) * (200, 300)
         assert height == pytest.approx(width, rel=1e-4) and crop.min() >= 0 and crop.max() <= 1 + 1e-6
         assert 200 * 0.15 - 1e-3 <= height <= 200 + 1e-3
-        share = float(covered_share(crop[None], boxes)[0])
-        assert BUCKETS[bucket] - 1e-5 <= share <= BUCKETS[bucket + 1] + 1e-5
+        fraction = float(covered_fraction(crop[None], boxes)[0])
+        assert BUCKETS[bucket] - 1e-5 <= fraction <= BUCKETS[bucket + 1] + 1e-5
 
 
 @pytest.mark.parametrize(("boxes", "bucket"), [([], 0), ([[0, 0, 1, 1]], 3)])
@@ -79,7 +79,7 @@ def test_an_impossible_bucket_gives_way_to_the_next_possible(boxes, bucket):
 
 @pytest.fixture(scope="module")
 def objects():
-    """Crops of objects and background: window, label, and the picture's boxes and labels."""
+    """Crops of objects and background: window, label, and the image's boxes and labels."""
     source, sampler, rows = Shapes(images=600, seed=5), ObjectCrops((8, 8)), []
     shapes = {"boxes": [None, 4], "labels": [None], "difficult": [None], "is_crowd": [None]}
     kinds = {"boxes": tf.float32, "labels": tf.int32, "difficult": tf.bool, "is_crowd": tf.bool}
@@ -96,12 +96,12 @@ def objects():
 
 def test_positives_and_negatives_keep_their_overlaps(objects):
     for crop, label, one in objects:
-        overlap = iou(crop, one.boxes)
+        paired_iou = iou(crop, one.boxes)
         assert crop.min() >= 0 and crop.max() <= 1 and (crop[2:] > crop[:2]).all()
         if label < 0:
-            assert overlap.max() <= 0.2 + 1e-6
+            assert paired_iou.max() <= 0.2 + 1e-6
         else:
-            assert overlap.max() >= 0.5 - 1e-6 and one.labels[overlap.argmax()] == label
+            assert paired_iou.max() >= 0.5 - 1e-6 and one.labels[paired_iou.argmax()] == label
 
 
 def test_one_positive_to_two_negatives(objects):
@@ -109,12 +109,12 @@ def test_one_positive_to_two_negatives(objects):
     assert chisquare([positives, len(objects) - positives], [len(objects) / 3, 2 * len(objects) / 3]).pvalue > 0.01
 
 
-def test_without_objects_all_is_background_and_a_full_picture_has_none():
+def test_without_objects_all_is_background_and_a_full_image_has_none():
     none = {"boxes": tf.zeros([0, 4]), "labels": tf.zeros([0], tf.int32)}
     none |= {"difficult": tf.zeros([0], tf.bool), "is_crowd": tf.zeros([0], tf.bool)}
     whole = {"boxes": tf.constant(np.tile([[0.0, 0, 1, 1]], (1, 1)), tf.float32), "labels": tf.constant([3])}
     whole |= {"difficult": tf.zeros([1], tf.bool), "is_crowd": tf.zeros([1], tf.bool)}
-    sampler = ObjectCrops((8, 8), negative_iou=0.0)  # every crop of the whole picture overlaps its one object
+    sampler = ObjectCrops((8, 8), negative_iou=0.0)  # every crop of the whole image overlaps its one object
     for turn in range(5):
         seed = tf.constant([turn, 1], tf.int64)
         assert int(sampler.window(none, seed)[1]) == -1
@@ -165,7 +165,7 @@ def test_pixels_and_boxes_of_a_crop_agree():
             inside = ((at > box[0]) & (at < box[2]))[:, None] & ((at > box[1]) & (at < box[3]))[None]
             assert np.mean((image[..., 0] > 127) != inside) < 0.06
             seen += 1
-    assert seen > 8  # many crops hold less than the centre of it
+    assert seen > 8  # many crops hold less than the center of it
 
 
 def test_boxes_of_samples_come_from_annotations_alone():

@@ -3,20 +3,20 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from test_voc import HEIGHT, WIDTH, voc_xml, write_picture
+from test_voc import HEIGHT, WIDTH, voc_xml, write_image
 
 from keras_det.data.folder import Folder
 
 
 @pytest.fixture
 def flat(tmp_path):
-    """Pictures and annotations beside each other, one without objects."""
+    """Images and annotations beside each other, one without objects."""
     for stem, objects in {
         "b": [("wolf", 1, 1, 30, 40)],
         "a": [("bear", 1, 1, 9, 9), ("wolf", 2, 2, 9, 9)],
         "c": [],
     }.items():
-        write_picture(tmp_path / f"{stem}.jpg")
+        write_image(tmp_path / f"{stem}.jpg")
         (tmp_path / f"{stem}.xml").write_text(voc_xml(*objects))
     return tmp_path
 
@@ -27,7 +27,7 @@ def parted(tmp_path):
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (tmp_path / part).mkdir(parents=True)
     for stem, name in {"x": "wolf", "y": "bear", "z": "ant"}.items():
-        write_picture(tmp_path / "JPEGImages" / f"{stem}.png")
+        write_image(tmp_path / "JPEGImages" / f"{stem}.png")
         (tmp_path / "Annotations" / f"{stem}.xml").write_text(voc_xml((name, 1, 1, 30, 40)))
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("z\nx\n")
     (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("y\n")
@@ -35,7 +35,7 @@ def parted(tmp_path):
 
 
 def test_a_flat_folder(flat):
-    (flat / "notes.txt").write_text("not a picture")
+    (flat / "notes.txt").write_text("not an image")
     (flat / "._b.xml").write_bytes(b"\0of another system")
     source = Folder(flat)
     assert source.classes == ("bear", "wolf")
@@ -45,20 +45,20 @@ def test_a_flat_folder(flat):
     np.testing.assert_allclose(source.annotation(1).boxes, [[0, 0, 1, 0.5]])
     assert source.image(1).shape == (HEIGHT, WIDTH, 3)
     assert source.path(1) == str(flat / "b.jpg")
-    assert source.problems == []
+    assert source.issues == []
 
 
-def test_pictures_of_several_kinds_and_spellings(flat):
+def test_images_of_several_kinds_and_spellings(flat):
     for stem, suffix in {"a": ".PNG", "b": ".bmp", "c": ".JPEG"}.items():
         (flat / f"{stem}.jpg").unlink()
-        write_picture(flat / f"{stem}{suffix}")
+        write_image(flat / f"{stem}{suffix}")
     (flat / "b.xml").rename(flat / "b.XML")
     source = Folder(flat)
     assert [os.path.basename(source.path(i)) for i in range(3)] == ["a.PNG", "b.bmp", "c.JPEG"]
     assert source.image(0).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_grey_pictures_are_rgb(flat):
+def test_gray_images_are_rgb(flat):
     Image.new("L", (WIDTH, HEIGHT), 5).save(flat / "a.jpg")
     assert Folder(flat).image(0).shape == (HEIGHT, WIDTH, 3)
 
@@ -83,14 +83,14 @@ def test_classes_may_be_given(parted):
             Folder(parted, classes=classes)
 
 
-def test_a_picture_or_annotation_alone_is_missing(flat):
-    write_picture(flat / "d.png")
+def test_a_image_or_annotation_alone_is_missing(flat):
+    write_image(flat / "d.png")
     (flat / "e.xml").write_text(voc_xml(("wolf", 1, 1, 9, 9)))
-    with pytest.raises(FileNotFoundError, match=r"2 of 5 pictures .* first is .*d\.xml"):
+    with pytest.raises(FileNotFoundError, match=r"2 of 5 images .* first is .*d\.xml"):
         Folder(flat)
     source = Folder(flat, missing="skip")
     assert len(source) == 3
-    assert [(os.path.basename(p.file), p.action) for p in source.problems] == [
+    assert [(os.path.basename(p.file), p.action) for p in source.issues] == [
         ("d.xml", "skipped"),
         ("e.jpg", "skipped"),
     ]
@@ -98,13 +98,13 @@ def test_a_picture_or_annotation_alone_is_missing(flat):
 
 def test_a_listed_name_without_files_is_missing(parted):
     (parted / "ImageSets" / "Main" / "train.txt").write_text("z\nnone\n")
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 pictures .*none\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 images .*none\.jpg"):
         Folder(parted, "train")
     assert len(Folder(parted, "train", missing="skip")) == 1
 
 
-def test_two_pictures_of_one_stem(flat):
-    write_picture(flat / "a.png")
+def test_two_images_of_one_stem(flat):
+    write_image(flat / "a.png")
     with pytest.raises(ValueError, match="both a.jpg and a.png"):
         Folder(flat)
 
@@ -128,7 +128,7 @@ def test_a_faulty_annotation_names_the_file(flat):
     (flat / "b.xml").write_text("<annotation><object></annotation>")
     source = Folder(flat)
     assert source.classes == ("bear", "wolf") and len(source) == 3
-    assert [str(problem).split(":")[0] for problem in source.problems] == [str(flat / "b.xml")]
+    assert [str(issue).split(":")[0] for issue in source.issues] == [str(flat / "b.xml")]
     with pytest.raises(ValueError, match=r"b\.xml: cannot be read as XML"):
         source.image(1)
 
@@ -138,7 +138,7 @@ def test_the_real_bccd(shared):
     everything = Folder(folder)
     assert everything.classes == ("Platelets", "RBC", "WBC")
     # Two stray clicks, where xmin = xmax and ymin = ymax; the other 4886 boxes are in order.
-    assert [(os.path.basename(p.file), p.object, p.action) for p in everything.problems] == [
+    assert [(os.path.basename(p.file), p.object, p.action) for p in everything.issues] == [
         ("BloodImage_00338.xml", 12, "dropped"),
         ("BloodImage_00343.xml", 3, "dropped"),
     ]
@@ -146,6 +146,6 @@ def test_the_real_bccd(shared):
     assert np.bincount(labels).tolist() == [361, 4153, 372]
     parts = {name: Folder(folder, name) for name in ("train", "val", "test")}
     assert {name: len(part) for name, part in parts.items()} == {"train": 205, "val": 87, "test": 72}
-    assert [len(part.problems) for part in parts.values()] == [1, 1, 0]
+    assert [len(part.issues) for part in parts.values()] == [1, 1, 0]
     one = parts["test"].annotation(0)
     assert (one.height, one.width) == parts["test"].image(0).shape[:2] == (480, 640)

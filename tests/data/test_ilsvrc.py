@@ -67,7 +67,7 @@ def root(tmp_path_factory):
 def test_localization_data(root):
     source = load(f"ilsvrc:{root}", "CLS-LOC/train_loc")
     assert source.classes == ("tench", "crane (n02012849)", "crane (n03126707)", "goldfish")
-    assert len(source) == 1 and source.problems == []
+    assert len(source) == 1 and source.issues == []
     one = source.annotation(0)
     np.testing.assert_allclose(one.boxes, [[0.1, 0.1, 1, 1], [0, 0, 0.5, 0.2]], rtol=1e-6)
     assert one.labels.tolist() == [0, 0] and one.image_id == "n01440764_1" and source.image(0).shape == (40, 50, 3)
@@ -75,7 +75,7 @@ def test_localization_data(root):
 
 def test_an_image_for_classification_alone_is_of_its_folders_class(root):
     source = load(f"ilsvrc:{root}", "CLS-LOC/train_cls")
-    assert len(source) == 2 and source.problems == []
+    assert len(source) == 2 and source.issues == []
     one = source.annotation(1)
     assert one.labels.tolist() == [1] and one.boxes.tolist() == [[0, 0, 1, 1]]
 
@@ -88,7 +88,7 @@ def test_validation_and_test(root):
 
 def test_detection_data_is_the_union_of_the_classes_lists(root):
     source = load(f"ilsvrc:{root}", "DET/train+DET/val1")
-    assert source.classes == ("accordion", "airplane") and len(source) == 3 and source.problems == []
+    assert source.classes == ("accordion", "airplane") and len(source) == 3 and source.issues == []
     assert [source.annotation(i).labels.tolist() for i in range(3)] == [[0], [1], []]
 
 
@@ -148,6 +148,6 @@ def test_faulty_files_are_named(root, tmp_path):
     with pytest.raises(ValueError, match="line 1: expected an image's path"):
         Ilsvrc(tmp_path, "CLS-LOC/val")
     put_list(tmp_path, "CLS-LOC", "val", ["a 1", "b 2"])
-    with pytest.raises(FileNotFoundError, match="1 of 2 pictures"):
+    with pytest.raises(FileNotFoundError, match="1 of 2 images"):
         Ilsvrc(tmp_path, "CLS-LOC/val")
     assert len(Ilsvrc(tmp_path, "CLS-LOC/val", missing="skip")) == 1

@@ -9,21 +9,21 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_det.data import Mirroring, SSDAugmentation, batches, batching, load, pictures, relabel
+from keras_det.data import HorizontalFlip, SSDAugmentation, batches, batching, image_files, load, relabel
 from keras_det.data.augment import (
     DRAWS,
     MIN_OVERLAPS,
     TRIALS,
     choose_patch,
     crop_objects,
-    distort_colours,
+    distort_colors,
     expansion,
     finish,
-    overlaps,
+    ious,
     patches,
     place,
 )
-from keras_det.data.batching import Picture
+from keras_det.data.batching import OriginalImage
 from keras_det.data.resize import resize
 
 BOXES = np.array([[0.1, 0.1, 0.4, 0.5], [0.5, 0.3, 0.95, 0.9]], "float32")
@@ -60,10 +60,10 @@ def test_chosen_patches_are_of_all_kinds_and_hold_their_overlap():
     found = many_patches(BOXES, 2000)
     whole = (found == [0, 0, 1, 1]).all(1)
     candidates = patches(drawn((2000, TRIALS, 4), 1).reshape(-1, 4))
-    best = overlaps(candidates, tf.constant(BOXES)).numpy().reshape(2000, -1).max(1)
-    succeeded = (best[:, None] >= MIN_OVERLAPS).sum(1) + 2  # one of them is the whole picture
+    best = ious(candidates, tf.constant(BOXES)).numpy().reshape(2000, -1).max(1)
+    succeeded = (best[:, None] >= MIN_OVERLAPS).sum(1) + 2  # one of them is the whole image
     assert abs(whole.mean() - (1 / succeeded).mean()) < 0.03
-    best = overlaps(tf.constant(found), tf.constant(BOXES)).numpy().max(1)[~whole]
+    best = ious(tf.constant(found), tf.constant(BOXES)).numpy().max(1)[~whole]
     for least in MIN_OVERLAPS[1:4]:
         assert (best >= least).mean() > 0.05
     assert (best < 0.1).any()  # the free patch
@@ -72,7 +72,7 @@ def test_chosen_patches_are_of_all_kinds_and_hold_their_overlap():
 def test_every_minimum_overlap_is_held():
     candidates = patches(drawn((TRIALS, 4), 3))
     for one, kinds in ((candidates[30:31], 5), (tf.constant([[0.25, 0.25, 0.75, 0.75]]), 3)):
-        best = overlaps(candidates, one).numpy().max(1)
+        best = ious(candidates, one).numpy().max(1)
         assert (best.max() >= MIN_OVERLAPS).sum() == kinds
         first = [candidates[int(np.argmax(best >= least))] for least in MIN_OVERLAPS[:kinds]]
         for kind, patch in enumerate([*first, *first[:1] * (5 - kinds), candidates[0], [0.0, 0.0, 1.0, 1.0]]):
@@ -80,13 +80,13 @@ def test_every_minimum_overlap_is_held():
             np.testing.assert_array_equal(chosen, patch)
 
 
-def test_without_objects_only_the_free_patch_and_the_whole_picture_are_left():
+def test_without_objects_only_the_free_patch_and_the_whole_image_are_left():
     found = many_patches(np.zeros((0, 4), "float32"), 400)
     whole = (found == [0, 0, 1, 1]).all(1).mean()
     assert 0.4 < whole < 0.6
 
 
-def test_expansion_is_of_1_to_4_sides_and_holds_the_picture():
+def test_expansion_is_of_1_to_4_sides_and_holds_the_image():
     canvas = np.stack([expansion(draw) for draw in drawn((500, 3), 0)])
     side = canvas[:, 2] - canvas[:, 0]
     np.testing.assert_allclose(side, canvas[:, 3] - canvas[:, 1], atol=1e-5)
@@ -94,14 +94,14 @@ def test_expansion_is_of_1_to_4_sides_and_holds_the_picture():
     assert canvas[:, :2].max() <= 0 and canvas[:, 2:].min() >= 1 - 1e-5
 
 
-def test_objects_are_kept_by_their_centre_and_clipped():
+def test_objects_are_kept_by_their_center_and_clipped():
     rng = np.random.default_rng(0)
     corner = rng.random((200, 2)) * 0.8
     boxes = np.concatenate([corner, np.minimum(corner + 0.02 + rng.random((200, 2)) * 0.4, 1)], -1).astype("float32")
     window = np.array([0.2, -0.3, 0.7, 0.6], "float32")
     kept = crop_objects({"boxes": tf.constant(boxes), "labels": tf.range(200)}, tf.constant(window))
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = ((centre > window[:2]) & (centre < window[2:])).all(1)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = ((center > window[:2]) & (center < window[2:])).all(1)
     np.testing.assert_array_equal(kept["labels"], np.flatnonzero(inside))
     size = window[2:] - window[:2]
     expected = np.clip((boxes[inside] - np.tile(window[:2], 2)) / np.tile(size, 2), 0, 1)
@@ -109,7 +109,7 @@ def test_objects_are_kept_by_their_centre_and_clipped():
 
 
 def planted(height=240, width=320):
-    """A grey picture with a bright rectangle, and its box."""
+    """A gray image with a bright rectangle, and its box."""
     image = np.full((height, width, 3), 40, "uint8")
     image[60:150, 100:260] = (250, 250, 250)
     return image, np.array([[60 / height, 100 / width, 150 / height, 260 / width]], "float32")
@@ -125,13 +125,13 @@ def test_boxes_still_enclose_what_they_enclosed(encoded):
 
     @tf.function
     def sample(seed):
-        picture = Picture(jpeg, tf.constant(pixels), tf.constant([240, 320]))
+        original = OriginalImage(jpeg, tf.constant(pixels), tf.constant([240, 320]))
         objects = {"boxes": tf.constant(boxes)} | {k: tf.constant(v) for k, v in rows.items()}
         draw = tf.random.stateless_uniform([sum(DRAWS)], seed)
-        source, target, kept = augment.geometry(picture, objects, draw)
-        unchanged = tf.concat([draw[: -DRAWS[-1]], tf.ones(DRAWS[-1])], 0)  # its colours left alone
-        plain = finish(picture.paste(source, target, (200, 200)), target, unchanged, augment.mean)
-        return plain, kept["boxes"], augment(picture, objects, seed)
+        source, target, kept = augment.geometry(original, objects, draw)
+        unchanged = tf.concat([draw[: -DRAWS[-1]], tf.ones(DRAWS[-1])], 0)  # its colors left alone
+        plain = finish(original.paste(source, target, (200, 200)), target, unchanged, augment.mean)
+        return plain, kept["boxes"], augment(original, objects, seed)
 
     compared = 0
     for seed in range(150):
@@ -150,8 +150,8 @@ def test_boxes_still_enclose_what_they_enclosed(encoded):
 
 def test_the_surroundings_are_filled_with_the_mean():
     image, boxes = planted()
-    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
-    _, inside = picture.sample(tf.constant([-1.0, -1.0, 2.0, 2.0]), (30, 30))
+    original = OriginalImage(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    _, inside = original.sample(tf.constant([-1.0, -1.0, 2.0, 2.0]), (30, 30))
     expected = np.zeros((30, 30), bool)
     expected[10:20, 10:20] = True
     np.testing.assert_array_equal(inside[..., 0], expected)
@@ -159,20 +159,22 @@ def test_the_surroundings_are_filled_with_the_mean():
     objects = {"boxes": boxes, "labels": [0], "difficult": [False], "is_crowd": [False]}
     filled = 0
     for seed in range(20):
-        sample, _ = augment(picture, {k: tf.constant(v) for k, v in objects.items()}, tf.constant([seed, 0], tf.int64))
+        sample, _ = augment(original, {k: tf.constant(v) for k, v in objects.items()}, tf.constant([seed, 0], tf.int64))
         filled += (sample.numpy() == mean).all(-1).any()
     assert 4 <= filled <= 16  # half of the samples are expanded, and most patches of those show some of the canvas
 
 
-def test_without_sampling_pictures_are_the_original_or_its_mirror_image():
+def test_without_sampling_images_are_the_original_or_its_mirror_image():
     image, boxes = planted()
-    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    original = OriginalImage(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
     whole = resize(tf.constant(image), (60, 60)).numpy()
     kinds = {True: (whole[:, ::-1], np.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], 1))}
     kinds[False] = (whole, boxes)
     seen = []
     for seed in range(20):
-        sample, objects = Mirroring((60, 60))(picture, {"boxes": tf.constant(boxes)}, tf.constant([seed, 0], tf.int64))
+        sample, objects = HorizontalFlip((60, 60))(
+            original, {"boxes": tf.constant(boxes)}, tf.constant([seed, 0], tf.int64)
+        )
         seen.append(bool((sample.numpy() == kinds[True][0]).all()))
         for found, expected in zip((sample, objects["boxes"]), kinds[seen[-1]]):
             np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -181,10 +183,10 @@ def test_without_sampling_pictures_are_the_original_or_its_mirror_image():
 
 def test_one_seed_gives_one_sample():
     image, boxes = planted()
-    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    original = OriginalImage(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
     objects = {"boxes": tf.constant(boxes), "labels": [0], "difficult": [False], "is_crowd": [False]}
     augment = SSDAugmentation((50, 50))
-    draw = lambda seed: augment(picture, dict(objects), tf.constant([seed, 9], tf.int64))[0].numpy()  # noqa: E731
+    draw = lambda seed: augment(original, dict(objects), tf.constant([seed, 9], tf.int64))[0].numpy()  # noqa: E731
     np.testing.assert_array_equal(draw(1), draw(1))
     assert (draw(1) != draw(2)).any()
 
@@ -194,7 +196,7 @@ def test_a_sample_has_its_objects_first_in_their_order_and_those_alone():
     rng = np.random.default_rng(3)
     low = rng.random((40, 2)) * 0.7
     boxes = np.concatenate([low, low + 0.05 + rng.random((40, 2)) * 0.2], 1).astype("float32")
-    picture = Picture(tf.constant(""), tf.zeros([240, 320, 3], tf.uint8), tf.constant([240, 320]))
+    original = OriginalImage(tf.constant(""), tf.zeros([240, 320, 3], tf.uint8), tf.constant([240, 320]))
     seconds, kept = [], []
     for seed in range(30):
         count = (40, 0, 1)[seed % 3] if seed else 40
@@ -202,7 +204,7 @@ def test_a_sample_has_its_objects_first_in_their_order_and_those_alone():
         objects |= {name: np.arange(count) % 2 == odd for odd, name in enumerate(("difficult", "is_crowd"))}
         draw = tf.constant(drawn(sum(DRAWS), seed))
         start = time.perf_counter()
-        *_, found = SSDAugmentation((30, 40)).geometry(picture, {k: tf.constant(v) for k, v in objects.items()}, draw)
+        *_, found = SSDAugmentation((30, 40)).geometry(original, {k: tf.constant(v) for k, v in objects.items()}, draw)
         seconds.append(time.perf_counter() - start)
         labels = found["labels"].numpy()
         assert (labels >= 0).all() and (np.diff(labels) > 0).all() and len(labels) <= count
@@ -215,11 +217,11 @@ def test_a_sample_has_its_objects_first_in_their_order_and_those_alone():
 
 
 def distorted(image, draw):
-    """`distort_colours` of interleaved pixels."""
-    return tf.stack(distort_colours(tf.unstack(image, axis=-1), draw), axis=-1)
+    """`distort_colors` of interleaved pixels."""
+    return tf.stack(distort_colors(tf.unstack(image, axis=-1), draw), axis=-1)
 
 
-def test_colours_stay_in_range_and_are_left_alone_half_of_the_time():
+def test_colors_stay_in_range_and_are_left_alone_half_of_the_time():
     image = tf.random.uniform([20, 20, 3], 0, 255, seed=1)
     same = 0
     for seed in range(60):
@@ -232,7 +234,7 @@ def test_colours_stay_in_range_and_are_left_alone_half_of_the_time():
     np.testing.assert_allclose(distorted(image, bright), np.clip(image + 32, 0, 255), atol=1e-3)
 
 
-def test_colours_are_those_of_tensorflows_distortions():
+def test_colors_are_those_of_tensorflows_distortions():
     image = tf.random.uniform([20, 20, 3], 0, 255, seed=2)
     draws = drawn((24, 9), 0)
     draws[:8, :4] = 0  # all four
@@ -250,25 +252,25 @@ def test_colours_are_those_of_tensorflows_distortions():
 
 def test_the_pasted_window_is_the_placed_window():
     image, _ = planted()
-    picture = Picture(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
+    original = OriginalImage(tf.constant(""), tf.constant(image), tf.constant([240, 320]))
     for window in np.random.default_rng(0).uniform([-1.5, -1.5, 0.5, 0.5], [0.4, 0.4, 2.5, 2.5], (30, 4)):
         window = tf.constant(window, tf.float32)
-        placed, source, target = place(window, picture.shape, (90, 80))
+        placed, source, target = place(window, original.shape, (90, 80))
         step = 0.5 * (window[2:] - window[:2]) / [90, 80]
         np.testing.assert_array_less(abs(placed - window), np.tile(step, 2) * 4 + 0.01)  # a pixel of either, magnified
-        exact, inside = picture.sample(placed, (90, 80))
+        exact, inside = original.sample(placed, (90, 80))
         top, left, height, width = target.numpy()
         assert inside.numpy().sum() == height * width
         assert inside.numpy()[top : top + height, left : left + width].all()
-        pasted = picture.paste(source, target, (90, 80))
+        pasted = original.paste(source, target, (90, 80))
         np.testing.assert_allclose(np.where(inside, pasted, 0), np.where(inside, exact, 0), atol=0.05)
 
 
-def test_a_window_beside_the_picture_shows_nothing_of_it():
-    picture = Picture(tf.constant(""), tf.zeros([20, 20, 3], tf.uint8), tf.constant([20, 20]))
-    window, source, target = place(tf.constant([1.5, 0.0, 2.5, 1.0]), picture.shape, (30, 30))
+def test_a_window_beside_the_image_shows_nothing_of_it():
+    original = OriginalImage(tf.constant(""), tf.zeros([20, 20, 3], tf.uint8), tf.constant([20, 20]))
+    window, source, target = place(tf.constant([1.5, 0.0, 2.5, 1.0]), original.shape, (30, 30))
     np.testing.assert_allclose(window, [1.5, 0, 2.5, 1])
-    assert target.numpy()[2] == 0 and picture.paste(source, target, (30, 30)).shape == (30, 30, 3)
+    assert target.numpy()[2] == 0 and original.paste(source, target, (30, 30)).shape == (30, 30, 3)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +280,7 @@ def scenes():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eight pictures with VOC XML, in the formats people have."""
+    """Eight images with VOC XML, in the formats people have."""
     scenes = load("shapes", images=8, seed=6, size=96)
     for i in range(8):
         image = Image.fromarray(scenes.image(i))
@@ -298,7 +300,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_evaluation_gives_every_picture_once_in_order(scenes):
+def test_evaluation_gives_every_image_once_in_order(scenes):
     got = list(batches(scenes, 4, (32, 32), training=False))
     assert [len(images) for images, _ in got] == [4, 4, 2]
     assert np.concatenate([labels["index"] for _, labels in got]).tolist() == list(range(10))
@@ -316,7 +318,7 @@ def epoch(dataset):
     return np.concatenate([images.numpy().reshape(len(images), -1)[:, :40] for images, _ in dataset])
 
 
-def test_each_epoch_is_another_order_of_the_same_pictures(scenes):
+def test_each_epoch_is_another_order_of_the_same_images(scenes):
     dataset = batches(scenes, 5, (32, 32), training=True, seed=1)
     first, second = epoch(dataset), epoch(dataset)
     assert (first != second).any()
@@ -334,7 +336,7 @@ def test_a_resumed_stream_is_the_rest_of_the_uninterrupted_one(scenes, step):
     np.testing.assert_array_equal(stream(0, 9)[step * 4 :], stream(step, 9 - step))
 
 
-@pytest.mark.parametrize("augment", [None, Mirroring((32, 24)), SSDAugmentation((32, 24))])
+@pytest.mark.parametrize("augment", [None, HorizontalFlip((32, 24)), SSDAugmentation((32, 24))])
 def test_all_axes_but_the_batchs_are_known_beforehand(scenes, augment):
     images, labels = batches(scenes, 4, (32, 24), training=True, augment=augment, max_objects=5).element_spec
     assert images.shape[1:] == (32, 24, 3)
@@ -348,7 +350,7 @@ def test_a_source_smaller_than_a_batch_trains(scenes):
     assert len(images) == 8
 
 
-def test_pictures_of_every_format_and_max_objects(folder):
+def test_images_of_every_format_and_max_objects(folder):
     source = load(f"folder:{folder}")
     images, labels = next(iter(batches(source, 8, (96, 96), training=False, max_objects=2)))
     assert labels["boxes"].shape == (8, 2, 4)
@@ -356,30 +358,30 @@ def test_pictures_of_every_format_and_max_objects(folder):
         np.testing.assert_array_equal(images[i], source.image(i).astype("float32"))  # two JPEG decoders
 
 
-def test_a_decoded_window_is_the_window_of_the_decoded_picture():
+def test_a_decoded_window_is_the_window_of_the_decoded_image():
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype="uint8")).resize((160, 96))
     for subsampling in (0, 1, 2):
         file = io.BytesIO()
         noise.save(file, "JPEG", subsampling=subsampling)
-        whole = pictures.read_image(file.getvalue())
-        picture = Picture(tf.constant(file.getvalue()), tf.zeros((0, 0, 3), tf.uint8), tf.constant([96, 160]))
+        whole = image_files.read_image(file.getvalue())
+        original = OriginalImage(tf.constant(file.getvalue()), tf.zeros((0, 0, 3), tf.uint8), tf.constant([96, 160]))
         for top, left in rng.integers(0, [90, 150], (20, 2)):
             height, width = rng.integers(1, [97 - top, 161 - left])
-            found = picture.crop(*map(tf.constant, map(int, (top, left, height, width))))
+            found = original.crop(*map(tf.constant, map(int, (top, left, height, width))))
             np.testing.assert_array_equal(found, whole[top : top + height, left : left + width])
 
 
 def training(source, **options):
     augment = SSDAugmentation((48, 48))
     options = {"augment": augment, "seed": 2, "repeat": True} | options
-    one_at_a_time = tf.data.Options()  # or two threads may read the same picture before either has kept it
+    one_at_a_time = tf.data.Options()  # or two threads may read the same image before either has kept it
     one_at_a_time.threading.private_threadpool_size = 1
     dataset = batches(source, 4, (48, 48), training=True, **options).with_options(one_at_a_time)
     return epoch(dataset.take(6))
 
 
-def test_cached_pictures_give_the_same_samples_within_their_memory(folder, monkeypatch):
+def test_cached_images_give_the_same_samples_within_their_memory(folder, monkeypatch):
     one, decoded, source = 3 * 96 * 96, [], load(f"folder:{folder}")
     plain = training(source)
     jpeg, image = batching._jpeg, source.image
@@ -467,14 +469,14 @@ def test_a_damaged_sector_is_the_same_image_or_the_same_refusal_on_every_path(fo
         content[start : start + length] = b"" if k % 5 == 0 else rng.bytes(length)
         content = bytes(content)
         try:
-            whole = pictures.read_image(content)
+            whole = image_files.read_image(content)
         except ValueError:
             whole, refused = None, refused + 1
         size = batching.plain_jpeg_size(content)
         if size is not None:
             assert whole is not None and whole.shape[:2] == size
-            picture = Picture(tf.constant(content), tf.zeros((0, 0, 3), tf.uint8), tf.constant(size))
-            window = picture.crop(*map(tf.constant, (20, 30, 31, 41)))
+            original = OriginalImage(tf.constant(content), tf.zeros((0, 0, 3), tf.uint8), tf.constant(size))
+            window = original.crop(*map(tf.constant, (20, 30, 31, 41)))
             np.testing.assert_array_equal(window, whole[20:51, 30:71])
     assert 5 < refused < 55
 
@@ -485,7 +487,7 @@ def test_groups_without_a_single_object(training):
     source = load("shapes", images=20, size=32, seed=1)
     empty = [i for i in range(20) if not len(source.annotation(i))] or [0]
     bare = _Bare(source.subset(empty * 40))
-    got = list(batches(bare, 4, (32, 32), training=training, augment=Mirroring((32, 32)) if training else None))
+    got = list(batches(bare, 4, (32, 32), training=training, augment=HorizontalFlip((32, 32)) if training else None))
     assert len(got) == len(bare) // 4
     assert all(labels["labels"].numpy().max() == -1 for _, labels in got)
 
@@ -494,7 +496,7 @@ class _Bare:
     """Another source's images, without their objects."""
 
     def __init__(self, source):
-        self.source, self.name, self.classes, self.problems = source, source.name, source.classes, []
+        self.source, self.name, self.classes, self.issues = source, source.name, source.classes, []
 
     def __len__(self):
         return len(self.source)
@@ -509,19 +511,19 @@ class _Bare:
 
 
 @pytest.mark.parametrize("damage", [b"", b"this is text", None])
-def test_an_unreadable_picture_is_skipped_and_recorded(folder, damage):
+def test_an_unreadable_image_is_skipped_and_recorded(folder, damage):
     path = folder / "2.jpg"
     path.write_bytes(path.read_bytes()[:400] if damage is None else damage)
     source, skipped = load(f"folder:{folder}"), []
     got = list(batches(source, 3, (32, 32), training=False, skipped=skipped))
     indexes = np.concatenate([labels["index"] for _, labels in got])
     assert 2 not in indexes and len(indexes) == 7
-    assert [(problem.file, problem.action) for problem in skipped] == [(str(path), "skipped")]
+    assert [(issue.file, issue.action) for issue in skipped] == [(str(path), "skipped")]
 
 
 @pytest.mark.parametrize("marker", [b"\xff\xc4", b"\xff\xdb", b"\xff\xda"])
 def test_a_jpeg_with_a_faulty_table_is_skipped(folder, marker):
-    """Huffman codes, quantisation and the scan's components: the frame header before them is whole."""
+    """Huffman codes, quantization and the scan's components: the frame header before them is whole."""
     path = folder / "2.jpg"
     content = bytearray(path.read_bytes())
     place = content.index(marker)
@@ -531,16 +533,16 @@ def test_a_jpeg_with_a_faulty_table_is_skipped(folder, marker):
         source, skipped = load(f"folder:{folder}"), []
         options = {"skipped": skipped, "cache_bytes": cache}
         assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, **options)) == 7
-        assert [problem.file for problem in skipped] == [str(path)] and str(skipped[0]).count(str(path)) == 1
+        assert [issue.file for issue in skipped] == [str(path)] and str(skipped[0]).count(str(path)) == 1
 
 
 def test_a_file_that_is_too_large_is_not_read(folder, monkeypatch):
     sizes = sorted(path.stat().st_size for path in folder.glob("*.[jp]*g"))
     source, skipped = load(f"folder:{folder}"), []
-    monkeypatch.setattr(pictures, "MAX_BYTES", sizes[3])
+    monkeypatch.setattr(image_files, "MAX_BYTES", sizes[3])
     source.max_unreadable = 1.0
     assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, skipped=skipped)) == 4
-    assert len(skipped) == 4 and all("bytes, at most" in problem.message for problem in skipped)
+    assert len(skipped) == 4 and all("bytes, at most" in issue.message for issue in skipped)
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
@@ -552,7 +554,7 @@ def test_the_bound_on_unreadable_images_is_of_the_whole_source(folder, place):
     (folder / one[0]).write_bytes(b"")
     source, skipped = load(f"folder:{folder}"), []
     assert sum(len(images) for images, _ in batches(source, 3, (32, 32), training=False, skipped=skipped)) == 7
-    assert [problem.file for problem in skipped] == [str(folder / one[0])]
+    assert [issue.file for issue in skipped] == [str(folder / one[0])]
     path = folder / two[1]
     path.write_bytes(path.read_bytes()[:-400])  # its header is whole
     source = load(f"folder:{folder}")
@@ -595,7 +597,7 @@ def test_wrong_numbers_are_refused(scenes, arguments, named):
 
 
 def test_an_empty_source_is_refused(scenes):
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         batches(scenes.take(0), 2, (32, 32), training=True)
 
 

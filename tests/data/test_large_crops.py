@@ -3,22 +3,22 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_det.data.batching import Picture
+from keras_det.data.batching import OriginalImage
 from keras_det.data.large_crops import SIDE, LargeCrops
 
 
 def sample(seed, size=64):
-    """A crop of a black picture with one white rectangle."""
+    """A crop of a black image with one white rectangle."""
     pixels = np.zeros((size, size, 3), "uint8")
     pixels[20:40, 24:52] = 255
-    picture = Picture(tf.constant(b""), tf.constant(pixels), tf.constant([size, size]))
+    original = OriginalImage(tf.constant(b""), tf.constant(pixels), tf.constant([size, size]))
     objects = {
         "boxes": tf.constant([[20 / 64, 24 / 64, 40 / 64, 52 / 64]]),
         "labels": tf.constant([3]),
         "difficult": tf.constant([False]),
         "is_crowd": tf.constant([False]),
     }
-    image, objects = LargeCrops((128, 128))(picture, objects, tf.constant([seed, 1], tf.int64))
+    image, objects = LargeCrops((128, 128))(original, objects, tf.constant([seed, 1], tf.int64))
     return image.numpy(), objects["boxes"].numpy()
 
 

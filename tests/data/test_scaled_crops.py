@@ -1,24 +1,24 @@
-"""OverFeat's training samples: crops of pictures at several scales, boxes following the pixels."""
+"""OverFeat's training samples: crops of images at several scales, boxes following the pixels."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_det.data import ScaledCrops
-from keras_det.data.batching import Picture
+from keras_det.data.batching import OriginalImage
 
 
-def picture(height=100, width=150):
-    """A dark picture with one bright object, and its box."""
+def original(height=100, width=150):
+    """A dark image with one bright object, and its box."""
     pixels = np.full((height, width, 3), 20, "uint8")
     pixels[30:70, 60:110] = 220
     box = np.array([[30 / height, 60 / width, 70 / height, 110 / width]], "float32")
     objects = {"boxes": tf.constant(box), "labels": tf.constant([3])}
-    return Picture(tf.constant(b""), tf.constant(pixels), tf.constant([height, width])), objects
+    return OriginalImage(tf.constant(b""), tf.constant(pixels), tf.constant([height, width])), objects
 
 
 def sample(crops, seed):
-    image, objects = crops(*picture(), tf.constant([seed, 1], tf.int64))
+    image, objects = crops(*original(), tf.constant([seed, 1], tf.int64))
     return image.numpy(), objects["boxes"].numpy()[0], objects
 
 
@@ -41,7 +41,7 @@ def test_sizes_of_objects_are_those_of_the_scales():
     assert found == {(80, 100), (160, 200)}  # 40 by 50 pixels of 100 by 150; 400 is for the shorter side
 
 
-def test_a_smaller_picture_lies_in_the_mean():
+def test_a_smaller_image_lies_in_the_mean():
     for seed in range(6):
         image, box, _ = sample(ScaledCrops((90, 120), [(60, 80)], mean=(1.0, 2.0, 3.0)), seed)
         mean = (image == [1, 2, 3]).all(-1)
@@ -58,12 +58,12 @@ def test_half_of_the_samples_are_mirrored_and_all_come_again():
 
 def test_crops_around_an_object_have_it_near_the_middle_at_a_scale_that_suits():
     crops = ScaledCrops((80, 80), [(100, 150), (200, 300), (400, 600)], border=40, around=1.0, sides=(60, 110))
-    centres = []
+    centers = []
     for seed in range(20):
         _, box, _ = sample(crops, seed)
-        assert max(box[2:] - box[:2]) * 80 == pytest.approx(100, abs=0.5)  # 50 pixels of the picture, at scale 2
-        centres.append((box[:2] + box[2:]) / 2)
-    assert np.abs(np.array(centres) - 0.5).max() <= 0.26 and np.ptp(centres, axis=0).min() > 0.2
+        assert max(box[2:] - box[:2]) * 80 == pytest.approx(100, abs=0.5)  # 50 pixels of the image, at scale 2
+        centers.append((box[:2] + box[2:]) / 2)
+    assert np.abs(np.array(centers) - 0.5).max() <= 0.26 and np.ptp(centers, axis=0).min() > 0.2
 
 
 def test_no_scale_suits_the_nearest_is_taken():

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 import keras_det.data
 from keras_det.data import source as module
-from keras_det.data.source import Annotation, Problem, ReadSource, Source, clean_boxes
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, Source, clean_boxes
 
 
 class Numbered(ReadSource):
-    """Picture i has i boxes, and one problem each."""
+    """Image i has i boxes, and one issue each."""
 
     def __init__(self, count):
-        super().__init__("numbered", ("a", "b"), [Problem("list", None, "one is absent", "skipped")])
+        super().__init__("numbered", ("a", "b"), [AnnotationIssue("list", None, "one is absent", "skipped")])
         self.count = count
         self.reads = []
         self.extra = "attribute of the subclass"
@@ -33,7 +33,9 @@ class Numbered(ReadSource):
         self.reads.append(i)
         boxes = np.tile(np.float32([0, 0, 1, 1]), (i, 1))
         zeros = np.zeros(i)
-        return Annotation(str(i), 2, 3, boxes, zeros, zeros, zeros, zeros), [Problem(f"{i}.xml", 0, "bad", "dropped")]
+        return Annotation(str(i), 2, 3, boxes, zeros, zeros, zeros, zeros), [
+            AnnotationIssue(f"{i}.xml", 0, "bad", "dropped")
+        ]
 
 
 def test_doctests():
@@ -66,7 +68,7 @@ def test_annotations_are_read_once_and_only_when_asked_for():
     assert source.reads == []
     assert view.annotation(2) is view.annotation(2) is source.annotation(2)
     assert source.reads == [2]
-    assert [p.file for p in view.problems] == ["list", "0.xml", "1.xml", "2.xml"]
+    assert [p.file for p in view.issues] == ["list", "0.xml", "1.xml", "2.xml"]
     assert sorted(source.reads) == [0, 1, 2]
 
 
@@ -77,7 +79,7 @@ def test_views_of_views():
     assert [view.path(i) for i in range(2)] == ["4.jpg", "5.jpg"]
     assert [view.image(i)[0, 0, 0] for i in range(2)] == [4, 5]
     assert [len(view.annotation(i)) for i in range(2)] == [4, 5]
-    assert [p.file for p in view.problems] == ["list", "4.xml", "5.xml"]
+    assert [p.file for p in view.issues] == ["list", "4.xml", "5.xml"]
     assert (view.name, view.classes, view.extra) == ("numbered", ("a", "b"), "attribute of the subclass")
     assert isinstance(view, Source)
     assert len(copy.copy(view)) == 2
@@ -136,31 +138,31 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("corners, fault, expected", FAULTS)
-def test_the_rule_for_faulty_boxes(corners, fault, expected):
-    boxes, kept, problems = clean_boxes([[1, 1, 2, 2], corners], 100, 200, "a.xml")
+@pytest.mark.parametrize("corners, told, expected", FAULTS)
+def test_the_rule_for_faulty_boxes(corners, told, expected):
+    boxes, kept, issues = clean_boxes([[1, 1, 2, 2], corners], 100, 200, "a.xml")
     assert boxes.dtype == np.float32
     np.testing.assert_array_equal(kept, [0] if expected is None else [0, 1])
     if expected is not None:
         np.testing.assert_allclose(boxes[1], expected, atol=1e-7)
-    if fault is None:
-        assert problems == []
+    if told is None:
+        assert issues == []
         return
-    (problem,) = problems
-    assert (problem.file, problem.object, problem.action) == ("a.xml", 1, fault[1])
-    assert fault[0] in problem.message
-    assert "a.xml, object 1" in str(problem)
+    (issue,) = issues
+    assert (issue.file, issue.object, issue.action) == ("a.xml", 1, told[1])
+    assert told[0] in issue.message
+    assert "a.xml, object 1" in str(issue)
 
 
 def test_first_pixel_one_is_inclusive():
-    boxes, _, problems = clean_boxes([[1, 1, 100, 200], [11, 21, 12, 22], [5, 5, 5, 9]], 100, 200, "a", first_pixel=1)
+    boxes, _, issues = clean_boxes([[1, 1, 100, 200], [11, 21, 12, 22], [5, 5, 5, 9]], 100, 200, "a", first_pixel=1)
     np.testing.assert_allclose(boxes, [[0, 0, 1, 1], [0.1, 0.1, 0.12, 0.11]], atol=1e-7)
-    assert [(p.object, p.action) for p in problems] == [(2, "dropped")]
+    assert [(p.object, p.action) for p in issues] == [(2, "dropped")]
 
 
 def test_numbers_name_the_objects():
-    _, kept, problems = clean_boxes([[0, 0, 1, 1], [3, 3, 3, 3]], 9, 9, "a", numbers=[7, 42])
-    assert (kept.tolist(), problems[0].object) == ([0], 42)
+    _, kept, issues = clean_boxes([[0, 0, 1, 1], [3, 3, 3, 3]], 9, 9, "a", numbers=[7, 42])
+    assert (kept.tolist(), issues[0].object) == ([0], 42)
     assert [len(part) for part in clean_boxes(np.zeros((0, 4)), 9, 9, "a")] == [0, 0, 0]
 
 
@@ -171,11 +173,11 @@ numbers = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-50, 150) |
 @given(st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=8), st.sampled_from([0, 1]))
 def test_what_is_kept_is_always_valid(rows, first_pixel):
     corners = np.array(rows, np.float64).reshape(-1, 4)
-    boxes, kept, problems = clean_boxes(corners, 100, 37, "a", first_pixel=first_pixel)
+    boxes, kept, issues = clean_boxes(corners, 100, 37, "a", first_pixel=first_pixel)
     assert boxes.shape == (len(kept), 4)
     assert ((boxes >= 0) & (boxes <= 1)).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
-    dropped = {p.object for p in problems if p.action == "dropped"}
+    dropped = {p.object for p in issues if p.action == "dropped"}
     assert dropped == set(range(len(corners))) - set(kept.tolist())
     for box, row in zip(boxes, kept):
         ideal = (corners[row] - [first_pixel, first_pixel, 0, 0]) / [100, 37, 100, 37]
@@ -207,5 +209,5 @@ def test_load_passes_split_and_options(shared):
     assert len(keras_det.data.load(f"coco:{data}/coco_tiny", "val2017")) == 80
     cells = keras_det.data.load(f"folder:{data}/bccd", "val", classes=["WBC", "RBC", "Platelets"])
     assert (len(cells), cells.classes[0]) == (87, "WBC")
-    with pytest.raises(TypeError, match="colour"):
-        keras_det.data.load(f"voc:{data}/voc2007", "2007_present", colour=True)
+    with pytest.raises(TypeError, match="color"):
+        keras_det.data.load(f"voc:{data}/voc2007", "2007_present", color=True)

@@ -54,7 +54,7 @@ class Format(enum.Enum):
 
 
 class Features(dict):
-    """A stand-in for FeaturesDict: an example is serialised as JSON."""
+    """A stand-in for FeaturesDict: an example is serialized as JSON."""
 
     @staticmethod
     def serialize(example):
@@ -167,9 +167,9 @@ def test_voc(install, tmp_path, form):
     np.testing.assert_allclose(first.area, [2400, 150], rtol=1e-6)
     assert second.boxes.shape == (0, 4)
     assert third.labels.tolist() == [14]
-    (problem,) = source.problems
-    assert (problem.object, problem.action) == (0, "dropped")
-    assert "000009.jpg" in problem.file
+    (issue,) = source.issues
+    assert (issue.object, issue.action) == (0, "dropped")
+    assert "000009.jpg" in issue.file
     assert [source.image(i)[0, 0, 0] for i in range(3)] == [1, 2, 3]
     assert source.image(0).shape == (HEIGHT, WIDTH, 3)
     assert source.path(0) is None
@@ -189,7 +189,7 @@ def test_coco(install):
     assert (first.labels.tolist(), first.is_crowd.tolist()) == ([0, 79], [True, False])
     assert (first.area.tolist(), first.difficult.tolist()) == ([7, 500], [False, False])
     np.testing.assert_allclose(second.boxes, [[0.75, 0.5, 1, 1]])
-    assert [(p.object, p.action) for p in source.problems] == [(0, "clipped"), (1, "dropped")]
+    assert [(p.object, p.action) for p in source.issues] == [(0, "clipped"), (1, "dropped")]
 
 
 def test_parts_of_files(install, tmp_path):
@@ -216,14 +216,14 @@ def test_a_record_file_cut_short(install, tmp_path, cut):
         Tfds("voc/2007", "train")
 
 
-def test_a_corrupt_picture(install):
+def test_a_corrupt_image(install):
     install(
         "voc/2007", Builder("voc", CLASSES, {"train": [([voc_example("a.jpg", [(1, 1, 9, 9)], [1], [0], b"x")], 0, 1)]})
     )
     source = Tfds("voc/2007", "train")
     assert len(source.annotation(0)) == 0
-    assert [p.action for p in source.problems] == ["skipped"]
-    with pytest.raises(ValueError, match=r"a\.jpg: .*not a picture"):
+    assert [p.action for p in source.issues] == ["skipped"]
+    with pytest.raises(ValueError, match=r"a\.jpg: .*not an image"):
         source.image(0)
 
 
@@ -281,7 +281,7 @@ def test_the_package_itself_gives_what_voc_gives(tmp_path, form):
     ours = Voc(tmp_path / "VOCdevkit", "2007_train+2007_val")
     theirs = Tfds("voc/2007", "train+validation", data_dir=tmp_path / "tfds")
     place = {theirs.annotation(i).image_id: i for i in range(len(theirs))}
-    assert (len(ours), theirs.problems, theirs.classes) == (len(theirs), [], CLASSES)
+    assert (len(ours), theirs.issues, theirs.classes) == (len(theirs), [], CLASSES)
     for i in range(len(ours)):
         one, other = ours.annotation(i), theirs.annotation(place[ours.annotation(i).image_id])
         assert (one.height, one.width) == (other.height, other.width)

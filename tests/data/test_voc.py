@@ -27,22 +27,22 @@ def voc_xml(*objects, size=(HEIGHT, WIDTH)):
     return text + "</annotation>"
 
 
-def write_picture(path, height=HEIGHT, width=WIDTH, **options):
+def write_image(path, height=HEIGHT, width=WIDTH, **options):
     Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(path, **options)
 
 
 @pytest.fixture
 def devkit(tmp_path):
-    """A VOCdevkit, and the function that adds a picture to one of its lists."""
+    """A VOCdevkit, and the function that adds an image to one of its lists."""
 
-    def add(stem, *objects, year=2007, split="train", xml=None, size=(HEIGHT, WIDTH), picture=True):
+    def add(stem, *objects, year=2007, split="train", xml=None, size=(HEIGHT, WIDTH), image=True):
         folder = tmp_path / f"VOC{year}"
         for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         with open(folder / "ImageSets" / "Main" / f"{split}.txt", "a") as file:
             file.write(f"{stem}\n")
-        if picture:
-            write_picture(folder / "JPEGImages" / f"{stem}.jpg")
+        if image:
+            write_image(folder / "JPEGImages" / f"{stem}.jpg")
         text = voc_xml(*objects, size=size) if xml is None else xml
         (folder / "Annotations" / f"{stem}.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
 
@@ -61,13 +61,13 @@ def test_a_box_is_counted_from_one_and_inclusive(devkit):
     assert one.difficult.tolist() == [False, True, False]
     assert one.is_crowd.tolist() == [False] * 3
     np.testing.assert_allclose(one.area, [2400, 150, 6.5 * 7.75], rtol=1e-5)
-    assert source.problems == []
+    assert source.issues == []
     assert source.image(0).shape == (HEIGHT, WIDTH, 3)
     assert source.path(0).endswith("VOC2007/JPEGImages/000005.jpg")
     assert (source.name, source.classes) == ("voc 2007_train", CLASSES)
 
 
-def test_a_union_takes_each_picture_once(devkit):
+def test_a_union_takes_each_image_once(devkit):
     devkit("a", ("dog", 1, 1, 9, 9), split="train")
     devkit("b", ("cat", 1, 1, 9, 9), split="val")
     devkit("2012_c", ("cat", 1, 1, 9, 9), year=2012, split="trainval")
@@ -87,16 +87,16 @@ def test_two_years_with_one_name_are_an_error(devkit):
         Voc(devkit.root, "2007_train+2012_train")
 
 
-def test_missing_pictures(devkit):
+def test_missing_images(devkit):
     devkit("a", ("dog", 1, 1, 9, 9))
-    devkit("b", ("dog", 1, 1, 9, 9), picture=False)
+    devkit("b", ("dog", 1, 1, 9, 9), image=False)
     devkit("c", ("dog", 1, 1, 9, 9))
     (devkit.root / "VOC2007" / "Annotations" / "c.xml").unlink()
-    with pytest.raises(FileNotFoundError, match=r"2 of 3 pictures .* first is .*JPEGImages/b.jpg.*missing='skip'"):
+    with pytest.raises(FileNotFoundError, match=r"2 of 3 images .* first is .*JPEGImages/b.jpg.*missing='skip'"):
         Voc(devkit.root, "2007_train")
     source = Voc(devkit.root, "2007_train", missing="skip")
     assert len(source) == 1
-    assert [(p.file.rpartition("/")[2], p.action) for p in source.problems] == [
+    assert [(p.file.rpartition("/")[2], p.action) for p in source.issues] == [
         ("b.jpg", "skipped"),
         ("c.xml", "skipped"),
     ]
@@ -152,10 +152,10 @@ def test_the_images_own_size_counts(devkit, size, action):
     one = source.annotation(0)
     assert (one.height, one.width) == (HEIGHT, WIDTH)
     np.testing.assert_allclose(one.boxes, [[0, 0, 1, 1]])
-    (problem,) = source.problems
-    assert (problem.object, problem.action) == (None, action)
-    assert problem.file.endswith("a.xml") and "40 x 60" in problem.message
-    assert ("--rescale-boxes" in problem.message) == (action == "kept")
+    (issue,) = source.issues
+    assert (issue.object, issue.action) == (None, action)
+    assert issue.file.endswith("a.xml") and "40 x 60" in issue.message
+    assert ("--rescale-boxes" in issue.message) == (action == "kept")
 
 
 def test_boxes_are_rescaled_from_the_annotated_size_when_asked(devkit):
@@ -165,12 +165,12 @@ def test_boxes_are_rescaled_from_the_annotated_size_when_asked(devkit):
     np.testing.assert_allclose(one.boxes, [[50 / 400, 100 / 600, 200 / 400, 300 / 600]], rtol=1e-6)
     np.testing.assert_allclose(one.area, [15 * 20], rtol=1e-5)
     assert (one.height, one.width) == (HEIGHT, WIDTH)
-    assert [p.action for p in source.problems] == ["rescaled"]
+    assert [p.action for p in source.issues] == ["rescaled"]
 
 
 def test_a_size_in_decimals_is_a_size(devkit):
     devkit("a", ("dog", 1, 1, 60, 40), size=(f"{HEIGHT}.0", f" {WIDTH} "))
-    assert Voc(devkit.root, "2007_train").problems == []
+    assert Voc(devkit.root, "2007_train").issues == []
 
 
 def exif_of(orientation):
@@ -190,40 +190,40 @@ def test_boxes_of_a_turned_image_lie_on_what_they_enclose(devkit, orientation):
     source = Voc(devkit.root, "2007_train")
     image, one = source.image(0), source.annotation(0)
     assert image.shape[:2] == (one.height, one.width) == ((WIDTH, HEIGHT) if orientation > 4 else (HEIGHT, WIDTH))
-    (problem,) = source.problems
-    assert f"EXIF orientation {orientation}" in problem.message
+    (issue,) = source.issues
+    assert f"EXIF orientation {orientation}" in issue.message
     rows, columns = np.nonzero(image[..., 0] > 127)
     seen = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
     if orientation < 5:  # the size fits both: taken as upright, and listed
-        assert problem.action == "kept"
+        assert issue.action == "kept"
         np.testing.assert_allclose(one.boxes[0] * [40, 60, 40, 60], [8, 6, 24, 18], atol=1e-4)
     else:
-        assert problem.action == "turned"
+        assert issue.action == "turned"
         np.testing.assert_allclose(one.boxes[0] * [60, 40, 60, 40], seen, atol=1e-4)
         # Today's tools annotate what they show.
         xml = voc_xml(("dog", seen[1] + 1, seen[0] + 1, seen[3], seen[2]), size=(WIDTH, HEIGHT))
         (devkit.root / "VOC2007" / "Annotations" / "a.xml").write_text(xml)
         source = Voc(devkit.root, "2007_train")
         np.testing.assert_allclose(source.annotation(0).boxes, one.boxes, atol=1e-6)
-        assert source.problems == []
+        assert source.issues == []
 
 
-def test_an_unreadable_picture_is_reported(devkit):
+def test_an_unreadable_image_is_reported(devkit):
     devkit("a", ("dog", 1, 1, 60, 40))
     devkit("b", ("dog", 1, 1, 60, 40), size=None)
     for stem in "ab":
-        (devkit.root / "VOC2007" / "JPEGImages" / f"{stem}.jpg").write_bytes(b"no picture")
+        (devkit.root / "VOC2007" / "JPEGImages" / f"{stem}.jpg").write_bytes(b"no image")
     source = Voc(devkit.root, "2007_train")
     assert [len(source.annotation(i)) for i in range(2)] == [1, 0]
-    assert [(p.file[-5:], p.object, p.action) for p in source.problems] == [
+    assert [(p.file[-5:], p.object, p.action) for p in source.issues] == [
         ("a.jpg", None, "skipped"),
         ("b.jpg", None, "skipped"),
     ]
-    with pytest.raises(ValueError, match="a.jpg: not a picture"):
+    with pytest.raises(ValueError, match="a.jpg: not an image"):
         source.image(0)
 
 
-def test_a_truncated_picture_has_its_annotation(devkit):
+def test_a_truncated_image_has_its_annotation(devkit):
     devkit("a", ("dog", 1, 1, 60, 40))
     file = devkit.root / "VOC2007" / "JPEGImages" / "a.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -231,7 +231,7 @@ def test_a_truncated_picture_has_its_annotation(devkit):
     file.write_bytes(file.read_bytes()[:-200])
     source = Voc(devkit.root, "2007_train")
     assert len(source.annotation(0)) == 1
-    assert source.problems == []
+    assert source.issues == []
     with pytest.raises(ValueError, match="a.jpg.*truncated"):
         source.image(0)
 
@@ -254,7 +254,7 @@ def test_faulty_boxes_are_reported_with_file_and_object(devkit):
     assert [CLASSES[label] for label in one.labels] == ["dog", "cat", "horse"]
     assert one.difficult.tolist() == [False, False, True]
     np.testing.assert_allclose(one.boxes[1], [0, 0, 1, 1])
-    assert [(p.object, p.action) for p in source.problems] == [
+    assert [(p.object, p.action) for p in source.issues] == [
         (1, "dropped"),
         (2, "clipped"),
         (3, "dropped"),
@@ -262,7 +262,7 @@ def test_faulty_boxes_are_reported_with_file_and_object(devkit):
         (5, "dropped"),
         (7, "dropped"),
     ]
-    assert all(p.file.endswith("Annotations/bad.xml") for p in source.problems)
+    assert all(p.file.endswith("Annotations/bad.xml") for p in source.issues)
 
 
 LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
@@ -306,8 +306,8 @@ def test_hostile_annotations_are_errors_that_name_the_file(devkit, content, word
         source.image(0)  # of an unreadable annotation the image is left out
     if "class among" not in words:
         assert len(source.annotation(0)) == 0 and source.path(0) is None
-        (problem,) = source.problems
-        assert problem.action == "skipped" and re.search(words, problem.message)
+        (issue,) = source.issues
+        assert issue.action == "skipped" and re.search(words, issue.message)
 
 
 def test_one_unreadable_annotation_leaves_its_image_out(devkit):
@@ -350,8 +350,8 @@ def test_one_faulty_object_is_listed_and_the_others_stay(devkit, text, words, ac
     one = source.annotation(0)
     assert [CLASSES[label] for label in one.labels] == (["dog"] if action == "dropped" else ["dog", "cat"])
     assert not one.difficult.any()
-    (problem,) = source.problems
-    assert (problem.object, problem.action) == (1, action) and words in problem.message
+    (issue,) = source.issues
+    assert (issue.object, issue.action) == (1, action) and words in issue.message
     source.check()  # one is allowed, whatever fraction it is
 
 
@@ -360,7 +360,7 @@ def test_flags_that_plainly_say_no_are_no_fault(devkit, flag):
     devkit("a", ("dog", 1, 1, 60, 40, flag), ("dog", 1, 1, 60, 40, "1.0"))
     source = Voc(devkit.root, "2007_train")
     assert source.annotation(0).difficult.tolist() == [False, True]
-    assert source.problems == []
+    assert source.issues == []
 
 
 def test_a_source_is_refused_over_a_fraction_of_faulty_objects(devkit):
@@ -401,12 +401,12 @@ def test_annotations_and_lists_in_other_encodings(tmp_path, encoding, name, decl
     xml = read_xml(tmp_path / "a.xml")
     assert xml.names == (name,)
     guessed = encoding in ("gbk", "latin-1") if not declared else encoding == "nonsense"
-    assert [p.action for p in xml.problems] == (["corrected"] if guessed else [])
+    assert [p.action for p in xml.issues] == (["corrected"] if guessed else [])
     if not declared:
         assert read_list(tmp_path / "train.txt") == [f"{name} (1)", "b c"]
 
 
-def test_a_picture_without_objects(devkit):
+def test_a_image_without_objects(devkit):
     devkit("a")
     one = Voc(devkit.root, "2007_train").annotation(0)
     assert one.boxes.shape == (0, 4)
@@ -435,7 +435,7 @@ def test_damaged_annotations_are_read_or_a_value_error(tmp_path_factory, noise, 
 def test_the_real_voc2007(shared):
     folder = shared / "data" / "voc2007"
     source = Voc(folder, "2007_present")
-    assert (len(source), source.problems) == (35, [])
+    assert (len(source), source.issues) == (35, [])
     truth = {entry["id"]: entry for entry in json.loads((folder / "test_ground_truth.json").read_text())}
     compared = 0
     for i in range(len(source)):
@@ -454,16 +454,16 @@ def test_the_real_voc2007(shared):
 
 def test_the_official_lists_of_an_incomplete_voc2007(shared):
     folder = shared / "data" / "voc2007"
-    with pytest.raises(FileNotFoundError, match="4927 of 4952 pictures"):
+    with pytest.raises(FileNotFoundError, match="4927 of 4952 images"):
         Voc(folder, "2007_test")
     source = Voc(folder, "2007_test", missing="skip")
     assert len(source) == 25
-    assert len(source.problems) == 4927
-    assert {p.action for p in source.problems} == {"skipped"}
+    assert len(source.issues) == 4927
+    assert {p.action for p in source.issues} == {"skipped"}
 
 
 def test_the_real_voc2012(shared):
     source = Voc(shared / "data" / "voc2012", "2012_present")
     annotations = [source.annotation(i) for i in range(len(source))]
-    assert (len(source), sum(map(len, annotations)), source.problems) == (108, 284, [])
+    assert (len(source), sum(map(len, annotations)), source.issues) == (108, 284, [])
     assert set(np.concatenate([one.labels for one in annotations])) == set(range(20))

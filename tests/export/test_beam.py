@@ -1,4 +1,4 @@
-"""Detection by Apache Beam: the same detections as without, from files and records; bad pictures apart."""
+"""Detection by Apache Beam: the same detections as without, from files and records; bad images apart."""
 
 import json
 
@@ -30,7 +30,7 @@ def lines(folder, name):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """Scenes 0 to 2 as files, 3 and 4 as records, a bad picture of each kind, and what the command wrote."""
+    """Scenes 0 to 2 as files, 3 and 4 as records, a bad image of each kind, and what the command wrote."""
     folder, scenes = tmp_path_factory.mktemp("beam"), load("shapes", images=5, seed=5)
     for i in range(3):
         Image.fromarray(scenes.image(i)).save(folder / f"{i}.png")
@@ -50,7 +50,7 @@ def found(tmp_path_factory):
 def test_the_detections_are_the_models(found):
     model, scenes, folder = found
     given = {
-        one["picture"].rsplit("/")[-1].split(".")[0]: one["detections"] for one in lines(folder / "out", "detections")
+        one["image"].rsplit("/")[-1].split(".")[0]: one["detections"] for one in lines(folder / "out", "detections")
     }
     assert sorted(given) == list("01234")
     for i in range(5):
@@ -60,10 +60,10 @@ def test_the_detections_are_the_models(found):
         np.testing.assert_allclose([one["box"] for one in given[str(i)]], expected.boxes, atol=1e-4)
 
 
-def test_bad_pictures_go_to_an_output_of_their_own(found):
-    bad = {one["picture"].rsplit("/")[-1]: one["reason"] for one in lines(found[2] / "out", "bad")}
+def test_bad_images_go_to_an_output_of_their_own(found):
+    bad = {one["image"].rsplit("/")[-1]: one["reason"] for one in lines(found[2] / "out", "bad")}
     assert sorted(bad) == ["cut.png", "empty"]
-    assert bad["empty"] == "the picture cannot be read: Input is empty." and "PNG" in bad["cut.png"]
+    assert bad["empty"] == "the image cannot be read: Input is empty." and "PNG" in bad["cut.png"]
 
 
 def test_what_is_no_saved_model_is_refused(tmp_path, capsys):

@@ -47,8 +47,8 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Encoded pictures of different sizes."""
+def encoded_images():
+    """Encoded images of different sizes."""
     scenes = load("shapes", images=3, seed=41)
     images = [Image.fromarray(scenes.image(i)).resize((240 + 40 * i, 260)) for i in range(3)]
     return [encoded(image, "PNG") for image in images]
@@ -67,15 +67,15 @@ def encoded(image, kind, **options):
     return file.getvalue()
 
 
-def expected(model, picture):
-    found = model.detect(Image.open(io.BytesIO(picture)), score_threshold=0)[0]
+def expected(model, image):
+    found = model.detect(Image.open(io.BytesIO(image)), score_threshold=0)[0]
     return {"boxes": found.boxes, "scores": found.scores, "classes": found.labels}
 
 
-def check(found, model, pictures):
-    assert len(found) == len(pictures)
-    for one, picture in zip(found, pictures):
-        wanted = expected(model, picture)
+def check(found, model, encoded_images):
+    assert len(found) == len(encoded_images)
+    for one, image in zip(found, encoded_images):
+        wanted = expected(model, image)
         assert len(one["scores"]) == len(wanted["scores"]) > 0
         for key in wanted:
             np.testing.assert_allclose(one[key], wanted[key], atol=1e-5)
@@ -149,41 +149,45 @@ def grpc_server(signature):
 
 
 @pytest.mark.parametrize("columns", [False, True])
-def test_rest_in_rows_and_columns(rest_server, model, pictures, columns):
-    check(script("serving/client.py").detect_rest(rest_server, "ssd300", pictures, columns=columns), model, pictures)
+def test_rest_in_rows_and_columns(rest_server, model, encoded_images, columns):
+    check(
+        script("serving/client.py").detect_rest(rest_server, "ssd300", encoded_images, columns=columns),
+        model,
+        encoded_images,
+    )
 
 
-def test_grpc(grpc_server, model, pictures):
-    check(script("serving/client.py").detect_grpc(grpc_server, "ssd300", pictures), model, pictures)
+def test_grpc(grpc_server, model, encoded_images):
+    check(script("serving/client.py").detect_grpc(grpc_server, "ssd300", encoded_images), model, encoded_images)
 
 
-def test_the_servers_refusals_reach_the_user(rest_server, grpc_server, pictures):
+def test_the_servers_refusals_reach_the_user(rest_server, grpc_server, encoded_images):
     client = script("serving/client.py")
     for ask, address in ((client.detect_rest, rest_server), (client.detect_grpc, grpc_server)):
         with pytest.raises(RuntimeError, match="Servable not found"):
-            ask(address, "other", pictures[:1])
+            ask(address, "other", encoded_images[:1])
         with pytest.raises(RuntimeError, match="(?i)image|input|decode"):
-            ask(address, "ssd300", [b"no picture"])
+            ask(address, "ssd300", [b"no image"])
     with pytest.raises(ConnectionError):
-        client.detect_rest("http://127.0.0.1:9", "ssd300", pictures[:1], timeout=3)
+        client.detect_rest("http://127.0.0.1:9", "ssd300", encoded_images[:1], timeout=3)
     with pytest.raises(ConnectionError):
-        client.detect_grpc("127.0.0.1:9", "ssd300", pictures[:1], timeout=3)
+        client.detect_grpc("127.0.0.1:9", "ssd300", encoded_images[:1], timeout=3)
 
 
-def test_load_counts_answers_and_failures(rest_server, pictures):
+def test_load_counts_answers_and_failures(rest_server, encoded_images):
     client, load_script = script("serving/client.py"), script("serving/load.py")
     ask = lambda batch: client.detect_rest(rest_server, "ssd300", batch)  # noqa: E731
-    figures = load_script.run(ask, [pictures[0], b"broken"], threads=2, requests=6)
-    assert figures["requests"] == 6 and figures["failed"] == 3
-    assert 0 < figures["median_ms"] <= figures["p99_ms"] and figures["pictures_per_second"] > 0
+    metrics = load_script.run(ask, [encoded_images[0], b"broken"], threads=2, requests=6)
+    assert metrics["requests"] == 6 and metrics["failed"] == 3
+    assert 0 < metrics["median_ms"] <= metrics["p99_ms"] and metrics["images_per_second"] > 0
 
 
-def test_client_commands(rest_server, pictures, tmp_path):
+def test_client_commands(rest_server, encoded_images, tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(pictures[0])
+    path.write_bytes(encoded_images[0])
     command = [sys.executable, SCRIPTS / "serving" / "client.py", "--rest", rest_server]
     done = subprocess.run([*command, path], capture_output=True, text=True)
-    assert done.returncode == 0 and json.loads(done.stdout)["picture"] == str(path)
+    assert done.returncode == 0 and json.loads(done.stdout)["image"] == str(path)
     done = subprocess.run([*command, tmp_path / "none.png"], capture_output=True, text=True)
     assert done.returncode == 1 and "none.png" in done.stderr and "Traceback" not in done.stderr
 
@@ -207,7 +211,7 @@ KINDS = {
     "16 bit": png_16_bit,
     "animation": animated_gif,
     "alpha": lambda scene: encoded(scene.convert("RGBA"), "PNG"),
-    "grey": lambda scene: encoded(scene.convert("L"), "PNG"),
+    "gray": lambda scene: encoded(scene.convert("L"), "PNG"),
     "palette": lambda scene: encoded(scene.convert("P"), "PNG"),
 }
 BROKEN = {
@@ -224,18 +228,18 @@ def scene():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_odd_pictures_get_the_models_answer(kind, scene, signature, model):
-    picture = KINDS[kind](scene)
-    out = {name: value.numpy()[0] for name, value in signature[0](tf.constant([picture])).items()}
+def test_odd_images_get_the_models_answer(kind, scene, signature, model):
+    image = KINDS[kind](scene)
+    out = {name: value.numpy()[0] for name, value in signature[0](tf.constant([image])).items()}
     count = out["num_detections"]
-    wanted = expected(model, picture)
+    wanted = expected(model, image)
     assert count == len(wanted["scores"])
     # Pillow and TensorFlow decode JPEG and turn CMYK into RGB with different rounding.
     np.testing.assert_allclose(out["detection_scores"][:count], wanted["scores"], atol=5e-3 if kind == "cmyk" else 1e-5)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_pictures_are_an_error_of_their_request_alone(kind, scene, signature):
+def test_broken_images_are_an_error_of_their_request_alone(kind, scene, signature):
     good = tf.constant([encoded(scene, "PNG")])
     before = signature[0](good)
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -248,22 +252,20 @@ def test_broken_pictures_are_an_error_of_their_request_alone(kind, scene, signat
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_the_edge_script_alone(precision, model, scene, tmp_path):
     pytest.importorskip("ai_edge_litert")
-    file, picture = tmp_path / "model.tflite", tmp_path / "scene.png"
-    scene.resize((420, 333)).save(picture)
+    file, image = tmp_path / "model.tflite", tmp_path / "scene.png"
+    scene.resize((420, 333)).save(image)
     export.tflite(model, file, precision, [np.array(scene)])
     run = "import runpy, sys; [sys.modules.__setitem__(n, None) for n in ('tensorflow', 'keras', 'keras_det')]; "
     run += f"sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPTS / 'edge' / 'detect.py')!r}, run_name='__main__')"
-    arguments = [file, picture, "--out", tmp_path / "drawn", "--score-threshold", "0.3"]
-    done = subprocess.run([sys.executable, "-c", run, "detect.py", *arguments], capture_output=True, text=True)
+    config = [file, image, "--out", tmp_path / "drawn", "--score-threshold", "0.3"]
+    done = subprocess.run([sys.executable, "-c", run, "detect.py", *config], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    wanted = model.detect(str(picture), 0.3)[0]
+    wanted = model.detect(str(image), 0.3)[0]
     assert found["names"] == list(wanted.names) and len(wanted) > 0
     if precision == "float32":
         np.testing.assert_allclose(found["scores"], wanted.scores, atol=1e-4)
         np.testing.assert_allclose(found["boxes"], wanted.boxes * [333, 420, 333, 420], atol=0.1)
     assert Image.open(tmp_path / "drawn" / "scene.png").size == (420, 333)
-    bad = subprocess.run(
-        [sys.executable, SCRIPTS / "edge" / "detect.py", picture, picture], capture_output=True, text=True
-    )
+    bad = subprocess.run([sys.executable, SCRIPTS / "edge" / "detect.py", image, image], capture_output=True, text=True)
     assert bad.returncode == 1 and "class names" in bad.stderr and "Traceback" not in bad.stderr

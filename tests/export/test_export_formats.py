@@ -1,7 +1,6 @@
 """Every format gives the model's detections in a process of its own, of built-in operations, with its metadata."""
 
 import ast
-import importlib.util
 import io
 import json
 import subprocess
@@ -17,12 +16,11 @@ from keras_det import export, models
 from keras_det.cli import main
 from keras_det.data import load
 from keras_det.data.resize import resize
-from keras_det.export import runtimes
-from keras_det.export.tflite import OUTPUTS, PRECISIONS, _suppress
+from keras_det.export import checks, runtimes
+from keras_det.export.to_tflite import OUTPUTS, PRECISIONS, _suppress
 
 Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
 pytest.importorskip("tf2onnx")
-check_module = importlib.import_module("keras_det.export.check")  # the package has a function of this name
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +37,8 @@ def scenes():
 def files(model, scenes, tmp_path_factory):
     """The TFLite files by precision."""
     folder = tmp_path_factory.mktemp("tflite")
-    pictures = [scenes.image(i) for i in range(12)]
-    return {p: export.tflite(model, folder / f"{p}.tflite", p, pictures if p == "int8" else None) for p in PRECISIONS}
+    images = [scenes.image(i) for i in range(12)]
+    return {p: export.tflite(model, folder / f"{p}.tflite", p, images if p == "int8" else None) for p in PRECISIONS}
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +73,8 @@ def test_the_saved_model_passes_the_same_check(model, scenes, tmp_path):
 def test_every_model_leaves_in_every_format(name, backbone, scenes, tmp_path):
     """Random weights find nothing, but give scores and boxes to compare; larger predictors make them differ."""
     network = models.get(name)(classes=list(scenes.classes), backbone=backbone)
-    picture = resize(tf.constant(scenes.image(0)[None]), network.image_size)
-    spread = float(np.std(network(picture)["logits"]))
+    image = resize(tf.constant(scenes.image(0)[None]), network.image_size)
+    spread = float(np.std(network(image)["logits"]))
     for layer in network.head.confidence:
         if layer.name.endswith("_conf"):
             kernel, bias = layer.get_weights()
@@ -89,7 +87,7 @@ def test_every_model_leaves_in_every_format(name, backbone, scenes, tmp_path):
             assert report.unmatched == 0
 
 
-def test_onnx_takes_batches_of_any_size_of_picture(model, onnx_file):
+def test_onnx_takes_batches_of_any_size_of_image(model, onnx_file):
     session = pytest.importorskip("onnxruntime").InferenceSession(str(onnx_file))
     for shape in ((3, 40, 70, 3), (1, 1, 1, 3), (2, 500, 31, 3)):
         images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
@@ -117,7 +115,7 @@ def test_tflite_inputs_and_outputs_in_their_order(files):
         assert given["name"] == "images" and given["shape"].tolist() == [1, 300, 300, 3]
         assert given["dtype"] == (np.uint8 if precision == "int8" else np.float32)
         if precision == "int8":
-            assert given["quantization"] == (1.0, 0)  # bytes of a picture go in as they are
+            assert given["quantization"] == (1.0, 0)  # bytes of an image go in as they are
         found = interpreter.get_output_details()
         assert [f["name"] for f in found] == list(OUTPUTS)
         assert [f["shape"].tolist() for f in found] == [[1, 200, 4], [1, 200], [1, 200], [1]]
@@ -152,12 +150,12 @@ print([(f.categories[0].category_name, round(f.categories[0].score, 4)) for f in
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_mediapipe_reads_the_metadata(precision, model, files, tmp_path):
     """The Task Library's successor takes the file as it is; not among the test requirements, since it is large."""
-    picture = load("shapes", images=1, seed=21).image(0)
-    np.save(tmp_path / "picture.npy", picture)
-    command = [sys.executable, "-c", MEDIAPIPE, files[precision], tmp_path / "picture.npy"]
+    image = load("shapes", images=1, seed=21).image(0)
+    np.save(tmp_path / "image.npy", image)
+    command = [sys.executable, "-c", MEDIAPIPE, files[precision], tmp_path / "image.npy"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    found, wanted = ast.literal_eval(done.stdout), model.detect(picture, 0.3)[0]
+    found, wanted = ast.literal_eval(done.stdout), model.detect(image, 0.3)[0]
     assert [name for name, _ in found] == list(wanted.names)
     scores = [score for _, score in found]
     np.testing.assert_allclose(scores, wanted.scores, atol=1e-3 if precision == "float32" else 0.1)
@@ -174,9 +172,11 @@ def test_suppression_of_tflite_is_that_of_the_package(seed):
     boxes[:: max(count // 5, 1)] = boxes[0]  # identical ones
     boxes[1::7, 2:] = boxes[1::7, :2]  # and ones without area
     scores = np.round(g.random((count, classes), "float32") ** 3, 2)  # with ties, and some below the threshold
-    limits = {"score_threshold": 0.1, "iou_threshold": 0.45, "max_per_class": 60, "max_detections": 40}
-    expected = {key: np.asarray(value[0]) for key, value in nms(boxes[None], scores[None], **limits).items()}
-    found_boxes, labels, found_scores, number = (np.asarray(x) for x in _suppress(boxes, tf.constant(scores), **limits))
+    nms_options = {"score_threshold": 0.1, "iou_threshold": 0.45, "max_per_class": 60, "max_detections": 40}
+    expected = {key: np.asarray(value[0]) for key, value in nms(boxes[None], scores[None], **nms_options).items()}
+    found_boxes, labels, found_scores, number = (
+        np.asarray(x) for x in _suppress(boxes, tf.constant(scores), **nms_options)
+    )
     assert number == expected["num_detections"]
     np.testing.assert_array_equal(found_scores, expected["scores"])
     np.testing.assert_array_equal(labels, expected["labels"])
@@ -185,8 +185,8 @@ def test_suppression_of_tflite_is_that_of_the_package(seed):
 
 @pytest.mark.parametrize("shape", [(375, 500), (20, 2000), (1, 1), (300, 300), (299, 301), (7, 3)])
 def test_the_runtimes_resize_is_the_packages(shape):
-    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype("uint8")
-    np.testing.assert_allclose(runtimes.resize(picture, 300, 300), resize(tf.constant(picture), (300, 300)), atol=1e-3)
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype("uint8")
+    np.testing.assert_allclose(runtimes.resize(image, 300, 300), resize(tf.constant(image), (300, 300)), atol=1e-3)
 
 
 def _detections(scores, boxes, labels):
@@ -198,7 +198,7 @@ BOX, MOVED = [0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.51]
 
 
 @pytest.mark.parametrize(
-    ("other", "share"),
+    ("other", "fraction"),
     [
         (([0.9, 0.0], [BOX, [0] * 4], [1, -1]), 0.0),
         (([0.90005, 0.0], [BOX, [0] * 4], [1, -1]), 0.0),
@@ -210,10 +210,10 @@ BOX, MOVED = [0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.51]
         (([0.9, 0.01005], [BOX, [0, 0, 1, 1]], [1, 1]), 0.0),  # so near the threshold that it may be missing
     ],
 )
-def test_compare_sees_each_difference(other, share):
+def test_compare_sees_each_difference(other, fraction):
     mine = _detections([0.9, 0.0], [BOX, [0] * 4], [1, -1])
     theirs = _detections([*other[0], 0.0], [*other[1], [0] * 4], [*other[2], -1])
-    assert check_module.compare([mine], [theirs])[1] == pytest.approx(share)
+    assert checks.compare([mine], [theirs])[1] == pytest.approx(fraction)
 
 
 def test_a_file_of_other_weights_fails_the_check(scenes, files):
@@ -232,27 +232,27 @@ def test_benchmark_goes_on_after_a_failure(model, scenes, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("no such operation\nsecond line")
 
-    monkeypatch.setattr(check_module, "onnx", broken)
+    monkeypatch.setattr(checks, "onnx", broken)
     rows = list(export.benchmark(model, scenes.take(4), (("onnx", "float32"), ("tflite", "float32"))))
     assert [(row.format, row.failure) for row in rows] == [
         ("keras", None), ("onnx", "RuntimeError: no such operation"), ("tflite", None)]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("config", "words"),
     [
         (("tflite", "x", "int4"), "precision"),
         (("onnx", "x", "int8"), "precision"),
         (("pdf", "x"), "--format"),
-        (("tflite", "x", "int8"), "pictures"),
+        (("tflite", "x", "int8"), "images"),
     ],
 )
-def test_bad_arguments_are_named(model, arguments, words):
+def test_bad_arguments_are_named(model, config, words):
     with pytest.raises(ValueError, match=words):
-        export.export(model, *arguments)
+        export.export(model, *config)
 
 
-def test_pictures_of_other_classes_are_refused(scenes, files):
+def test_images_of_other_classes_are_refused(scenes, files):
     other = models.SSD300(backbone="tiny", classes=["cat"])
     with pytest.raises(ValueError, match="--data"):
         export.check(other, "tflite", files["float32"], "float32", scenes)

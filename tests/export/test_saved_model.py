@@ -64,7 +64,7 @@ def test_the_same_detections(served, model):
     np.testing.assert_array_equal(out["num_detections"], expected["num_detections"])
 
 
-def test_encoded_pictures_of_different_sizes(served, model):
+def test_encoded_images_of_different_sizes(served, model):
     given, out = served
     np.testing.assert_allclose(out["bytes_detection_scores"][:2], out["detection_scores"], atol=1e-5)
     decoded = read_image(tf.io.encode_jpeg(given["other"]).numpy())

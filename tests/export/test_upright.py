@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_det.data.pictures import read_image, stored_size
+from keras_det.data.image_files import read_image, stored_size
 from keras_det.export.upright import decode_upright, exif_orientation
 
 decode = tf.function(decode_upright, input_signature=[tf.TensorSpec([], tf.string)])

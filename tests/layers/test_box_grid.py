@@ -23,7 +23,7 @@ def direct_boxes(shape, scales, ratios):
     return np.array(rows)
 
 
-def share_inside(box):
+def fraction_inside(box):
     clipped = np.clip(box, 0, 1)
     area = lambda b: max(b[2] - b[0], 0) * max(b[3] - b[1], 0)  # noqa: E731
     return area(clipped) / area(box)
@@ -31,14 +31,14 @@ def share_inside(box):
 
 def test_cells_in_use_are_those_mostly_inside():
     every = direct_boxes(GRID.shape, GRID.scales, GRID.aspect_ratios)
-    expected = [n for n, box in enumerate(every) if share_inside(box) >= 0.5]
+    expected = [n for n, box in enumerate(every) if fraction_inside(box) >= 0.5]
     assert GRID.total == len(every) == 120 and 0 < GRID.size < GRID.total
     np.testing.assert_array_equal(GRID.cells, expected)
     np.testing.assert_allclose(GRID.boxes, every[expected], rtol=1e-6, atol=1e-6)
 
 
 def test_the_share_inside_is_an_argument():
-    sizes = [BoxGrid((6, 6, 4, 3), min_inside=share).size for share in (0, 0.5, 0.9, 1)]
+    sizes = [BoxGrid((6, 6, 4, 3), min_inside=fraction).size for fraction in (0, 0.5, 0.9, 1)]
     assert sizes[0] == 6 * 6 * 4 * 3 and sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[1]
     inside = BoxGrid((6, 6, 4, 3), min_inside=1).boxes
     assert inside.min() >= 0 and inside.max() <= 1
@@ -110,7 +110,7 @@ def test_config_round_trip():
     assert again.get_config() == GRID.get_config()
 
 
-def neighbours(cell, shape, radius):
+def neighbors(cell, shape, radius):
     """The cells of a window within the grid, one by one."""
     ranges = [range(max(0, c - r), min(n, c + r + 1)) for c, n, r in zip(cell, shape, radius)]
     return itertools.product(*ranges)
@@ -120,12 +120,12 @@ def distribution(seed=0):
     return np.asarray(GRID(np.random.default_rng(seed).normal(size=(2, GRID.size)).astype("float32") * 2))
 
 
-def test_local_maxima_are_those_that_no_neighbour_exceeds():
+def test_local_maxima_are_those_that_no_neighbor_exceeds():
     p = distribution()
     found = np.asarray(GRID.local_maxima(p))
     for b in range(2):
         for cell in np.ndindex(*GRID.shape):
-            highest = max(p[b][n] for n in neighbours(cell, GRID.shape, (1, 1, 1, 1)))
+            highest = max(p[b][n] for n in neighbors(cell, GRID.shape, (1, 1, 1, 1)))
             assert found[b][cell] == (p[b][cell] if p[b][cell] >= highest else 0)
 
 
@@ -135,7 +135,7 @@ def test_local_means_are_the_direct_form():
     found = np.asarray(GRID.local_means(p, index, radius))
     for b, row in enumerate(index):
         for k, n in enumerate(row):
-            cells = list(neighbours(np.unravel_index(GRID.cells[n], GRID.shape), GRID.shape, radius))
+            cells = list(neighbors(np.unravel_index(GRID.cells[n], GRID.shape), GRID.shape, radius))
             mass = np.array([p[b][cell] for cell in cells])
             np.testing.assert_allclose(found[b, k], mass @ np.array(cells) / mass.sum(), rtol=1e-4, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Local response normalisation against a plain loop."""
+"""Local response normalization against a plain loop."""
 
 import keras
 import numpy as np

@@ -67,7 +67,7 @@ def test_depthwise_predictors_separate_space_from_channels():
     assert "fine_conf_dw/bias" not in w and w["fine_conf_bn/gamma"] == (6,)
 
 
-def test_batch_normalisation_learns_only_in_training():
+def test_batch_normalization_learns_only_in_training():
     layer, features = head(depthwise=True), maps()
     layer(features)
     before = weights(layer)

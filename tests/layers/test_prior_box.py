@@ -44,19 +44,19 @@ def test_stacked_scales_are_the_single_ones_cell_by_cell():
         np.testing.assert_array_equal(stacked[:, k], PriorBox([pair], (2,)).boxes(5, 4).reshape(20, 4, 4))
 
 
-def sides_and_centres(boxes):
+def sides_and_centers(boxes):
     return boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
 
 
-def test_clip_limits_sides_or_centres_too():
-    options = {"scales": [(0.9, 1.1)], "aspect_ratios": (3,), "step": 0.4}  # the third cell's centre is at 1.0, 4th 1.4
+def test_clip_limits_sides_or_centers_too():
+    options = {"scales": [(0.9, 1.1)], "aspect_ratios": (3,), "step": 0.4}  # the third cell's center is at 1.0, 4th 1.4
     free, sides, both = (PriorBox(clip=clip, **options).boxes(4, 4) for clip in (None, "sides", "all"))
-    free_sides, free_centres = sides_and_centres(free)
-    assert free_sides.max() > 1 and free_centres.max() > 1
+    free_sides, free_centers = sides_and_centers(free)
+    assert free_sides.max() > 1 and free_centers.max() > 1
     for limited in (sides, both):
-        np.testing.assert_allclose(sides_and_centres(limited)[0], np.minimum(free_sides, 1), atol=1e-6)
-    np.testing.assert_allclose(sides_and_centres(sides)[1], free_centres, atol=1e-6)
-    np.testing.assert_allclose(sides_and_centres(both)[1], np.clip(free_centres, 0, 1), atol=1e-6)
+        np.testing.assert_allclose(sides_and_centers(limited)[0], np.minimum(free_sides, 1), atol=1e-6)
+    np.testing.assert_allclose(sides_and_centers(sides)[1], free_centers, atol=1e-6)
+    np.testing.assert_allclose(sides_and_centers(both)[1], np.clip(free_centers, 0, 1), atol=1e-6)
 
 
 REFERENCES = [  # file, key, map, pixels of the pair, ratios, step in pixels, clip, offset of the map's first box
@@ -74,8 +74,8 @@ def test_one_map_of_the_references(references, file, key, cells, pair, ratios, s
     if key == "anchors_xyxy_pixels":
         found = found[:, [1, 0, 3, 2]] * 300
     else:
-        sides, centres = sides_and_centres(found)
-        found = np.concatenate([centres[:, ::-1], sides[:, ::-1]], axis=-1)
+        sides, centers = sides_and_centers(found)
+        found = np.concatenate([centers[:, ::-1], sides[:, ::-1]], axis=-1)
     expected = np.load(references / f"{file}.npz")[key][start : start + len(found)]
     np.testing.assert_allclose(found, expected, atol=1e-4 if "pixels" in key else 2e-7)
 
@@ -109,7 +109,7 @@ def test_a_map_of_unknown_size_is_refused():
         ({"scales": [(0.2, 0.3)], "aspect_ratios": (0.5,)}, "`aspect_ratios`"),
         ({"scales": [(0.2, 0.3)], "aspect_ratios": (1,)}, "`aspect_ratios`"),
         ({"scales": [(0.2, 0.3)], "step": 0}, "`step`"),
-        ({"scales": [(0.2, 0.3)], "clip": "centres"}, "`clip`"),
+        ({"scales": [(0.2, 0.3)], "clip": "centers"}, "`clip`"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, named):

@@ -20,10 +20,10 @@ def direct(grid, boxes, widths, sub_cell):
     if not sub_cell:
         places = np.round(places)
     mass = np.zeros(grid.size)
-    for centre in places:
+    for center in places:
         for n, cell in enumerate(grid.cells):
             at = np.array(np.unravel_index(cell, grid.shape))
-            mass[n] += np.exp(-(((at - centre) / widths) ** 2).sum() / 2)
+            mass[n] += np.exp(-(((at - center) / widths) ** 2).sum() / 2)
     return mass / mass.sum() if len(places) else np.full(grid.size, 1 / grid.size)
 
 

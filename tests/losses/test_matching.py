@@ -36,8 +36,8 @@ def assignments(k, objects):
 @pytest.mark.parametrize("seed", range(4))
 def test_matching_to_predictions_is_the_least_of_all_assignments(seed):
     boxes, logits, priors, objects, valid = case(seed)
-    columns = np.asarray(match_objects(boxes, logits, priors, objects, valid, "predictions", ALPHA))
-    f_match, f_conf = matching_losses(boxes, logits, objects, columns)
+    matched_prior = np.asarray(match_objects(boxes, logits, priors, objects, valid, "predictions", ALPHA))
+    f_match, f_conf = matching_losses(boxes, logits, objects, matched_prior)
     for b in range(3):
         c = 1 / (1 + np.exp(-logits[b].astype("float64")))
         terms = [plain_loss(boxes[b], c, objects[b], x) for x in assignments(6, np.flatnonzero(valid[b]))]
@@ -48,12 +48,12 @@ def test_matching_to_predictions_is_the_least_of_all_assignments(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_prior_matching_looks_at_the_priors_alone(seed):
     boxes, logits, priors, objects, valid = case(seed)
-    columns = np.asarray(match_objects(boxes, logits, priors, objects, valid, "priors", ALPHA))
-    f_match, f_conf = matching_losses(boxes, logits, objects, columns)
+    matched_prior = np.asarray(match_objects(boxes, logits, priors, objects, valid, "priors", ALPHA))
+    f_match, f_conf = matching_losses(boxes, logits, objects, matched_prior)
     for b in range(3):
         found = list(assignments(6, np.flatnonzero(valid[b])))
         best = min(found, key=lambda x: sum(np.sum((priors[i] - objects[b, j]) ** 2) for i, j in x.items()))
-        assert {int(i): j for j, i in enumerate(columns[b]) if i >= 0} == best
+        assert {int(i): j for j, i in enumerate(matched_prior[b]) if i >= 0} == best
         match, conf = plain_loss(boxes[b], 1 / (1 + np.exp(-logits[b].astype("float64"))), objects[b], best)
         assert (float(f_match[b]), float(f_conf[b])) == (pytest.approx(match, 1e-5), pytest.approx(conf, 1e-5))
 
@@ -71,17 +71,17 @@ def test_costs_are_what_an_assignment_adds_to_the_loss():
 def test_derivatives_are_the_papers():
     """dF/dl_i = alpha sum_j (l_i - g_j) x_ij and dF/dc_i = (c_i - sum_j x_ij) / (c_i (1 - c_i)) ("Optimization")."""
     boxes, logits, priors, objects, valid = case(7)
-    columns = np.asarray(match_objects(boxes, logits, priors, objects, valid, "priors", ALPHA))
+    matched_prior = np.asarray(match_objects(boxes, logits, priors, objects, valid, "priors", ALPHA))
     c = tf.constant(1 / (1 + np.exp(-logits)))
     boxes = tf.constant(boxes)
     with tf.GradientTape() as tape:
         tape.watch([boxes, c])
-        f_match, f_conf = matching_losses(boxes, tf.math.log(c / (1 - c)), objects, columns)
+        f_match, f_conf = matching_losses(boxes, tf.math.log(c / (1 - c)), objects, matched_prior)
         loss = tf.reduce_sum(ALPHA * f_match + f_conf)
     by_boxes, by_c = tape.gradient(loss, [boxes, c])
     x = np.zeros((3, 6, 4))
-    for b, j in np.argwhere(columns >= 0):
-        x[b, columns[b, j], j] = 1
+    for b, j in np.argwhere(matched_prior >= 0):
+        x[b, matched_prior[b, j], j] = 1
     difference = boxes.numpy()[:, :, None] - objects[:, None]
     np.testing.assert_allclose(by_boxes, ALPHA * (difference * x[..., None]).sum(2), atol=1e-6)
     c = c.numpy()
@@ -91,8 +91,8 @@ def test_derivatives_are_the_papers():
 def test_more_objects_than_boxes_leaves_the_worst_fitting_out():
     objects = np.array([[[0, 0, 0.5, 0.5], [0.1, 0.1, 0.9, 0.9], [0.5, 0.5, 1, 1]]], "float32")
     priors = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], "float32")
-    columns = match_objects(None, None, priors, objects, np.ones((1, 3), bool), "priors", ALPHA)
-    assert np.asarray(columns).tolist() == [[0, -1, 1]]
+    matched_prior = match_objects(None, None, priors, objects, np.ones((1, 3), bool), "priors", ALPHA)
+    assert np.asarray(matched_prior).tolist() == [[0, -1, 1]]
 
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from keras_det.losses import confidence_losses, hard_negatives, multibox_loss, smooth_l1
 
 
-def plain_negatives(losses, positive, ratio, usable):
+def plain_negatives(losses, positive, ratio, valid):
     chosen = np.zeros_like(positive)
     for b in range(len(losses)):
-        candidates = np.flatnonzero(~positive[b] & usable)
+        candidates = np.flatnonzero(~positive[b] & valid)
         candidates = candidates[np.argsort(-losses[b, candidates], kind="stable")]
         chosen[b, candidates[: ratio * positive[b].sum()]] = True
     return chosen
@@ -25,9 +25,9 @@ def test_hard_negatives_are_the_highest_and_never_too_many(seed, boxes, ratio, t
     losses = rng.random((3, boxes)).astype("float32")
     losses = np.round(losses * 3) / 3 if ties else losses
     positive = rng.random((3, boxes)) < 0.2
-    usable = rng.random(boxes) < 0.8
-    found = np.asarray(hard_negatives(losses, positive, ratio, usable))
-    np.testing.assert_array_equal(found, plain_negatives(losses, positive, ratio, usable))
+    valid = rng.random(boxes) < 0.8
+    found = np.asarray(hard_negatives(losses, positive, ratio, valid))
+    np.testing.assert_array_equal(found, plain_negatives(losses, positive, ratio, valid))
 
 
 @settings(max_examples=40, deadline=None)
@@ -38,17 +38,17 @@ def test_mining_over_the_batch_takes_the_highest_of_all_images(seed, ratio, ties
     logits = rng.normal(size=(3, 20, 4)).astype("float32")
     logits = np.round(logits) if ties else logits
     classes = (rng.integers(1, 4, (3, 20)) * (rng.random((3, 20)) < 0.2)).astype("int32")
-    classes[2], usable = 0, rng.random(20) < 0.8
+    classes[2], valid = 0, rng.random(20) < 0.8
     targets = {"offsets": np.zeros((3, 20, 4), "float32"), "classes": classes}
     outputs = {"offsets": np.zeros((3, 20, 4), "float32"), "logits": logits}
     losses = np.asarray(confidence_losses(classes, logits))
-    positive, all_usable = (classes > 0).reshape(1, -1), np.tile(usable, 3)
-    chosen = plain_negatives(losses.reshape(1, -1), positive, ratio, all_usable).reshape(3, 20)
+    positive, all_valid = (classes > 0).reshape(1, -1), np.tile(valid, 3)
+    chosen = plain_negatives(losses.reshape(1, -1), positive, ratio, all_valid).reshape(3, 20)
     expected = np.where(chosen | (classes > 0), losses, 0).sum(1)
-    terms = multibox_loss(targets, outputs, ratio, usable, over_batch=True)
+    terms = multibox_loss(targets, outputs, ratio, valid, over_batch=True)
     np.testing.assert_allclose(terms["confidence"], expected, rtol=1e-5)
     np.testing.assert_array_equal(terms["matched"], (classes > 0).sum(1))
-    assert float(multibox_loss(targets, outputs, ratio, usable)["confidence"][2]) == 0
+    assert float(multibox_loss(targets, outputs, ratio, valid)["confidence"][2]) == 0
 
 
 def test_smooth_l1():
@@ -59,8 +59,8 @@ def test_smooth_l1():
 def test_confidence_loss_is_the_softmax_loss():
     logits = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     classes = np.array([[0, 1, 2, 3, 0], [3, 3, 0, 0, 1]], "int32")
-    share = np.exp(logits.astype("f8")) / np.exp(logits.astype("f8")).sum(-1, keepdims=True)
-    expected = -np.log(np.take_along_axis(share, classes[..., None], -1)[..., 0])
+    fraction = np.exp(logits.astype("f8")) / np.exp(logits.astype("f8")).sum(-1, keepdims=True)
+    expected = -np.log(np.take_along_axis(fraction, classes[..., None], -1)[..., 0])
     np.testing.assert_allclose(confidence_losses(classes, logits), expected, rtol=1e-5)
 
 
@@ -132,8 +132,8 @@ def test_no_object_is_no_loss(batch):
 
 def test_unusable_boxes_take_no_part(batch):
     targets, outputs = batch
-    usable = np.arange(30) < 15
-    targets = targets | {"classes": targets["classes"] * usable}
-    changed = {name: np.where(usable[None, :, None], value, 50 * value) for name, value in outputs.items()}
-    for one, other in zip(*(multibox_loss(targets, o, usable=usable).values() for o in (outputs, changed))):
+    valid = np.arange(30) < 15
+    targets = targets | {"classes": targets["classes"] * valid}
+    changed = {name: np.where(valid[None, :, None], value, 50 * value) for name, value in outputs.items()}
+    for one, other in zip(*(multibox_loss(targets, o, valid=valid).values() for o in (outputs, changed))):
         np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from keras_det.metrics import Results, Truth
+from keras_det.metrics import GroundTruth, Predictions
 
 
 def random_set(seed, images=12, classes=4, objects=30, detections=200, grid=None, crowds=True):
@@ -30,7 +30,7 @@ def random_set(seed, images=12, classes=4, objects=30, detections=200, grid=None
         boxes, found = np.round(boxes / grid) * grid, np.round(found / grid) * grid
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + grid)
         scores = np.round(scores, 1)
-    truth = Truth(
+    truth = GroundTruth(
         classes=tuple(f"class{i}" for i in range(classes)),
         image_ids=tuple(str(i) for i in rng.permutation(10 * images)[:images]),
         sizes=sizes,
@@ -40,7 +40,7 @@ def random_set(seed, images=12, classes=4, objects=30, detections=200, grid=None
         difficult=rng.random(objects) < 0.2,
         is_crowd=(rng.random(objects) < 0.15) & crowds,
     )
-    return truth, Results(at, found, scores, given)
+    return truth, Predictions(at, found, scores, given)
 
 
 def _boxes(rng, sizes):

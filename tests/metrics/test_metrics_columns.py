@@ -3,7 +3,7 @@ import types
 import numpy as np
 import pytest
 
-from keras_det.metrics import Results, Truth
+from keras_det.metrics import GroundTruth, Predictions
 from keras_det.metrics.columns import restore_hundredths, to_pixels
 
 TRUTH = dict(classes=("a", "b"), image_ids=("x", "y"), sizes=[[10, 20], [30, 40]], image=[0], labels=[1])
@@ -17,7 +17,7 @@ def test_truth_from_a_source_is_in_original_pixels():
     )
     annotation.difficult, annotation.is_crowd = np.array([True]), np.array([False])
     source = types.SimpleNamespace(classes=("a", "b"), category_ids=(3, 9), annotation=lambda i: annotation)
-    truth = Truth.from_annotations([annotation], source.classes, source.category_ids)
+    truth = GroundTruth.from_annotations([annotation], source.classes, source.category_ids)
     np.testing.assert_array_equal(truth.boxes, boxes)
     assert truth.sizes.tolist() == [[333, 477]] and truth.category_ids == (3, 9)
     assert truth.area.tolist() == [7.0] and truth.difficult.tolist() == [True]
@@ -54,18 +54,18 @@ def test_to_pixels_swaps_axes_and_scales_each():
 )
 def test_bad_truth_is_named(change, says):
     with pytest.raises(ValueError, match=says):
-        Truth(**{**TRUTH, **change})
+        GroundTruth(**{**TRUTH, **change})
 
 
 @pytest.mark.parametrize("score, box", [(float("nan"), [0, 0, 1, 1]), (0.5, [0, 0, float("inf"), 1])])
 def test_bad_results_are_named(score, box):
     with pytest.raises(ValueError, match="entry 1 has a (score|box) that is not finite"):
-        Results([0, 0], [[0, 0, 1, 1], box], [0.5, score], [0, 0])
+        Predictions([0, 0], [[0, 0, 1, 1], box], [0.5, score], [0, 0])
 
 
 def test_results_must_fit_the_truth():
-    truth = Truth(**TRUTH, boxes=[[0, 0, 5, 5]])
+    truth = GroundTruth(**TRUTH, boxes=[[0, 0, 5, 5]])
     with pytest.raises(ValueError, match="label 2, expected 0 to 1"):
-        Results([0], [[0, 0, 1, 1]], [0.5], [2]).check_against(truth)
+        Predictions([0], [[0, 0, 1, 1]], [0.5], [2]).check_against(truth)
     with pytest.raises(ValueError, match="image 2, expected 0 to 1"):
-        Results([2], [[0, 0, 1, 1]], [0.5], [1]).check_against(truth)
+        Predictions([2], [[0, 0, 1, 1]], [0.5], [1]).check_against(truth)

@@ -5,8 +5,8 @@ import pytest
 from metrics_samples import random_set
 from plain_boxes import plain_iou
 
-from keras_det.metrics import Results, Truth, diagnosis, ilsvrc, proposals, voc
-from keras_det.metrics.tide import ERRORS, tide
+from keras_det.metrics import GroundTruth, Predictions, diagnosis, ilsvrc, proposals, voc
+from keras_det.metrics.tide_errors import ERRORS, tide
 
 CLASSES = ("cat", "dog", "car")
 OBJECT = [0, 0, 20, 20]
@@ -14,13 +14,13 @@ OBJECT = [0, 0, 20, 20]
 
 def one_object(**columns):
     """One image with one cat."""
-    return Truth(CLASSES, ("a",), [[100, 100]], [0], [OBJECT], [0], **columns)
+    return GroundTruth(CLASSES, ("a",), [[100, 100]], [0], [OBJECT], [0], **columns)
 
 
 def found(*rows):
     """Detections in image 0: `(box, score, label)` each."""
     boxes, scores, labels = zip(*rows) if rows else ((), (), ())
-    return Results([0] * len(rows), list(boxes), list(scores), list(labels))
+    return Predictions([0] * len(rows), list(boxes), list(scores), list(labels))
 
 
 RIGHT, LOOSE, FAR = [0, 0, 20, 18], [0, 0, 20, 8], [60, 60, 80, 80]
@@ -51,7 +51,7 @@ def test_a_false_detection_above_the_true_one_costs_half():
 
 
 def test_missed_objects_are_what_removing_them_gains():
-    truth = Truth(CLASSES, ("a",), [[100, 100]], [0, 0], [OBJECT, FAR], [0, 0])
+    truth = GroundTruth(CLASSES, ("a",), [[100, 100]], [0, 0], [OBJECT, FAR], [0, 0])
     report = tide(truth, found((RIGHT, 0.9, 0)))
     assert report.counts["Miss"] == 1
     assert report.ap == pytest.approx(51 / 101)  # of 101 recalls, those up to one half
@@ -60,7 +60,7 @@ def test_missed_objects_are_what_removing_them_gains():
 
 def test_tide_leaves_out_what_lies_on_difficult_objects():
     assert sum(tide(one_object(difficult=[True]), found((RIGHT, 0.9, 0))).counts.values()) == 1  # on no object: Bkg
-    truth = Truth(CLASSES, ("a",), [[100, 100]], [0, 0], [OBJECT, FAR], [0, 0], difficult=[False, True])
+    truth = GroundTruth(CLASSES, ("a",), [[100, 100]], [0, 0], [OBJECT, FAR], [0, 0], difficult=[False, True])
     assert tide(truth, found((RIGHT, 0.9, 0), (FAR, 0.95, 0))).ap == 1
 
 
@@ -115,28 +115,28 @@ def test_kinds_equal_a_plain_loop(seed):
 def test_bins_hold_their_shares_of_a_class():
     side = np.arange(1, 101)
     boxes = np.column_stack([np.zeros((100, 2)), side, 2 * side[::-1]])
-    truth = Truth(("cat",), ("a",), [[999, 999]], [0] * 100, boxes, [0] * 100)
+    truth = GroundTruth(("cat",), ("a",), [[999, 999]], [0] * 100, boxes, [0] * 100)
     assert np.bincount(diagnosis.bins(truth, "shape")).tolist() == [10, 20, 40, 20, 10]
     wide = boxes[:, 2] / boxes[:, 3]
     assert diagnosis.bins(truth, "shape")[np.argmax(wide)] == 4 and diagnosis.bins(truth, "shape")[np.argmin(wide)] == 0
     with pytest.raises(ValueError, match="size"):
-        diagnosis.bins(truth, "colour")
+        diagnosis.bins(truth, "color")
 
 
 def test_normalized_precision_of_a_bin():
     boxes = [[30 * i, 0, 30 * i + 20, 20] for i in range(10)]
-    truth = Truth(("cat",), tuple("abcdefghij"), [[400, 400]] * 10, [0] * 10, boxes, [0] * 10)
-    perfect = Results([0] * 10, boxes, np.linspace(0.9, 0.5, 10), [0] * 10)
+    truth = GroundTruth(("cat",), tuple("abcdefghij"), [[400, 400]] * 10, [0] * 10, boxes, [0] * 10)
+    perfect = Predictions([0] * 10, boxes, np.linspace(0.9, 0.5, 10), [0] * 10)
     (result,) = diagnosis.sensitivity(truth, perfect, "size")
     assert result.overall == 1 and np.nanmin(result.ap) == 1 and result.objects.sum() == 10
-    one_false = Results([0, 0], [[300, 300, 320, 320], boxes[0]], [0.9, 0.8], [0, 0])
+    one_false = Predictions([0, 0], [[300, 300, 320, 320], boxes[0]], [0.9, 0.8], [0, 0])
     (result,) = diagnosis.sensitivity(truth, one_false, "size")
     normal = 0.15 * 10 * 0.1  # N times the recall of one object in ten
     assert result.overall == pytest.approx(0.1 * normal / (normal + 1))
 
 
 def test_confusion_matrix():
-    truth = Truth(CLASSES, ("a",), [[200, 200]], [0, 0, 0], [OBJECT, FAR, [100, 100, 130, 130]], [0, 1, 2])
+    truth = GroundTruth(CLASSES, ("a",), [[200, 200]], [0, 0, 0], [OBJECT, FAR, [100, 100, 130, 130]], [0, 1, 2])
     results = found((RIGHT, 0.9, 0), (FAR, 0.8, 2), ([150, 150, 160, 160], 0.7, 1), (FAR, 0.2, 1))
     matrix = diagnosis.confusion_matrix(truth, results, score_threshold=0.5)
     expected = np.zeros((4, 4), int)
@@ -145,7 +145,7 @@ def test_confusion_matrix():
 
 
 def test_best_threshold():
-    truth = Truth(CLASSES, ("a",), [[200, 200]], [0, 0], [OBJECT, FAR], [0, 0])
+    truth = GroundTruth(CLASSES, ("a",), [[200, 200]], [0, 0], [OBJECT, FAR], [0, 0])
     results = found((RIGHT, 0.9, 0), (FAR, 0.6, 0), ([150, 150, 160, 160], 0.5, 0))
     assert diagnosis.best_threshold(truth, results) == pytest.approx(0.6)
     assert diagnosis.best_threshold(truth, found()) == float("inf")
@@ -155,12 +155,12 @@ def test_best_threshold():
 def test_best_overlaps_equal_a_plain_loop(seed):
     truth, results = random_set(seed)
     objects = np.flatnonzero(~truth.ignored)
-    for budget, row in zip((1, 3, 50), proposals.best_overlaps(truth, results, (1, 3, 50))):
+    for budget, row in zip((1, 3, 50), proposals.best_ious(truth, results, (1, 3, 50))):
         for value, t in zip(row, objects):
             mine = np.flatnonzero(results.image == truth.image[t])
             mine = mine[np.argsort(-results.scores[mine], kind="stable")][:budget]
-            overlaps = [plain_iou(results.boxes[d], truth.boxes[t]) for d in mine]
-            assert value == pytest.approx(max(overlaps, default=0.0), abs=1e-12)
+            ious = [plain_iou(results.boxes[d], truth.boxes[t]) for d in mine]
+            assert value == pytest.approx(max(ious, default=0.0), abs=1e-12)
 
 
 def test_detection_rate_and_average_recall():
@@ -170,11 +170,11 @@ def test_detection_rate_and_average_recall():
     np.testing.assert_allclose(proposals.recall_curve(best, [0.3, 0.7])[0], [1.0, 0.5])
     assert np.isnan(proposals.detection_rate(np.zeros((1, 0)))).all()
     with pytest.raises(ValueError, match="at least 1"):
-        proposals.best_overlaps(one_object(), found(), [0])
+        proposals.best_ious(one_object(), found(), [0])
 
 
 def test_class_agnostic_curves_look_at_no_label():
-    truth = Truth(CLASSES, ("a",), [[100, 100]], [0, 0], [OBJECT, FAR], [0, 1])
+    truth = GroundTruth(CLASSES, ("a",), [[100, 100]], [0, 0], [OBJECT, FAR], [0, 1])
     curve = proposals.agnostic_curve(truth, found((RIGHT, 0.9, 2), (FAR, 0.8, 0)))
     assert proposals.pr_auc(curve) == 1 and curve.objects == 2
     held_out = proposals.only_classes(truth, ["dog"])
@@ -189,7 +189,9 @@ def test_classification_and_localization_errors():
     labels = np.array([0, 0, 0])
     assert ilsvrc.top_k_error(ranked, labels, 1) == pytest.approx(2 / 3)
     assert ilsvrc.top_k_error(ranked, labels, 2) == pytest.approx(1 / 3)
-    truth = Truth(CLASSES, ("a", "b", "c"), [[100, 100]] * 3, [0, 1, 1, 2], [OBJECT, FAR, OBJECT, OBJECT], [0] * 4)
+    truth = GroundTruth(
+        CLASSES, ("a", "b", "c"), [[100, 100]] * 3, [0, 1, 1, 2], [OBJECT, FAR, OBJECT, OBJECT], [0] * 4
+    )
     boxes = np.array([[RIGHT, FAR], [RIGHT, [50, 50, 60, 60]], [RIGHT, RIGHT]], float)
     # a: right class and place; b: the class's box lies on neither object; c: never the class
     assert ilsvrc.localization_error(ranked, boxes, truth, k=2) == pytest.approx(2 / 3)
@@ -210,11 +212,11 @@ def test_best_per_class_gives_each_class_once():
 
 
 def test_det_thresholds_are_looser_for_small_objects():
-    truth = Truth(("a",), ("i",), [[500, 500]], [0, 0], [[0, 0, 10, 10], [0, 0, 200, 200]], [0, 0])
+    truth = GroundTruth(("a",), ("i",), [[500, 500]], [0, 0], [[0, 0, 10, 10], [0, 0, 200, 200]], [0, 0])
     np.testing.assert_allclose(ilsvrc.det_thresholds(truth), [100 / 400, 0.5])
-    small = Truth(("a",), ("i",), [[500, 500]], [0], [[0, 0, 10, 10]], [0])
-    assert ilsvrc.det_ap(small, Results([0], [[0, 0, 10, 3]], [0.9], [0])) == [1.0]
-    assert ilsvrc.det_ap(small, Results([0], [[0, 0, 10, 2]], [0.9], [0])) == [0.0]
+    small = GroundTruth(("a",), ("i",), [[500, 500]], [0], [[0, 0, 10, 10]], [0])
+    assert ilsvrc.det_ap(small, Predictions([0], [[0, 0, 10, 3]], [0.9], [0])) == [1.0]
+    assert ilsvrc.det_ap(small, Predictions([0], [[0, 0, 10, 2]], [0.9], [0])) == [0.0]
 
 
 def test_synsets_and_image_lists(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from metrics_samples import random_set
 
-from keras_det.metrics import Evaluator, Results, Truth, coco_metrics, voc_ap
+from keras_det.metrics import Evaluator, GroundTruth, Predictions, coco_metrics, voc_ap
 
 CLASSES, IMAGES = 4, 12
 
@@ -33,17 +33,17 @@ def test_figures_are_those_of_the_functions(sample):
         indexes = np.arange(first, min(first + 5, IMAGES))
         evaluator.update(indexes, batch_of(truth, results, indexes))
     assert evaluator.missing.size == 0
-    figures = evaluator.result()
+    metrics = evaluator.result()
     area, eleven = voc_ap(truth, results, "area"), voc_ap(truth, results, "voc2007_11point")
-    assert figures["map50"] == pytest.approx(np.nanmean(area), abs=1e-6)
-    assert figures["map50_voc07"] == pytest.approx(np.nanmean(eleven), abs=1e-6)
+    assert metrics["map50"] == pytest.approx(np.nanmean(area), abs=1e-6)
+    assert metrics["map50_voc07"] == pytest.approx(np.nanmean(eleven), abs=1e-6)
     for label, name in enumerate(truth.classes):
-        assert figures[f"ap50/{name}"] == pytest.approx(area[label], abs=1e-6, nan_ok=True)
-        assert figures[f"ap50_voc07/{name}"] == pytest.approx(eleven[label], abs=1e-6, nan_ok=True)
+        assert metrics[f"ap50/{name}"] == pytest.approx(area[label], abs=1e-6, nan_ok=True)
+        assert metrics[f"ap50_voc07/{name}"] == pytest.approx(eleven[label], abs=1e-6, nan_ok=True)
     for key, value in coco_metrics(truth, results).items():
         expected = np.nan if value == -1 else value  # classes without objects, as everywhere
-        assert figures[key] == pytest.approx(expected, abs=1e-6, nan_ok=True)
-    assert all(type(v) is float for v in figures.values())
+        assert metrics[key] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    assert all(type(v) is float for v in metrics.values())
 
 
 def test_source_is_read_once_and_no_pixels():
@@ -73,13 +73,13 @@ def test_source_is_read_once_and_no_pixels():
 
 def test_order_of_images_does_not_matter(sample):
     truth, results = sample
-    figures = []
+    metrics = []
     for order in (np.arange(IMAGES), np.random.default_rng(0).permutation(IMAGES)):
         evaluator = Evaluator(truth)
         for index in order:
             evaluator.update([index], batch_of(truth, results, [index]))
-        figures.append(evaluator.result(("area", "coco")))
-    np.testing.assert_equal(figures[0], figures[1])
+        metrics.append(evaluator.result(("area", "coco")))
+    np.testing.assert_equal(metrics[0], metrics[1])
 
 
 def test_replicas_merge_without_loss_or_duplication(sample):
@@ -138,7 +138,7 @@ def test_same_image_twice_is_refused_and_changes_nothing(sample):
     ],
 )
 def test_bad_detections_are_named(change, says):
-    truth = Truth(("a", "b"), ("p",), [[10, 10]], [], [], [])
+    truth = GroundTruth(("a", "b"), ("p",), [[10, 10]], [], [], [])
     good = {"boxes": [[0, 0, 1, 1], [0, 0, 0, 0]], "scores": [0.5, 0], "labels": [1, -1]}
     evaluator = Evaluator(truth)
     with pytest.raises(ValueError, match=says):
@@ -148,13 +148,13 @@ def test_bad_detections_are_named(change, says):
 
 
 def test_padding_may_hold_anything():
-    evaluator = Evaluator(Truth(("a",), ("p",), [[10, 10]], [], [], []))
+    evaluator = Evaluator(GroundTruth(("a",), ("p",), [[10, 10]], [], [], []))
     evaluator.update(0, {"boxes": [[np.nan] * 4], "scores": [np.nan], "labels": [-1]})
-    assert len(evaluator.results()) == 0 and isinstance(evaluator.results(), Results)
+    assert len(evaluator.results()) == 0 and isinstance(evaluator.results(), Predictions)
 
 
 def test_missing_key_and_unknown_metric_are_named():
-    evaluator = Evaluator(Truth(("a",), ("p",), [[10, 10]], [], [], []))
+    evaluator = Evaluator(GroundTruth(("a",), ("p",), [[10, 10]], [], [], []))
     with pytest.raises(ValueError, match="'scores' is missing"):
         evaluator.update(0, {"boxes": np.zeros((0, 4)), "labels": []})
     with pytest.raises(ValueError, match="metrics must be of .*, got 'map'"):
@@ -162,13 +162,13 @@ def test_missing_key_and_unknown_metric_are_named():
 
 
 def test_no_objects_at_all_is_nan_not_a_crash():
-    evaluator = Evaluator(Truth(("a",), ("p",), [[10, 10]], [], [], []))
+    evaluator = Evaluator(GroundTruth(("a",), ("p",), [[10, 10]], [], [], []))
     assert np.isnan(evaluator.result(("area",))["map50"])
 
 
 def test_memory_is_that_of_the_detections():
     count, depth = 400, 200
-    evaluator = Evaluator(Truth(("a",), [str(i) for i in range(count)], np.full((count, 2), 10), [], [], []))
+    evaluator = Evaluator(GroundTruth(("a",), [str(i) for i in range(count)], np.full((count, 2), 10), [], [], []))
     padded = {"boxes": np.zeros((1, depth, 4)), "scores": np.zeros((1, depth)), "labels": np.full((1, depth), -1)}
     padded["labels"][:, :10] = 0
     for index in range(count):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from metrics_samples import random_set
 
 from keras_det.metrics import matching
-from keras_det.metrics.matching import best_of_groups, one_to_one, overlap, overlaps_in_images, pairs
+from keras_det.metrics.matching import best_of_groups, ious_in_images, one_to_one, paired_iou, pairs
 
 
 def test_overlap_equals_counting_pixels():
@@ -17,13 +17,13 @@ def test_overlap_equals_counting_pixels():
             x0, y0, x1, y1 = boxes[n, k]
             grid[n, k, y0:y1, x0:x1] = True
     both, either = grid.all(1).sum((1, 2)), grid.any(1).sum((1, 2))
-    np.testing.assert_allclose(overlap(boxes[:, 0], boxes[:, 1]), both / either, rtol=1e-15)
+    np.testing.assert_allclose(paired_iou(boxes[:, 0], boxes[:, 1]), both / either, rtol=1e-15)
     first = grid[:, 0].sum((1, 2))
-    np.testing.assert_allclose(overlap(boxes[:, 0], boxes[:, 1], True), both / first, rtol=1e-15)
+    np.testing.assert_allclose(paired_iou(boxes[:, 0], boxes[:, 1], True), both / first, rtol=1e-15)
 
 
 def test_overlap_of_nothing_is_zero():
-    assert overlap(np.zeros(4), np.zeros(4)) == 0
+    assert paired_iou(np.zeros(4), np.zeros(4)) == 0
 
 
 @settings(deadline=None)
@@ -63,10 +63,10 @@ def test_one_to_one_is_the_walk_down_the_scores(data):
 
 def test_overlaps_in_images_in_parts_are_the_same(monkeypatch):
     truth, results = random_set(0)
-    whole = overlaps_in_images(truth, results, truth.is_crowd)
+    whole = ious_in_images(truth, results, truth.is_crowd)
     monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", 7)
-    for part, expected in zip(overlaps_in_images(truth, results, truth.is_crowd), whole):
+    for part, expected in zip(ious_in_images(truth, results, truth.is_crowd), whole):
         np.testing.assert_array_equal(part, expected)
     d, t, values = whole
     assert (results.image[d] == truth.image[t]).all() and len(d) == sum((truth.image == i).sum() for i in results.image)
-    np.testing.assert_array_equal(values, overlap(results.boxes[d], truth.boxes[t], truth.is_crowd[t]))
+    np.testing.assert_array_equal(values, paired_iou(results.boxes[d], truth.boxes[t], truth.is_crowd[t]))

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from keras_det import cli
 from keras_det.data import load
-from keras_det.metrics import Results, Truth, coco, coco_metrics, diagnosis, plots, voc, voc_ap, worst
+from keras_det.metrics import GroundTruth, Predictions, coco, coco_metrics, diagnosis, plots, voc, voc_ap, worst
 from keras_det.metrics.report import MAX_CLASSES, write_report
-from keras_det.metrics.tide import ERRORS, tide
+from keras_det.metrics.tide_errors import ERRORS, tide
 
-SECTIONS = ("figures", "classes", "curves", "confusion", "false-positives", "size", "shape", "tide", "worst")
+SECTIONS = ("metrics", "classes", "curves", "confusion", "false-positives", "size", "shape", "tide", "worst")
 VOID = {"meta", "img", "br", "link", "input"}
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -66,7 +66,7 @@ class Page(html.parser.HTMLParser):
         return tuple(element["id"] for element in self.found["section"])
 
     @property
-    def pictures(self):
+    def images(self):
         return [decoded(element["src"]) for element in self.found["img"]]
 
     def row(self, name):
@@ -74,19 +74,19 @@ class Page(html.parser.HTMLParser):
 
 
 def decoded(source):
-    """The picture in a data URL."""
+    """The image in a data URL."""
     assert re.match(r"data:image/(png|jpeg);base64,", source)
-    picture = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1], validate=True)))
-    picture.load()
-    return picture
+    shown_image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1], validate=True)))
+    shown_image.load()
+    return shown_image
 
 
 def written(truth, results, path, *args, **options):
     return Page(write_report(truth, results, path, *args, **options))
 
 
-class Pictures:
-    """A source of one-coloured pictures for a truth, in another order, some of them broken or left out."""
+class Images:
+    """A source of one-colored images for a truth, in another order, some of them broken or left out."""
 
     def __init__(self, truth, broken=(), absent=()):
         self.rows = [i for i in reversed(range(len(truth.image_ids))) if i not in absent]
@@ -101,7 +101,7 @@ class Pictures:
     def image(self, i):
         self.asked.append(self.rows[i])
         if self.rows[i] in self.broken:
-            raise ValueError("<b>not</b> a picture")
+            raise ValueError("<b>not</b> an image")
         height, width = self.truth.sizes[self.rows[i]]
         return np.full((height, width, 3), [10 * self.rows[i], 255, 0], np.uint8)
 
@@ -131,11 +131,11 @@ def test_the_page_is_whole_and_asks_for_nothing(page):
 def test_the_tables_hold_the_figures(sample, page):
     truth, results = sample
     area, points = voc_ap(truth, results), voc_ap(truth, results, "voc2007_11point")
-    figures = coco_metrics(truth, results)
+    metrics = coco_metrics(truth, results)
     assert f"{np.nanmean(area):.3f}" in page.words and f"{np.nanmean(points):.3f}" in page.words
     for first, second in zip(coco.SUMMARY[:6], coco.SUMMARY[6:]):
         row = page.row(first)
-        assert (row[2], row[3], row[5]) == (f"{figures[first]:.3f}", second, f"{figures[second]:.3f}")
+        assert (row[2], row[3], row[5]) == (f"{metrics[first]:.3f}", second, f"{metrics[second]:.3f}")
     threshold = diagnosis.best_threshold(truth, results)
     best = results.take(results.scores >= threshold)
     outcome = voc.match(truth, best).outcome
@@ -149,7 +149,7 @@ def test_the_tables_hold_the_figures(sample, page):
             str(np.sum(results.labels == label)),
             f"{area[label]:.3f}",
             f"{points[label]:.3f}",
-            f"{figures[f'AP/{name}']:.3f}",
+            f"{metrics[f'AP/{name}']:.3f}",
             f"{found / mine.sum():.3f}",
             f"{right / (right + wrong):.3f}",
             f"{right / mine.sum():.3f}",
@@ -182,8 +182,8 @@ EMPTY = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
 @pytest.mark.parametrize("objects, detections", [(True, False), (False, True), (False, False)])
 def test_nothing_found_and_nothing_to_find(objects, detections, tmp_path):
     image, boxes, labels = ([0], [[1, 1, 20, 30]], [0]) if objects else ([], EMPTY[0], [])
-    truth = Truth(("cat", "dog"), ("a", "b"), [[40, 50], [1, 1]], image, boxes, labels)
-    found = Results([0], [[2, 2, 9, 9]], [0.5], [1]) if detections else Results([], *EMPTY)
+    truth = GroundTruth(("cat", "dog"), ("a", "b"), [[40, 50], [1, 1]], image, boxes, labels)
+    found = Predictions([0], [[2, 2, 9, 9]], [0.5], [1]) if detections else Predictions([], *EMPTY)
     page = written(truth, found, tmp_path)
     assert page.sections == SECTIONS
     assert page.row("cat")[1:5] == (["1", "0", "0", "0.000"] if objects else ["0", "0", "0", "–"])
@@ -193,11 +193,11 @@ def test_nothing_found_and_nothing_to_find(objects, detections, tmp_path):
 
 def test_without_images_or_classes_it_says_so(tmp_path):
     for truth in (
-        Truth(("cat",), (), np.zeros((0, 2)), [], EMPTY[0], []),
-        Truth((), ("a",), [[9, 9]], [], EMPTY[0], []),
+        GroundTruth(("cat",), (), np.zeros((0, 2)), [], EMPTY[0], []),
+        GroundTruth((), ("a",), [[9, 9]], [], EMPTY[0], []),
     ):
         with pytest.raises(ValueError, match="at least one image and one class"):
-            write_report(truth, Results([], *EMPTY), tmp_path / "new")
+            write_report(truth, Predictions([], *EMPTY), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -216,34 +216,34 @@ def test_many_classes_are_all_in_the_table_and_the_commonest_drawn(tmp_path, mon
     rare = {5, 40, 82}
     labels = np.array([label for label in range(count) if label not in rare])
     boxes = np.tile([[1, 1, 20, 30]], (len(labels), 1))
-    truth = Truth([f"c{i}" for i in range(count)], ("a",), [[40, 50]], 0 * labels, boxes, labels)
-    page = written(truth, Results(0 * labels, boxes, labels / 100, labels), tmp_path)
+    truth = GroundTruth([f"c{i}" for i in range(count)], ("a",), [[40, 50]], 0 * labels, boxes, labels)
+    page = written(truth, Predictions(0 * labels, boxes, labels / 100, labels), tmp_path)
     assert set(drawn) == {"plot_precision_recall", "plot_confusion", "plot_sensitivity"}
     assert all(set(chosen) == set(labels.tolist()) for chosen in drawn.values())
     assert all(page.row(f"c{i}") for i in range(count))
     assert "80 classes with the most objects" in " ".join(page.words)
 
 
-def test_pictures_are_found_by_their_ids(sample, tmp_path):
+def test_images_are_found_by_their_ids(sample, tmp_path):
     truth, results = sample
     plain = written(truth, results, tmp_path)
     images = [one.image for part in worst_of(*sample).values() for one in part]
     gone, bad = images[0], next(image for image in images if image != images[0])
-    source = Pictures(truth, broken=(bad,), absent=(gone,))
+    source = Images(truth, broken=(bad,), absent=(gone,))
     page = written(truth, results, tmp_path, source)
     assert set(source.asked) == set(images) - {gone}
-    shown = page.pictures[-len(images) :]
-    for image, picture in zip(images, shown):
-        assert max(picture.size) <= 480
-        colour = np.median(np.asarray(picture).reshape(-1, 3), axis=0)
+    shown = page.images[-len(images) :]
+    for image, shown_image in zip(images, shown):
+        assert max(shown_image.size) <= 480
+        color = np.median(np.asarray(shown_image).reshape(-1, 3), axis=0)
         expected = (112, 120, 134) if image in (gone, bad) else (10 * image, 255, 0)
-        assert np.abs(colour - expected).max() <= 6, image
+        assert np.abs(color - expected).max() <= 6, image
     text = " ".join(page.words)
-    assert "(no picture)" in text and "(no picture: <b>not</b> a picture)" in text
-    assert "no picture" not in " ".join(plain.words)
+    assert "(no image)" in text and "(no image: <b>not</b> an image)" in text
+    assert "no image" not in " ".join(plain.words)
     other = dataclasses.replace(truth, image_ids=[f"other {i}" for i in range(len(truth.image_ids))])
     with pytest.raises(ValueError, match="none of the truth's"):
-        write_report(truth, results, tmp_path, Pictures(other))
+        write_report(truth, results, tmp_path, Images(other))
 
 
 def test_a_page_is_written_beside_and_moved(sample, tmp_path):
@@ -251,7 +251,7 @@ def test_a_page_is_written_beside_and_moved(sample, tmp_path):
     assert write_report(*sample, old) == old
     before = old.read_text()
     with pytest.raises(ValueError, match="label"):
-        write_report(sample[0], Results([0], [[0, 0, 1, 1]], [1], [99]), old)
+        write_report(sample[0], Predictions([0], [[0, 0, 1, 1]], [1], [99]), old)
     assert old.read_text() == before and [path.name for path in old.parent.iterdir()] == ["page.html"]
     assert write_report(*sample, tmp_path / "deep").name == "report.html"
 
@@ -280,7 +280,7 @@ def test_worst_images_by_counting(seed):
         name = diagnosis.KINDS[code]
         if name in ("similar", "other", "background"):
             counts["false"][int(best.image[d])] += 1
-        elif name == "localization" and matches.overlap[d] <= 0.5:
+        elif name == "localization" and matches.paired_iou[d] <= 0.5:
             counts["misplaced"][int(best.image[d])] += 1
     found = worst_of(truth, results, 4)
     for fault, expected in counts.items():
@@ -294,23 +294,23 @@ def test_worst_images_by_counting(seed):
 
 
 def test_the_larger_misses_and_surer_errors_come_first():
-    truth = Truth(("cat",), "ab", [[100, 100]] * 2, [0, 1], [[0, 0, 9, 9], [0, 0, 99, 99]], [0, 0])
-    assert [one.image for one in worst_of(truth, Results([], *EMPTY))["missed"]] == [1, 0]
+    truth = GroundTruth(("cat",), "ab", [[100, 100]] * 2, [0, 1], [[0, 0, 9, 9], [0, 0, 99, 99]], [0, 0])
+    assert [one.image for one in worst_of(truth, Predictions([], *EMPTY))["missed"]] == [1, 0]
     boxes = [[0, 0, 9, 9], [0, 0, 99, 99], [50, 50, 60, 60], [100, 100, 120, 120]]
-    found = worst_of(truth, Results([0, 1, 0, 1], boxes, [0.3, 0.3, 0.5, 0.6], [0] * 4))
+    found = worst_of(truth, Predictions([0, 1, 0, 1], boxes, [0.3, 0.3, 0.5, 0.6], [0] * 4))
     assert [one.image for one in found["false"]] == [1, 0] and found["missed"] == []
 
 
 @pytest.mark.parametrize("height, width", [(1, 4000), (4000, 1), (30, 20), (0, 0)])
 def test_any_shape_of_image_is_drawn(height, width):
-    truth = Truth(("cat",), ("a",), [[height, width]], [], EMPTY[0], [])
-    results = Results([0], [[-50, -50, 5000, 9000]], [0.9], [0])
+    truth = GroundTruth(("cat",), ("a",), [[height, width]], [], EMPTY[0], [])
+    results = Predictions([0], [[-50, -50, 5000, 9000]], [0.9], [0])
     one = worst_of(truth, results)["false"] or [worst.WorstImage(0, np.zeros(0, int), np.array([0]), np.array([0]))]
     drawn = worst.draw_worst(truth, results, one[0])
     assert max(drawn.size) == 480 and len(set(drawn.getdata())) > 1
     if height:
-        picture = worst.draw_worst(truth, results, one[0], np.zeros((height, width, 3), np.uint8))
-        assert max(picture.size) == min(480, max(height, width))
+        shown_image = worst.draw_worst(truth, results, one[0], np.zeros((height, width, 3), np.uint8))
+        assert max(shown_image.size) == min(480, max(height, width))
 
 
 # --- the plots show the numbers
@@ -331,11 +331,11 @@ def test_figure_3_shows_the_trend():
         np.testing.assert_allclose(weak.get_ydata(), 100 * trend.weak_recall)
         assert (strong.get_linestyle(), weak.get_linestyle()) == ("-", "--")
         ends = [area.get_paths()[0].vertices[:, 1].max() for area in axis.collections]
-        np.testing.assert_allclose(ends, 100 * np.cumsum(trend.shares, axis=1).max(axis=0))
-        counts, shares = diagnosis.top_false_positives(results, codes, labels)
+        np.testing.assert_allclose(ends, 100 * np.cumsum(trend.fractions, axis=1).max(axis=0))
+        counts, fractions = diagnosis.top_false_positives(results, codes, labels)
         assert [tick.get_text() for tick in top.get_xticklabels()] == [str(n) for n in counts]
         ends = [area.get_paths()[0].vertices[:, 1].max() for area in top.collections]
-        np.testing.assert_allclose(ends, 100 * np.cumsum(shares, axis=1).max(axis=0))
+        np.testing.assert_allclose(ends, 100 * np.cumsum(fractions, axis=1).max(axis=0))
 
 
 @pytest.mark.parametrize("by", ["size", "shape"])
@@ -378,8 +378,8 @@ def test_the_confusion_matrixs_cells(sample):
     part = matrix[np.ix_([0, 2, 4], [0, 2, 4])]
     cells = {tuple(reversed(text.get_position())): int(text.get_text()) for text in axis.texts}
     assert cells == {(row, column): part[row, column] for row, column in np.argwhere(part)}
-    shares = part / np.maximum(matrix[[0, 2, 4]].sum(axis=1, keepdims=True), 1)
-    np.testing.assert_allclose(axis.images[0].get_array(), shares)
+    fractions = part / np.maximum(matrix[[0, 2, 4]].sum(axis=1, keepdims=True), 1)
+    np.testing.assert_allclose(axis.images[0].get_array(), fractions)
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["class0", "class2", "background"]
 
 
@@ -409,7 +409,7 @@ def chromium(*args, cwd):
 def test_it_renders_in_a_browser_at_both_widths(tmp_path):
     truth, results = random_set(3, detections=300)
     truth = dataclasses.replace(truth, classes=(*HOSTILE[:3], "w" * 300))
-    source = write_report(truth, results, tmp_path, Pictures(truth), title="Report").read_text()
+    source = write_report(truth, results, tmp_path, Images(truth), title="Report").read_text()
     for width in (390, 1200):
         frame = (
             f'<iframe id="f{width}" style="border:0;width:{width}px;height:3000px" srcdoc="{escaped(source)}"></iframe>'
@@ -422,12 +422,12 @@ def test_it_renders_in_a_browser_at_both_widths(tmp_path):
         )
         (tmp_path / "frame.html").write_text(f"<!DOCTYPE html><body style='margin:0'>{frame}{script}")
         dom = chromium("--dump-dom", "frame.html", cwd=tmp_path)
-        scroll, client, cut, pictures, sections, title = re.search("<title>(.*?)</title>", dom)[1].split()
+        scroll, client, cut, images, sections, title = re.search("<title>(.*?)</title>", dom)[1].split()
         assert int(scroll) <= int(client) <= width and int(client) > width - 20
-        assert (int(cut), int(sections), title) == (0, len(SECTIONS), "Report") and int(pictures) >= 7
+        assert (int(cut), int(sections), title) == (0, len(SECTIONS), "Report") and int(images) >= 7
     chromium("--screenshot=page.png", "--window-size=1200,3000", "report.html", cwd=tmp_path)
-    with Image.open(tmp_path / "page.png") as picture:
-        bands = np.asarray(picture.convert("L")).reshape(10, 300, -1)
+    with Image.open(tmp_path / "page.png") as shown_image:
+        bands = np.asarray(shown_image.convert("L")).reshape(10, 300, -1)
     assert (bands.std(axis=(1, 2)) > 5).all() and len(np.unique(bands)) > 100
 
 
@@ -447,10 +447,10 @@ def call(*args):
 
 def test_a_model_and_its_results_files_give_the_same(tmp_path):
     data = ("--data", "shapes", "--seed", 5, "--images", 12)
-    figures = json.loads(call(*data, "--report", tmp_path / "out", "--json").stdout)
-    assert figures["report"] == str(tmp_path / "out" / "report.html")
+    metrics = json.loads(call(*data, "--report", tmp_path / "out", "--json").stdout)
+    assert metrics["report"] == str(tmp_path / "out" / "report.html")
     page = Page(tmp_path / "out" / "report.html")
-    assert page.sections == SECTIONS and f"{figures['map50']:.3f}" in page.words
+    assert page.sections == SECTIONS and f"{metrics['map50']:.3f}" in page.words
     assert "ssd300 shapes on" in page.words[page.words.index("\n") + 1] or "ssd300" in page.source[:2000]
 
     from keras_det.models import SSD300
@@ -463,13 +463,13 @@ def test_a_model_and_its_results_files_give_the_same(tmp_path):
     for results in (tmp_path / "voc", tmp_path / "found.json"):
         again = json.loads(call(*data, "--results", results, "--json").stdout)
         assert again.pop("results") == str(results)
-        common = {name: value for name, value in figures.items() if name not in ("model", "weights", "report")}
+        common = {name: value for name, value in metrics.items() if name not in ("model", "weights", "report")}
         assert again == pytest.approx(common, abs=1e-6, nan_ok=True)
 
 
 @pytest.fixture
 def voc_results(shared, tmp_path):
-    """Results of a real detector on the VOC2007 test pictures that are here, and these pictures' data source."""
+    """Results of a real detector on the VOC2007 test images that are here, and these images' data source."""
     source = load(f"voc:{shared / 'data' / 'voc2007'}", "2007_present")
     folder = shared / "data" / "voc2007" / "results_tiny_yolo"
     ids = {source.annotation(i).image_id for i in range(len(source))}
@@ -479,35 +479,35 @@ def voc_results(shared, tmp_path):
     return source, tmp_path
 
 
-def test_results_of_another_detector_on_real_pictures(voc_results, shared, tmp_path):
+def test_results_of_another_detector_on_real_images(voc_results, shared, tmp_path):
     source, results = voc_results
     place = f"voc:{shared / 'data' / 'voc2007'}"
     result = call("--results", results, "--data", place, "--split", "2007_present", "--report", tmp_path / "out")
     assert "map50" in result.stdout and "aeroplane" in result.stdout
     page = Page(tmp_path / "out" / "report.html")
-    truth = Truth.from_source(source)
+    truth = GroundTruth.from_source(source)
     area = voc_ap(truth, voc.read_results(results, truth))
     assert f"{np.nanmean(area):.3f}" in page.words
-    assert len([p for p in page.pictures if p.format == "JPEG" and len(p.getcolors(2**20)) > 2000]) >= 6
+    assert len([p for p in page.images if p.format == "JPEG" and len(p.getcolors(2**20)) > 2000]) >= 6
 
 
 def test_results_of_coco(shared, tmp_path):
     place = f"coco:{shared / 'data' / 'coco_tiny'}"
     source = load(place, "val2017")
-    truth = Truth.from_source(source)
+    truth = GroundTruth.from_source(source)
     rows = np.flatnonzero(~truth.is_crowd)
-    perfect = Results(truth.image[rows], truth.boxes[rows], np.linspace(1, 0.5, len(rows)), truth.labels[rows])
+    perfect = Predictions(truth.image[rows], truth.boxes[rows], np.linspace(1, 0.5, len(rows)), truth.labels[rows])
     coco.write_results(tmp_path / "found.json", truth, perfect)
     result = call("--results", tmp_path / "found.json", "--data", place, "--split", "val2017", "--json")
-    figures = json.loads(result.stdout)
-    assert (figures["AP"], figures["map50"], figures["images"]) == (pytest.approx(1), pytest.approx(1), len(source))
+    metrics = json.loads(result.stdout)
+    assert (metrics["AP"], metrics["map50"], metrics["images"]) == (pytest.approx(1), pytest.approx(1), len(source))
 
 
 WRONG = {
     "model too": (["--results", "there", "--model", "ssd300", "--data", "shapes"], "--model ssd300"),
     "weights too": (["--results", "there", "--weights", "shapes", "--data", "shapes"], "--weights shapes"),
     "no data": (["--results", "there"], "--results needs --data"),
-    "part of the pictures": (["--results", "there", "--data", "folder:x", "--images", "3"], "--images"),
+    "part of the images": (["--results", "there", "--data", "folder:x", "--images", "3"], "--images"),
     "no such results": (["--results", "absent[/b]", "--data", "shapes"], "absent[/b]"),
     "a class's file is missing": (["--results", "there", "--data", "shapes"], "comp4_det_test_ellipse.txt"),
     "truncated": (["--results", "cut.json", "--data", "shapes"], "truncated"),

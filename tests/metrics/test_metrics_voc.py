@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metrics_samples import random_set, voc_eval
 
-from keras_det.metrics import Results, Truth, average_precision, voc, voc_ap
+from keras_det.metrics import GroundTruth, Predictions, average_precision, voc, voc_ap
 
-FORMS = ("voc2007_11point", "area")
+VARIANTS = ("voc2007_11point", "area")
 
 
 @pytest.fixture(scope="module")
 def tiny_yolo(shared):
-    """The whole VOC2007 test truth and the recorded figures of a real detector."""
+    """The whole VOC2007 test truth and the recorded metrics of a real detector."""
     folder = shared / "data" / "voc2007"
     expected = json.loads((folder / "results_tiny_yolo" / "expected_ap.json").read_text())
     classes = [name for name in expected["area"] if name != "mean"]
@@ -28,7 +28,7 @@ def voc_truth(images, classes):
     table = np.array(rows, float)
     sizes = [(x["height"], x["width"]) for x in images]
     boxes = table[:, 1:5] - [1, 1, 0, 0]
-    return Truth(classes, [x["id"] for x in images], sizes, table[:, 0], boxes, table[:, 5], table[:, 6] > 0)
+    return GroundTruth(classes, [x["id"] for x in images], sizes, table[:, 0], boxes, table[:, 5], table[:, 6] > 0)
 
 
 def test_equals_the_reference_array(references):
@@ -37,8 +37,8 @@ def test_equals_the_reference_array(references):
     images = int(max(objects[:, 0].max(), found[:, 0].max())) + 1
     ids = [str(i) for i in range(images)]
     boxes = objects[:, 2:6] - [1, 1, 0, 0]
-    truth = Truth("abcde", ids, np.full((images, 2), 600), objects[:, 0], boxes, objects[:, 1], objects[:, 6] > 0)
-    results = Results(found[:, 0], found[:, 2:6] - [1, 1, 0, 0], found[:, 6], found[:, 1])
+    truth = GroundTruth("abcde", ids, np.full((images, 2), 600), objects[:, 0], boxes, objects[:, 1], objects[:, 6] > 0)
+    results = Predictions(found[:, 0], found[:, 2:6] - [1, 1, 0, 0], found[:, 6], found[:, 1])
     np.testing.assert_allclose(voc_ap(truth, results, "voc2007_11point"), arrays["ap_11point"], atol=1e-6)
     np.testing.assert_allclose(voc_ap(truth, results, "area"), arrays["ap_area"], atol=1e-6)
 
@@ -47,14 +47,16 @@ def test_equals_the_recorded_figures_of_a_real_detector(tiny_yolo):
     truth, folder, expected = tiny_yolo
     start = time.perf_counter()
     results = voc.read_results(folder / "results_tiny_yolo", truth)
-    figures = {form: voc_ap(truth, results, form) for form in FORMS}
+    metrics = {variant: voc_ap(truth, results, variant) for variant in VARIANTS}
     assert time.perf_counter() - start < 10
     assert len(results) == 254590
-    # The recorded figures ranked equal scores as numpy does with AVX-512; another processor's order moves them by 2e-6.
+    # The recorded metrics ranked equal scores as numpy does with AVX-512; another processor's order moves them by 2e-6.
     tolerance = 1e-6 if sorts_as_recorded() else 3e-6
-    for form in FORMS:
-        np.testing.assert_allclose(figures[form], [expected[form][c] for c in truth.classes], rtol=0, atol=tolerance)
-        assert figures[form].mean() == pytest.approx(expected[form]["mean"], abs=1e-6)
+    for variant in VARIANTS:
+        np.testing.assert_allclose(
+            metrics[variant], [expected[variant][c] for c in truth.classes], rtol=0, atol=tolerance
+        )
+        assert metrics[variant].mean() == pytest.approx(expected[variant]["mean"], abs=1e-6)
 
 
 def sorts_as_recorded():
@@ -66,13 +68,13 @@ def sorts_as_recorded():
 
 
 @pytest.mark.parametrize("grid", [None, 8])
-@pytest.mark.parametrize("form", FORMS)
-def test_equals_the_plain_loop(form, grid):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_the_plain_loop(variant, grid):
     for seed in range(8):
         truth, results = random_set(seed, grid=grid)
-        expected = [voc_eval(truth, results, label, form) for label in range(len(truth.classes))]
+        expected = [voc_eval(truth, results, label, variant) for label in range(len(truth.classes))]
         assert np.isnan(expected).any() and np.isfinite(expected).any()
-        np.testing.assert_allclose(voc_ap(truth, results, form), expected, rtol=1e-12)
+        np.testing.assert_allclose(voc_ap(truth, results, variant), expected, rtol=1e-12)
 
 
 @settings(deadline=None, max_examples=60)
@@ -85,25 +87,25 @@ def test_equals_the_plain_loop_on_small_boxes(data):
     row = st.tuples(st.integers(0, 2), box, st.integers(0, 1))
     objects = data.draw(st.lists(st.tuples(row, st.booleans()), max_size=6))
     found = data.draw(st.lists(st.tuples(row, st.sampled_from([0.1, 0.5, 0.9])), max_size=10))
-    truth = Truth(
+    truth = GroundTruth(
         "ab", "xyz", np.full((3, 2), 9), [o[0][0] for o in objects], [o[0][1] for o in objects],
         [o[0][2] for o in objects], [o[1] for o in objects],
     )  # fmt: skip
-    results = Results(
+    results = Predictions(
         [f[0][0] for f in found], [f[0][1] for f in found], [f[1] for f in found], [f[0][2] for f in found]
     )
-    for form in FORMS:
-        expected = [voc_eval(truth, results, label, form) for label in range(2)]
-        np.testing.assert_allclose(voc_ap(truth, results, form), expected, rtol=1e-12)
+    for variant in VARIANTS:
+        expected = [voc_eval(truth, results, label, variant) for label in range(2)]
+        np.testing.assert_allclose(voc_ap(truth, results, variant), expected, rtol=1e-12)
 
 
 def one_class(objects, difficult=None):
     count = len(objects)
-    return Truth(("cat",), ("a", "b"), np.full((2, 2), 100), np.zeros(count), objects, np.zeros(count), difficult)
+    return GroundTruth(("cat",), ("a", "b"), np.full((2, 2), 100), np.zeros(count), objects, np.zeros(count), difficult)
 
 
 def found(boxes, scores):
-    return Results(np.zeros(len(boxes)), boxes, scores, np.zeros(len(boxes)))
+    return Predictions(np.zeros(len(boxes)), boxes, scores, np.zeros(len(boxes)))
 
 
 def test_second_detection_of_an_object_is_false():
@@ -127,13 +129,13 @@ def test_difficult_objects_count_neither_way():
     truth = one_class([[0, 0, 20, 20], [40, 40, 60, 60]], [True, False])
     results = found([[0, 0, 20, 20], [40, 40, 60, 60], [0, 0, 20, 20]], [0.9, 0.8, 0.7])
     assert voc.match(truth, results).outcome.tolist() == [voc.IGNORED, voc.TRUE, voc.IGNORED]
-    assert [voc_ap(truth, results, form).tolist() for form in FORMS] == [[1.0], [1.0]]
+    assert [voc_ap(truth, results, variant).tolist() for variant in VARIANTS] == [[1.0], [1.0]]
 
 
 def test_no_detection_of_a_class_is_zero_and_no_object_is_nan():
-    truth = Truth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
-    np.testing.assert_array_equal(voc_ap(truth, Results([], [], [], [])), [0, np.nan])
-    np.testing.assert_array_equal(voc_ap(truth, Results([0], [[0, 0, 9, 9]], [0.5], [1])), [0, np.nan])
+    truth = GroundTruth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
+    np.testing.assert_array_equal(voc_ap(truth, Predictions([], [], [], [])), [0, np.nan])
+    np.testing.assert_array_equal(voc_ap(truth, Predictions([0], [[0, 0, 9, 9]], [0.5], [1])), [0, np.nan])
 
 
 def test_form_must_be_known():
@@ -143,7 +145,7 @@ def test_form_must_be_known():
 
 def test_results_files_round_trip(tmp_path):
     truth, results = random_set(1)
-    results = Results(results.image, np.float32(results.boxes), np.float32(results.scores), results.labels)
+    results = Predictions(results.image, np.float32(results.boxes), np.float32(results.scores), results.labels)
     paths = voc.write_results(tmp_path / "new", truth, results)
     assert [p.name for p in paths] == [f"comp4_det_test_{name}.txt" for name in truth.classes]
     back = voc.read_results(tmp_path / "new", truth)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_det.data import load
-from keras_det.metrics import Results, Truth, coco, voc
+from keras_det.metrics import GroundTruth, Predictions, coco, voc
 
 CLASSES = ("hot dog", "a/b", "a%2Fb", "..", "\u732b", "c:*?")
 IMAGES = ("scene 1", "b.c", "x 0.5 1 1 2 2", "\u732b")
@@ -15,11 +15,11 @@ IMAGES = ("scene 1", "b.c", "x 0.5 1 1 2 2", "\u732b")
 
 def a_set():
     names = [f"{image}.jpg" for image in IMAGES]
-    truth = Truth(CLASSES, IMAGES, [[50, 60]] * 4, [0], [[1, 1, 9, 9]], [0], names=names)
+    truth = GroundTruth(CLASSES, IMAGES, [[50, 60]] * 4, [0], [[1, 1, 9, 9]], [0], names=names)
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 30, (40, 2))
     boxes = np.concatenate([low, low + rng.uniform(1, 20, (40, 2))], 1)
-    return truth, Results(rng.integers(0, 4, 40), boxes, rng.random(40), rng.integers(0, 6, 40))
+    return truth, Predictions(rng.integers(0, 4, 40), boxes, rng.random(40), rng.integers(0, 6, 40))
 
 
 def assert_same(one, other, atol=1e-6):
@@ -57,16 +57,16 @@ def test_images_are_known_by_id_stem_and_file_name(tmp_path):
         named = [e | {"image_id": form.format(IMAGES[e["image_id"] - 1])} for e in named]
         (tmp_path / "n.json").write_text(json.dumps(named))
         assert_same(coco.read_results(tmp_path / "n.json", truth), results)
-    backwards = Truth(CLASSES, IMAGES[::-1], truth.sizes, [], [], [], names=truth.names[::-1])
+    backwards = GroundTruth(CLASSES, IMAGES[::-1], truth.sizes, [], [], [], names=truth.names[::-1])
     found = coco.read_results(tmp_path / "r.json", backwards)
     np.testing.assert_array_equal(3 - found.image, results.image)
 
 
 def test_a_name_of_two_images_is_no_name(tmp_path):
-    truth = Truth(("a",), ("1", "2"), [[9, 9]] * 2, [], [], [], names=("x.jpg", "x.jpg"))
+    truth = GroundTruth(("a",), ("1", "2"), [[9, 9]] * 2, [], [], [], names=("x.jpg", "x.jpg"))
     assert truth.image_of() == {"1": 0, "2": 1}
     with pytest.raises(ValueError, match="names"):
-        Truth(("a",), ("1", "2"), [[9, 9]] * 2, [], [], [], names=("x.jpg",))
+        GroundTruth(("a",), ("1", "2"), [[9, 9]] * 2, [], [], [], names=("x.jpg",))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -84,8 +84,8 @@ def test_boxes_of_turned_images_are_written_as_they_were_annotated(tmp_path, ori
         "annotations": [box],
     }
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(content))
-    truth = Truth.from_source(load(f"coco:{tmp_path}"))
-    found = Results(truth.image, truth.boxes, [0.5], truth.labels)
+    truth = GroundTruth.from_source(load(f"coco:{tmp_path}"))
+    found = Predictions(truth.image, truth.boxes, [0.5], truth.labels)
     coco.write_results(tmp_path / "r.json", truth, found)
     (entry,) = json.loads((tmp_path / "r.json").read_text())
     np.testing.assert_allclose(entry["bbox"], box["bbox"], atol=1e-4)
@@ -125,7 +125,7 @@ def test_challenges_test_sets_have_no_annotations(tmp_path):
         source = load(spec, split, annotated=False)
         one = source.annotation(0)
         assert [source.annotation(i).image_id for i in range(len(source))] == ids
-        assert (one.height, one.width, len(one)) == (40, 60, 0) and source.problems == []
+        assert (one.height, one.width, len(one)) == (40, 60, 0) and source.issues == []
     assert source.category_ids == (1, 90)
     with pytest.raises(ValueError, match="`classes` must be given"):
         load(f"folder:{kit / 'VOC2012'}", annotated=False)

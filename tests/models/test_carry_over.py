@@ -45,9 +45,9 @@ def test_classifiers_and_one_box_per_class(tmp_path):
             np.testing.assert_allclose(*logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["all", "class", "mask"])
-def test_detectornets_masks(form):
-    there, here = (small_models.build("detectornet", classes=c, form=form) for c in (THERE, HERE))
+@pytest.mark.parametrize("mode", ["all", "class", "mask"])
+def test_detectornets_masks(mode):
+    there, here = (small_models.build("detectornet", classes=c, mode=mode) for c in (THERE, HERE))
     assert carry_over(there, here, THERE, HERE) == ["aeroplane", "cat"]
     before, after = (np.asarray(m(IMAGES[:, :64, :64])["masks"]) for m in (there, here))
     np.testing.assert_allclose(after[:, [0, 2]], before[:, [2, 1]], atol=1e-5)

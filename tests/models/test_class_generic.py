@@ -14,10 +14,10 @@ NAMES = ["cat", "dog", "owl"]
 OBJECTS = np.array([[0.1, 0.1, 0.5, 0.6], [0.4, 0.5, 0.9, 0.8], [0.62, 0.1, 0.92, 0.42]], "float32")
 
 
-def build(**arguments):
+def build(**config):
     keras.utils.set_random_seed(0)
     small = {"backbone": "tiny", "image_size": 64, "grid_shape": (8, 8, 4, 3), "scales": (0.2, 0.8)}
-    return ClassGeneric(**small | {"classes": NAMES, "aspect_ratios": (0.5, 2.0)} | arguments)
+    return ClassGeneric(**small | {"classes": NAMES, "aspect_ratios": (0.5, 2.0)} | config)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_perfect_network_has_loss_0(model):
 
 
 @pytest.mark.parametrize(("missing", "kept"), [("boxes", "recognition"), ("classes", "boxes")])
-def test_pictures_with_one_kind_of_label_train_that_kind_alone(missing, kept):
+def test_images_with_one_kind_of_label_train_that_kind_alone(missing, kept):
     model = build()
     images, labels = batch()
     model.compile(optimizer=keras.optimizers.SGD(0.1))
@@ -112,9 +112,9 @@ def test_decode_is_suppression_over_the_local_maxima(model):
         steps = np.stack(np.meshgrid(*[(-1, 0, 1)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
         return all(value.get(tuple(np.array(cell) + step), 0) <= value[cell] for step in steps)
 
-    rows = np.array([n for n, cell in enumerate(cells) if is_peak(cell) and p[n] > model.arguments["score_threshold"]])
+    rows = np.array([n for n, cell in enumerate(cells) if is_peak(cell) and p[n] > model.config["score_threshold"]])
     boxes = np.clip(model.grid.boxes[rows], 0, 1)
-    kept = greedy(boxes, p[rows], model.arguments["iou_threshold"])
+    kept = greedy(boxes, p[rows], model.config["iou_threshold"])
     count = int(found["num_detections"][0])
     assert count == len(kept) > 3
     np.testing.assert_allclose(found["scores"][0, :count], p[rows][kept], rtol=1e-5)
@@ -127,8 +127,8 @@ def test_several_boxes_from_one_pass(sub_cell, least):
     model = build(sub_cell=sub_cell, widths=(0.5,) * 4, grid_shape=(12, 12, 6, 4))
     target = model.encode_targets({"boxes": OBJECTS[None], "labels": np.zeros((1, 3), "int32")})["boxes"]
     found = model.decode({"boxes": np.log(np.maximum(target, 1e-30))})
-    overlaps = np.asarray(box_ops.iou(OBJECTS, found["boxes"][0, :3]))
-    assert (overlaps.max(axis=1) > least).all() and len(set(overlaps.argmax(axis=1))) == 3
+    ious = np.asarray(box_ops.iou(OBJECTS, found["boxes"][0, :3]))
+    assert (ious.max(axis=1) > least).all() and len(set(ious.argmax(axis=1))) == 3
     assert float(found["scores"][0, 3]) < 0.2 * float(found["scores"][0, 2])
 
 
@@ -145,7 +145,7 @@ def test_saved_and_loaded_it_gives_the_same(model, tmp_path, ending):
     model.save(path) if ending == ".keras" else model.save_weights(path)
     again = ClassGeneric(weights=path)
     images, _ = batch(1)
-    assert again.arguments == model.arguments and again.class_names == tuple(NAMES)
+    assert again.config == model.config and again.class_names == tuple(NAMES)
     np.testing.assert_array_equal(again(images)["boxes"], model(images)["boxes"])
 
 
@@ -183,7 +183,7 @@ def test_a_source_of_other_classes_trains_boxes_alone(model):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("config", "named"),
     [
         ({"backbone": "vgg16"}, "`backbone`"),
         ({"widths": (1, 1, 1)}, "`widths`"),
@@ -195,6 +195,6 @@ def test_a_source_of_other_classes_trains_boxes_alone(model):
         ({"backbone": "alexnet_lcn", "image_size": 60}, "`image_size`"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, named):
+def test_wrong_arguments_are_named(config, named):
     with pytest.raises(ValueError, match=named):
-        build(**arguments)
+        build(**config)

@@ -15,9 +15,9 @@ from keras_det.models.detectornet import AT_ONCE, RASTER, SCALES, enlarged, merg
 CLASSES = ["cat", "dog"]
 
 
-def build(**arguments):
+def build(**config):
     keras.utils.set_random_seed(0)
-    return DetectorNet(**{"classes": CLASSES, "backbone": "tiny", "image_size": 64, "d": 8} | arguments)
+    return DetectorNet(**{"classes": CLASSES, "backbone": "tiny", "image_size": 64, "d": 8} | config)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ class Seeing(DetectorNet):
     touched = None
 
     def call(self, images, training=False):
-        """The windows are told from the picture: its pixels hold their own places."""
+        """The windows are told from the image: its pixels hold their own places."""
         places = images / 255.0
         first, last = places[:, 0, 0, :2], places[:, -1, -1, :2]
         half = (last - first) / (self.image_size[0] - 1) / 2
@@ -50,9 +50,9 @@ class Seeing(DetectorNet):
         return {"masks": tf.stack(each, 1)}
 
 
-def seeing(boxes, kinds, **arguments):
+def seeing(boxes, kinds, **config):
     keras.utils.set_random_seed(0)
-    network = Seeing(**{"classes": CLASSES, "backbone": "tiny", "image_size": 64, "d": 24} | arguments)
+    network = Seeing(**{"classes": CLASSES, "backbone": "tiny", "image_size": 64, "d": 24} | config)
     network.truth, network.kinds = np.array(boxes, "float32"), np.array(kinds)
     return network
 
@@ -63,7 +63,7 @@ def served(network, images):
 
 
 def places(height, width):
-    """A picture whose red and green are each pixel's place, so that a window of it tells where it lies."""
+    """An image whose red and green are each pixel's place, so that a window of it tells where it lies."""
     y, x = ((np.arange(n) + 0.5) / n * 255 for n in (height, width))
     grid = np.stack(np.broadcast_arrays(y[:, None], x[None], np.float32(0)), -1)
     return grid[None].astype("float32")
@@ -76,9 +76,9 @@ def test_objects_of_known_masks_are_found(shape, refine):
     network = seeing(truth, kinds, refine=refine, aspect_ratios=[0.8, 1.0, 1.14, 1.25])
     found = served(network, places(*shape))
     kept = found["scores"][0] > 0.6
-    overlap = np.asarray(iou(np.array(truth, "float32"), found["boxes"][0][kept]))
-    overlap = np.where(np.array(kinds)[:, None] == found["labels"][0][kept][None], overlap, 0)
-    assert (overlap.max(1) > (0.7 if refine else 0.6)).all()  # mean sides are tenths of the image
+    paired_iou = np.asarray(iou(np.array(truth, "float32"), found["boxes"][0][kept]))
+    paired_iou = np.where(np.array(kinds)[:, None] == found["labels"][0][kept][None], paired_iou, 0)
+    assert (paired_iou.max(1) > (0.7 if refine else 0.6)).all()  # mean sides are tenths of the image
 
 
 def test_refinement_places_boxes_better():
@@ -136,7 +136,7 @@ def test_five_masks_part_what_one_mask_joins(form):
 
 
 @pytest.mark.parametrize(("scale", "count"), [(0, 1), (1, 9), (2, 25)])
-def test_windows_cover_the_picture_and_overlap(scale, count):
+def test_windows_cover_the_image_and_overlap(scale, count):
     windows = windows_of(window_grid(scale))
     assert len(windows) == count and windows.min() == 0 and windows.max() == 1
     sides = windows[:, 2:] - windows[:, :2]
@@ -147,7 +147,7 @@ def test_windows_cover_the_picture_and_overlap(scale, count):
 
 
 @pytest.mark.parametrize("shape", [(375, 500), (30, 600), (20, 25)], ids=str)
-def test_fewer_than_forty_windows_whatever_the_picture(shape):
+def test_fewer_than_forty_windows_whatever_the_image(shape):
     model = build(refine=False, aspect_ratios=[1.0])
     assert sum(len(windows_of(window_grid(scale))) for scale in range(SCALES)) == 35 < 40
     found = served(model, np.random.default_rng(0).integers(0, 256, (1, *shape, 3)).astype("uint8"))
@@ -187,11 +187,11 @@ def test_targets_and_the_five_terms(model):
     assert not np.asarray(none).any()
 
 
-@pytest.mark.parametrize(("form", "networks"), [("all", 1), ("class", 2), ("mask", 10)])
-def test_the_three_forms_have_the_same_outputs(form, networks):
-    network = build(form=form)
+@pytest.mark.parametrize(("mode", "networks"), [("all", 1), ("class", 2), ("mask", 10)])
+def test_the_three_forms_have_the_same_outputs(mode, networks):
+    network = build(mode=mode)
     outputs, targets = network(batch()[0]), network.encode_targets(batch()[1])
-    assert len(network.trunks) == networks and outputs["masks"].shape == (2, 2, 5, 8, 8)
+    assert len(network.backbones) == networks and outputs["masks"].shape == (2, 2, 5, 8, 8)
     assert all(np.isfinite(float(value)) for value in network.compute_losses(targets, outputs).values())
 
 
@@ -222,17 +222,17 @@ def test_a_file_holds_it(model, tmp_path):
         np.testing.assert_array_equal(DetectorNet(weights=path)(images)["masks"], model(images)["masks"])
 
 
-def test_a_classifiers_trunk_is_taken_over():
+def test_a_classifiers_backbone_is_taken_over():
     keras.utils.set_random_seed(0)
     options = {"backbone": "alexnet", "image_size": 67, "width": 0.02}
     classifier = Classifier(classes=CLASSES, **options)
-    network = build(form="class", d=4, **options)
-    network.load_trunk(classifier)
+    network = build(mode="class", d=4, **options)
+    network.load_backbone(classifier)
     images = np.random.default_rng(0).integers(0, 256, (1, 67, 67, 3)).astype("float32")
-    for each in network.trunks:
+    for each in network.backbones:
         np.testing.assert_array_equal(each(images), classifier.features(images)["features"])
     with pytest.raises(ValueError, match="`classifier`"):
-        network.load_trunk(Classifier(classes=CLASSES, backbone="alexnet", image_size=67, width=0.03))
+        network.load_backbone(Classifier(classes=CLASSES, backbone="alexnet", image_size=67, width=0.03))
 
 
 def test_boxes_of_another_class_are_pruned():
@@ -255,12 +255,12 @@ def test_masks_that_are_no_numbers_give_no_detection():
     assert found["num_detections"][0] == 0 and not found["scores"].any()
 
 
-def test_a_picture_without_objects_has_none():
+def test_a_image_without_objects_has_none():
     found = served(seeing(np.zeros((0, 4)), np.zeros(0)), places(100, 100))
     assert found["num_detections"][0] == 0
 
 
-def test_enlarged_windows_stay_in_the_picture():
+def test_enlarged_windows_stay_in_the_image():
     windows = np.asarray(enlarged(np.array([[0.4, 0.4, 0.6, 0.5], [0, 0, 1, 1], [0.3, 0.3, 0.3, 0.3]], "float32")))
     np.testing.assert_allclose(windows, [[0.38, 0.39, 0.62, 0.51], [0, 0, 1, 1], [0, 0, 1, 1]], atol=1e-6)
 
@@ -268,30 +268,30 @@ def test_enlarged_windows_stay_in_the_picture():
 def test_aspect_ratios_are_clusters_of_the_datas():
     ratios = DetectorNet.cluster_aspect_ratios(Shapes(200))
     assert len(ratios) == 10 and ratios == sorted(ratios) and 0.4 < ratios[0] < 1 < ratios[-1] < 2.5
-    arguments = DetectorNet.fit_arguments({"d": 8}, Shapes(200))
-    assert arguments["aspect_ratios"] == ratios and arguments["d"] == 8
+    config = DetectorNet.fit_config({"d": 8}, Shapes(200))
+    assert config["aspect_ratios"] == ratios and config["d"] == 8
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("config", "named"),
     [
-        ({"form": "one"}, "`form`"),
+        ({"mode": "one"}, "`mode`"),
         ({"d": 0}, "`d`"),
         ({"backbone": "vgg16"}, "`backbone`"),
         ({"mask_weight": 0}, "`mask_weight`"),
-        ({"negative_share": 2}, "`negative_share`"),
+        ({"negative_fraction": 2}, "`negative_fraction`"),
         ({"aspect_ratios": []}, "`aspect_ratios`"),
         ({"aspect_ratios": [1.0, -1.0]}, "`aspect_ratios`"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, named):
+def test_wrong_arguments_are_named(config, named):
     with pytest.raises(ValueError, match=named):
-        build(**arguments)
+        build(**config)
 
 
 def test_tflite_is_refused_in_one_sentence(tmp_path):
     from keras_det.export import export
 
-    with pytest.raises(ValueError, match="DetectorNet looks at a picture several times"):
+    with pytest.raises(ValueError, match="DetectorNet looks at an image several times"):
         export(build(), "tflite", tmp_path / "net.tflite")
     assert not list(tmp_path.iterdir())

@@ -18,11 +18,11 @@ def applications(monkeypatch):
 
     def stand_in(name, original):
         @functools.wraps(original)
-        def build(*positional, weights, **arguments):
+        def build(*positional, weights, **config):
             if weights is None:
-                return original(*positional, weights=None, **arguments)
+                return original(*positional, weights=None, **config)
             assert weights == "imagenet"
-            built[name] = original(*positional, weights=None, **arguments)
+            built[name] = original(*positional, weights=None, **config)
             for variable in built[name].weights:
                 variable.assign(np.random.default_rng(len(variable.shape)).normal(size=variable.shape) * 0.05)
             return built[name]
@@ -85,7 +85,7 @@ def test_frozen_layers_do_not_move(tmp_path):
     assert not moved & frozen
     assert {"stage4_conv2", "stage4_conv2_bn", "stage5_conv1"} <= moved
     model.save_weights(tmp_path / "a.weights.h5")
-    assert models.SSD300(weights=tmp_path / "a.weights.h5").arguments["freeze"] == "stage4_conv1_bn"
+    assert models.SSD300(weights=tmp_path / "a.weights.h5").config["freeze"] == "stage4_conv1_bn"
 
 
 def test_an_unknown_layer_cannot_be_frozen():

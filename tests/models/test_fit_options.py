@@ -24,7 +24,7 @@ def policy():
 
 
 def step(model):
-    """One step on a batch; its figures, all finite."""
+    """One step on a batch; its metrics, all finite."""
     logs = model.train_on_batch(*batch(model), return_dict=True)
     assert all(np.isfinite(value) for value in logs.values()), logs
     assert logs["skipped_steps"] == 0 and logs["loss"] > 0
@@ -143,14 +143,14 @@ def test_loss_curves_in_half_precision_stay_beside_float32(policy):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "config",
     [{"loss": "mse"}, {"loss_weights": {"a": 1.0}}, {"metrics": ["accuracy"]}, {"weighted_metrics": ["mse"]}],
 )
-def test_what_compile_would_not_use_is_refused(arguments):
+def test_what_compile_would_not_use_is_refused(config):
     with pytest.raises(
-        ValueError, match=f"`{next(iter(arguments))}` is not taken: SSD300 trains on its paper's objective"
+        ValueError, match=f"`{next(iter(config))}` is not taken: SSD300 trains on its paper's objective"
     ):
-        build("ssd300").compile("sgd", **arguments)
+        build("ssd300").compile("sgd", **config)
 
 
 def test_a_loss_by_its_place_is_refused():
@@ -162,12 +162,12 @@ def test_weights_of_samples_and_classes_are_refused():
     model = build("ssd300")
     model.compile(optimizer="sgd")
     images, labels = batch(model)
-    for arguments, named in (
+    for config, named in (
         ({"class_weight": {0: 2.0}}, "`class_weight`"),
         ({"sample_weight": np.ones(len(images))}, "`sample_weight`"),
     ):
         with pytest.raises(ValueError, match=f"{named} is not taken"):
-            model.fit(images, labels, verbose=0, **arguments)
+            model.fit(images, labels, verbose=0, **config)
     weighted = tf.data.Dataset.from_tensors((images, labels, tf.ones(len(images))))
     for call in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match="a sample weight is not taken"):

@@ -10,7 +10,7 @@ from plain_boxes import plain_iou
 
 from keras_det.boxes import crop_and_resize, iou
 from keras_det.data import Shapes
-from keras_det.data.batching import Picture
+from keras_det.data.batching import OriginalImage
 from keras_det.data.resize import resize
 from keras_det.models import Classifier, MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.multibox import square_regions, square_windows, windows_of
@@ -19,11 +19,11 @@ SIZE = 96
 CLASSES = ["cat", "dog", "owl"]
 
 
-def localizer(**arguments):
+def localizer(**config):
     keras.utils.set_random_seed(0)
-    model = MultiBox(**{"boxes": 12, "backbone": "tiny", "image_size": SIZE} | arguments)
+    model = MultiBox(**{"boxes": 12, "backbone": "tiny", "image_size": SIZE} | config)
     rng = np.random.default_rng(0)
-    model.confidences.bias.assign(rng.normal(size=model.arguments["boxes"]))
+    model.confidences.bias.assign(rng.normal(size=model.config["boxes"]))
     return model
 
 
@@ -38,7 +38,7 @@ def classifier():
     return Classifier(classes=CLASSES, background=True, backbone="tiny", image_size=SIZE)
 
 
-def pictures(height, width, count=2, seed=0):
+def random_images(height, width, count=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3)).astype("uint8")
 
 
@@ -72,7 +72,7 @@ def test_windows_are_squares_from_edge_to_edge(height, width):
     np.testing.assert_allclose(sides[:, 0], sides[:, 1], rtol=1e-5)
     np.testing.assert_allclose(sides[:, 0], min(height, width) * np.array([1, *9 * [0.6], *9 * [0.36]]), rtol=1e-5)
     assert windows.min() >= -1e-6 and windows.max() <= 1 + 1e-6
-    np.testing.assert_allclose((windows[0, :2] + windows[0, 2:]) / 2, 0.5, atol=1e-6)  # the max-centre crop
+    np.testing.assert_allclose((windows[0, :2] + windows[0, 2:]) / 2, 0.5, atol=1e-6)  # the max-center crop
     for first in (1, 10):
         nine = windows[first : first + 9]
         np.testing.assert_allclose([*nine[0, :2], *nine[8, 2:]], [0, 0, 1, 1], atol=1e-6)
@@ -82,7 +82,7 @@ def test_windows_are_squares_from_edge_to_edge(height, width):
 def test_predictions_are_residuals_to_the_priors(model):
     fresh = localizer()
     fresh.locations.kernel.assign(keras.ops.zeros_like(fresh.locations.kernel))
-    found = np.asarray(fresh(pictures(SIZE, SIZE))["boxes"])
+    found = np.asarray(fresh(random_images(SIZE, SIZE))["boxes"])
     np.testing.assert_allclose(found, np.tile(fresh.priors, (2, 1, 1)), atol=1e-6)
 
 
@@ -91,15 +91,15 @@ def test_targets_are_the_objects_and_their_priors(model):
     targets = {name: np.asarray(value) for name, value in model.encode_targets(crowd).items()}
     assert targets["valid"].tolist() == [[True, False, False]] * 2
     nearest = ((model.priors - LABELS["boxes"][0, 0]) ** 2).sum(1).argmin()
-    assert targets["columns"].tolist() == [[nearest, -1, -1]] * 2
+    assert targets["matched_prior"].tolist() == [[nearest, -1, -1]] * 2
     none = model.encode_targets(labels(np.zeros((2, 0, 4)), np.zeros((2, 0))))
-    assert np.asarray(none["columns"]).tolist() == [[-1]] * 2
+    assert np.asarray(none["matched_prior"]).tolist() == [[-1]] * 2
 
 
 @pytest.mark.parametrize("matching", ["priors", "predictions"])
 def test_either_matching_learns_the_objects_of_a_batch(matching):
     network = localizer(matching=matching, alpha=30.0)
-    images = pictures(SIZE, SIZE).astype("float32")
+    images = random_images(SIZE, SIZE).astype("float32")
     network.compile(optimizer=keras.optimizers.Adam(3e-3))
     logs = [network.train_on_batch(images, LABELS, return_dict=True) for _ in range(60)]
     assert logs[-1]["loss"] < 0.35 * logs[0]["loss"]
@@ -114,13 +114,15 @@ def test_more_objects_than_boxes_train():
     rng = np.random.default_rng(0)
     low = rng.random((2, 5, 2)) * 0.5
     many = labels(np.concatenate([low, low + 0.3], -1), np.zeros((2, 5)))
-    assert np.isfinite(network.train_on_batch(pictures(SIZE, SIZE).astype("float32"), many, return_dict=True)["loss"])
+    assert np.isfinite(
+        network.train_on_batch(random_images(SIZE, SIZE).astype("float32"), many, return_dict=True)["loss"]
+    )
 
 
 def test_an_empty_batch_lowers_the_confidences_alone(model):
     model.compile(optimizer="sgd")
     empty = LABELS | {"labels": np.full((2, 3), -1, "int32")}
-    logs = model.test_on_batch(pictures(SIZE, SIZE).astype("float32"), empty, return_dict=True)
+    logs = model.test_on_batch(random_images(SIZE, SIZE).astype("float32"), empty, return_dict=True)
     assert logs["matching"] == 0 and logs["confidence"] > 0
 
 
@@ -130,9 +132,9 @@ def test_mixed_precision_trains(policy):
     try:
         network = localizer()
         network.compile(optimizer=keras.optimizers.SGD(1e-3))
-        logs = network.train_on_batch(pictures(SIZE, SIZE).astype("float32"), LABELS, return_dict=True)
+        logs = network.train_on_batch(random_images(SIZE, SIZE).astype("float32"), LABELS, return_dict=True)
         assert np.isfinite(logs["loss"]) and logs["skipped_steps"] == 0
-        assert network(pictures(SIZE, SIZE))["boxes"].dtype == tf.float32
+        assert network(random_images(SIZE, SIZE))["boxes"].dtype == tf.float32
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
@@ -164,7 +166,7 @@ def test_the_second_scale_of_a_photograph_is_the_papers():
 @pytest.mark.parametrize("scales", [1, 2])
 def test_serve_equals_a_plain_form(scales):
     network = localizer(scales=scales)
-    image = pictures(100, 150, 1)[0]
+    image = random_images(100, 150, 1)[0]
     expected = plain_serve(network, image, scales)
     found = network.detections(image[None])
     count = int(found["num_detections"][0])
@@ -173,8 +175,8 @@ def test_serve_equals_a_plain_form(scales):
     np.testing.assert_allclose(found["boxes"][0, :count], [box for _, box in expected[:count]], atol=2e-4)
 
 
-def test_one_scale_of_a_square_picture_is_one_pass(model):
-    images = pictures(150, 150)
+def test_one_scale_of_a_square_image_is_one_pass(model):
+    images = random_images(150, 150)
     once = model.decode(model(resize(images, (SIZE, SIZE))))
     served = model.detections(images)
     for name, value in once.items():
@@ -195,7 +197,7 @@ def test_square_regions_of_both_kinds():
 @pytest.mark.parametrize("region", ["maximum", "minimum"])
 def test_scores_are_confidence_times_class(model, classifier, region):
     detector = MultiBoxDetector(localizer=model, classifier=classifier, windows=4, region=region)
-    images = pictures(120, 90)
+    images = random_images(120, 90)
     found, boxes = detector.detections(images), model.detections(images)
     assert found["boxes"].shape == (2, 12, 4) and (np.diff(found["scores"]) <= 0).all()
     for b in range(2):
@@ -218,7 +220,7 @@ _ROWS = ("boxes", "labels", "scores")
 
 def test_the_best_pair_of_each_class_alone(model, classifier):
     detector = MultiBoxDetector(localizer=model, classifier=classifier, windows=5, best_per_class=True)
-    found = detector.detections(pictures(80, 80))
+    found = detector.detections(random_images(80, 80))
     assert found["num_detections"].tolist() == [3, 3]
     assert sorted(found["labels"][0, :3]) == [0, 1, 2] and (found["labels"][:, 3:] == -1).all()
 
@@ -226,15 +228,15 @@ def test_the_best_pair_of_each_class_alone(model, classifier):
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".safetensors"])
 def test_a_file_holds_both_networks(model, classifier, tmp_path, ending):
     detector = MultiBoxDetector(localizer=model, classifier=classifier, windows=3)
-    path, images = tmp_path / f"both{ending}", pictures(80, 100)
+    path, images = tmp_path / f"both{ending}", random_images(80, 100)
     detector.save(path) if ending == ".keras" else detector.save_weights(path)
     again = MultiBoxDetector(weights=path)
-    assert again.classes == tuple(CLASSES) and again.arguments["windows"] == 3
+    assert again.classes == tuple(CLASSES) and again.config["windows"] == 3
     for name, value in detector.detections(images).items():
         np.testing.assert_array_equal(again.detections(images)[name], value)
 
 
-def test_other_classes_keep_the_localiser_and_the_trunk(model, classifier, tmp_path):
+def test_other_classes_keep_the_localizer_and_the_backbone(model, classifier, tmp_path):
     path = tmp_path / "both.weights.h5"
     MultiBoxDetector(localizer=model, classifier=classifier).save_weights(path)
     other = MultiBoxDetector(weights=path, classes=["ape", "bat"])
@@ -251,19 +253,19 @@ def test_one_box_per_class_targets_the_largest_object():
     small, large, owl = [0, 0, 0.1, 0.1], [0.1, 0.1, 0.6, 0.5], [0.2, 0.2, 0.3, 0.9]
     given = labels([[small, large, owl], [owl, owl, owl]], [[0, 0, 2], [-1, -1, -1]])
     targets = {name: np.asarray(value) for name, value in network.encode_targets(given).items()}
-    assert targets["shares"].tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
+    assert targets["fractions"].tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
     np.testing.assert_allclose(targets["boxes"][0, [0, 2]], [large, owl])
     network.compile(optimizer=keras.optimizers.Adam(3e-3))
-    images = pictures(SIZE, SIZE).astype("float32")
+    images = random_images(SIZE, SIZE).astype("float32")
     logs = [network.train_on_batch(images, given, return_dict=True)["loss"] for _ in range(25)]
     assert logs[-1] < 0.5 * logs[0]
     found = network.detections(images.astype("uint8"))
     assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found["labels"])
 
 
-def baseline(**arguments):
+def baseline(**config):
     keras.utils.set_random_seed(2)
-    return OneBoxPerClass(**{"classes": CLASSES, "backbone": "tiny", "image_size": SIZE} | arguments)
+    return OneBoxPerClass(**{"classes": CLASSES, "backbone": "tiny", "image_size": SIZE} | config)
 
 
 def test_one_box_per_class_suppresses_whatever_the_class():
@@ -295,7 +297,7 @@ def test_the_images_label_trains_a_crop_that_shows_no_object():
     network = baseline()
     outside = {"boxes": np.array([[[-0.5, -0.5, -0.1, -0.1]]], "float32"), "labels": np.array([[2]], "int32")}
     targets = {k: np.asarray(v) for k, v in network.encode_targets(outside).items()}
-    assert targets["shares"].tolist() == [[0, 0, 1]] and not targets["seen"].any()
+    assert targets["fractions"].tolist() == [[0, 0, 1]] and not targets["seen"].any()
     outputs = {"boxes": np.ones((1, 3, 4), "float32"), "logits": np.zeros((1, 3), "float32")}
     terms = network.compute_losses(targets, outputs)
     assert float(terms["matching"]) == 0
@@ -305,7 +307,7 @@ def test_the_images_label_trains_a_crop_that_shows_no_object():
 
 
 def test_one_box_per_class_looks_at_the_max_center_crop():
-    network, images = baseline(iou_threshold=1.0), pictures(120, 200)
+    network, images = baseline(iou_threshold=1.0), random_images(120, 200)
     network.locations.bias.assign(np.tile([0.3, 0.2, 0.8, 0.7], 3))
     network.locations.kernel.assign(network.locations.kernel * 0.01)  # so that no box leaves the crop
     middle = network.detections(images[:, :, 40:160])
@@ -335,7 +337,7 @@ def test_the_classifier_is_trained_on_what_the_detector_shows_it(region):
     crops = network.augmentation()
     rng = np.random.default_rng(0)
     pixels = tf.image.resize(rng.uniform(0, 255, (9, 12, 3)), (90, 160)).numpy().astype("uint8")
-    picture = Picture(tf.constant(b""), tf.constant(pixels), tf.constant([90, 160]))
+    original = OriginalImage(tf.constant(b""), tf.constant(pixels), tf.constant([90, 160]))
     objects = {
         "boxes": tf.constant([[0.05, 0.3, 0.9, 0.5]]),
         "labels": tf.constant([1]),
@@ -345,7 +347,7 @@ def test_the_classifier_is_trained_on_what_the_detector_shows_it(region):
     for seed in range(8):
         key = tf.constant([seed, 3], tf.int64)
         window, _ = crops.window(objects, key)
-        shown = np.asarray(crops(picture, objects, key)[0])
+        shown = np.asarray(crops(original, objects, key)[0])
         square = square_regions(np.asarray(window), 90, 160, region)
         expected = np.asarray(crop_and_resize(pixels[None], square[None, None], (SIZE, SIZE)))[0, 0]
         # Apart by less than one pixel's step at the image's edge, where the two continue from half a pixel apart.
@@ -364,20 +366,20 @@ def test_a_classification_network_is_trained_on_crops_of_whole_images():
 
 def test_a_classifier_without_background_names_boxes(model):
     detector = MultiBoxDetector(localizer=model, classifier=_plain(), windows=3)
-    images = pictures(80, 80)
+    images = random_images(80, 80)
     found, boxes = detector.detections(images), model.detections(images)
     np.testing.assert_allclose(found["scores"].sum(1), boxes["scores"][:, :3].sum(1), rtol=1e-4)
 
 
-def test_a_classifiers_trunk_becomes_the_localisers(classifier):
+def test_a_classifiers_backbone_becomes_the_localizers(classifier):
     network = localizer()
     network.features.set_weights(classifier.features.get_weights())
-    images = pictures(SIZE, SIZE)
+    images = random_images(SIZE, SIZE)
     for mine, theirs in zip(network.features(images).values(), classifier.features(images).values()):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_pictures_without_a_class_take_no_part(classifier):
+def test_images_without_a_class_take_no_part(classifier):
     plain = Classifier(classes=CLASSES, backbone="tiny", image_size=SIZE)
     targets = np.asarray(plain.encode_targets(LABELS | {"labels": np.array([[-1, -1], [2, -1]], "int32")}))
     assert targets.tolist() == [-1, 2]

@@ -15,10 +15,10 @@ CLASSES = ["cat", "dog", "owl"]
 SCALES = ((247, 247), (279, 311))
 
 
-def build(**arguments):
+def build(**config):
     keras.utils.set_random_seed(0)
     small = {"variant": "fast", "width": 1 / 24, "classes": CLASSES, "scales": SCALES}
-    return OverFeat(**small | arguments)
+    return OverFeat(**small | config)
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def detector():
     return build()
 
 
-def pictures(*size, batch=2, seed=0):
+def random_images(*size, batch=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (batch, *size, 3)).astype("float32")
 
 
-def labelled(model, boxes, labels):
+def labeled(model, boxes, labels):
     """A batch of one training sample with these objects, in pixels."""
     boxes = np.array(boxes, "float32").reshape(1, -1, 4) / np.tile(model.image_size, 2).astype("float32")
-    return pictures(*model.image_size, batch=1), {"boxes": boxes, "labels": np.array([labels], "int32")}
+    return random_images(*model.image_size, batch=1), {"boxes": boxes, "labels": np.array([labels], "int32")}
 
 
 # Outputs
@@ -42,26 +42,26 @@ def labelled(model, boxes, labels):
 @pytest.mark.parametrize("task", ["classification", "localization", "detection"])
 def test_outputs_of_each_task(task):
     model = build(task=task)
-    found = model(pictures(247, 279))
+    found = model(random_images(247, 279))
     assert found["logits"].shape == (2, 2, 4, 4 if task == "detection" else 3)
     assert ("boxes" in found) == (task != "classification")
     assert task == "classification" or found["boxes"].shape == (2, 2, 4, 4)
 
 
 def test_per_class_regression_has_a_box_for_each_class():
-    assert build(per_class=True)(pictures(247, 279))["boxes"].shape == (2, 2, 4, 3, 4)
+    assert build(per_class=True)(random_images(247, 279))["boxes"].shape == (2, 2, 4, 3, 4)
 
 
 def test_coarse_outputs_are_the_fine_ones_of_offset_0(detector):
-    image = pictures(279, 311)
+    image = random_images(279, 311)
     fine, coarse = detector(image), build(fine=False)
     coarse.set_weights(detector.get_weights())
     for name, value in coarse(image).items():
         np.testing.assert_allclose(value, fine[name][:, ::2, ::2], rtol=1e-4, atol=1e-5)
 
 
-def test_a_picture_smaller_than_a_window_is_padded_with_the_mean_at_the_right_and_at_the_bottom(detector):
-    small = pictures(150, 200)
+def test_a_image_smaller_than_a_window_is_padded_with_the_mean_at_the_right_and_at_the_bottom(detector):
+    small = random_images(150, 200)
     padded = np.full((2, 231, 231, 3), networks.MEAN, "float32")
     padded[:, :150, :200] = small
     for name, value in detector(small).items():
@@ -77,9 +77,9 @@ def test_windows_lie_where_the_cells_look(detector):
 
 
 def test_the_regressor_does_not_train_the_convolutions_but_when_asked(detector):
-    image, labels = labelled(detector, [[40, 40, 200, 190]], [1])
+    image, labels = labeled(detector, [[40, 40, 200, 190]], [1])
     for fixed in (True, False):
-        model = build(fixed_trunk=fixed, dropout=0.0)
+        model = build(frozen_backbone=fixed, dropout=0.0)
         with tf.GradientTape() as tape:
             loss = model.compute_losses(model.encode_targets(labels), model(image))["localization"]
         kernel = model.features_model.get_layer("conv1").kernel
@@ -92,7 +92,7 @@ def test_for_localization_only_the_regressor_is_trained():
     assert {v.path.split("/")[0].split("_")[0] for v in model.trainable_weights} == {"regressor"}
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     before = [np.array(v) for v in model.classifier.weights + model.features_model.weights]
-    image, labels = labelled(model, [[40, 40, 200, 190]], [1])
+    image, labels = labeled(model, [[40, 40, 200, 190]], [1])
     logs = model.train_on_batch(image, labels, return_dict=True)
     assert logs["classification"] == 0 and logs["localization"] > 0
     for old, new in zip(before, model.classifier.weights + model.features_model.weights):
@@ -103,7 +103,7 @@ def test_context_adds_the_next_lower_scale():
     plain, context = build(), build(context=True)
     kernel = context.classifier.get_layer("classifier_full6").kernel
     assert kernel.shape[2] == 2 * plain.classifier.get_layer("classifier_full6").kernel.shape[2]
-    image = pictures(327, 327)
+    image = random_images(327, 327)
     maps = np.asarray(context._unpooled(image))
     np.testing.assert_allclose(
         maps[..., : maps.shape[-1] // 2],
@@ -117,9 +117,9 @@ def test_context_adds_the_next_lower_scale():
     assert np.abs(last[2] - last[3]).max() > np.abs(last[0] - last[1]).max()
 
 
-def averaging(**arguments):
+def averaging(**config):
     """A network with context whose convolutions are means, so that maps show where they look."""
-    model = build(context=True, **arguments)
+    model = build(context=True, **config)
     for layer in model.features_model.layers:
         if layer.weights:
             kernel, bias = layer.get_weights()
@@ -132,7 +132,7 @@ def test_the_context_is_read_where_the_cells_look():
     ramp = np.broadcast_to(np.arange(size, dtype="float32")[None, None, :, None], (1, size, size, 3)) / 3 + 119
     maps = np.asarray(model._unpooled(ramp))[0] / networks.SCALE * 3  # in pixels, of a place left of where they look
     both = maps[8:-8, 8:-8, 0], maps[8:-8, 8:-8, -1]
-    # Pooling takes the larger neighbour, half its distance, 2 + 4 pixels, to the right; at the lower scale 1.4 times.
+    # Pooling takes the larger neighbor, half its distance, 2 + 4 pixels, to the right; at the lower scale 1.4 times.
     low = size / round(size / 1.4)
     np.testing.assert_allclose(both[1] - both[0], 6 * (low - 1), atol=0.02)
     assert both[0].size
@@ -156,21 +156,21 @@ def test_the_context_of_cells_at_the_borders_is_read_where_they_look(axis):
 
 
 def test_only_the_classifier_has_dropout():
-    model, image = build(), pictures(231, 231)
+    model, image = build(), random_images(231, 231)
     unpooled = model._unpooled(image)
     for head, same in ((model.classifier, False), (model.regressor, True)):
         found = [np.asarray(networks.run_dense(head, unpooled, "fast", training=True)["output"]) for _ in range(2)]
         assert np.array_equal(*found) == same
 
 
-def test_folding_batch_normalisation_keeps_the_outputs():
+def test_folding_batch_normalization_keeps_the_outputs():
     model = build(batch_norm=True)
     rng = np.random.default_rng(0)
     for variable in model.weights:
         if "_bn" in variable.path:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    plain, image = model.folded(), pictures(247, 263)
-    assert not plain.arguments["batch_norm"] and len(plain.weights) < len(model.weights)
+    plain, image = model.folded(), random_images(247, 263)
+    assert not plain.config["batch_norm"] and len(plain.weights) < len(model.weights)
     for name, value in model(image).items():
         np.testing.assert_allclose(plain(image)[name], value, rtol=1e-3, atol=1e-3 * np.abs(value).max())
     for mine, theirs in zip(plain._parts(), model._parts()):
@@ -188,7 +188,7 @@ def test_the_object_of_a_window_is_the_covered_one_that_is_most_like_it(smallest
     size, step, field, seen = 327, 16, 231, set()
     assert detector.image_size == (size, size)
     boxes = np.array([[10, 20, 50, 70], [0, 10, 120, 100], [200, 0, 310, 40], [0, 300, 20, 320]], "float32")
-    _, labels = labelled(detector, boxes, [0, 2, 1, 0])
+    _, labels = labeled(detector, boxes, [0, 2, 1, 0])
     found = {k: np.asarray(v)[0] for k, v in detector.encode_targets(labels).items()}
     for n, (y, x) in enumerate(np.ndindex(7, 7)):
         top, left = y * step, x * step
@@ -196,12 +196,12 @@ def test_the_object_of_a_window_is_the_covered_one_that_is_most_like_it(smallest
         for i, (a, b, c, d) in enumerate(boxes):
             h, w = min(c, top + field) - max(a, top), min(d, left + field) - max(b, left)
             both, area = max(h, 0) * max(w, 0), (c - a) * (d - b)
-            centre = max(abs((a + c) / 2 - top - field / 2), abs((b + d) / 2 - left - field / 2)) / field
-            fits = max(c - a, d - b) >= 0.8 * smallest * field and centre <= largest_offset + 0.1
+            center = max(abs((a + c) / 2 - top - field / 2), abs((b + d) / 2 - left - field / 2)) / field
+            fits = max(c - a, d - b) >= 0.8 * smallest * field and center <= largest_offset + 0.1
             shown |= fits and both / area >= 0.25
-            overlap = both / (area + field**2 - both)
-            if both / area >= 0.5 and (best is None or overlap > best[0]):
-                best = overlap, i, centre
+            paired_iou = both / (area + field**2 - both)
+            if both / area >= 0.5 and (best is None or paired_iou > best[0]):
+                best = paired_iou, i, center
         large = best is not None and max(boxes[best[1]][2:] - boxes[best[1]][:2]) >= smallest * field
         assert found["has_object"][n] == large
         classified = large and best[2] <= largest_offset
@@ -230,7 +230,7 @@ def test_the_images_label_trains_every_crop_of_classification():
 @pytest.mark.parametrize("box", [[0, 0, 3, 3], [300, 300, 400, 400], [100, 100, 101, 101], [-300, -300, 20, 20]])
 def test_classification_does_not_ask_where_the_object_is(box):
     model = build(task="classification", image_size=(247, 263))
-    _, labels = labelled(model, [box], [1])
+    _, labels = labeled(model, [box], [1])
     found = model.encode_targets(labels)
     assert np.asarray(found["classes"]).tolist() == [[1] * 6]
     assert float(model.count_targets(found)["positives"]) == 6
@@ -238,7 +238,7 @@ def test_classification_does_not_ask_where_the_object_is(box):
 
 def test_an_image_has_the_label_of_its_largest_object():
     model = build(task="classification")
-    _, labels = labelled(model, [[0, 0, 50, 50], [50, 0, 200, 200], [0, 0, 231, 231], [0, 0, 0, 0]], [0, 2, 1, -1])
+    _, labels = labeled(model, [[0, 0, 50, 50], [50, 0, 200, 200], [0, 0, 231, 231], [0, 0, 0, 0]], [0, 2, 1, -1])
     crowd = labels | {"is_crowd": np.array([[False, False, True, False]])}
     assert np.asarray(model.encode_targets(labels)["classes"]).tolist() == [[1]]
     assert np.asarray(model.encode_targets(crowd)["classes"]).tolist() == [[2]]
@@ -249,7 +249,7 @@ def test_an_image_has_the_label_of_its_largest_object():
 def test_for_localization_objects_of_every_size_and_place_are_regressed():
     for box in ([100, 100, 110, 110], [0, 0, 300, 60], [0, 0, 20, 20]):
         model = build(task="localization")
-        _, labels = labelled(model, [box], [1])
+        _, labels = labeled(model, [box], [1])
         area = np.prod(np.subtract(box[2:], box[:2]))
         windows = model.windows(model.image_size) * 327
         low, high = np.maximum(windows[:, :2], box[:2]), np.minimum(windows[:, 2:], box[2:])
@@ -258,7 +258,7 @@ def test_for_localization_objects_of_every_size_and_place_are_regressed():
 
 
 def test_crowds_and_padding_are_no_objects(detector):
-    _, labels = labelled(detector, [[40, 40, 200, 190], [0, 0, 0, 0]], [1, -1])
+    _, labels = labeled(detector, [[40, 40, 200, 190], [0, 0, 0, 0]], [1, -1])
     crowd = labels | {"is_crowd": np.array([[True, False]])}
     assert np.asarray(detector.encode_targets(labels)["has_object"]).any()
     for each in (crowd, {"boxes": np.zeros((1, 0, 4)), "labels": np.zeros((1, 0), "int32")}):
@@ -282,7 +282,7 @@ def test_most_offending_and_random_negatives():
             assert found["windows"][b] == len(counted)
 
 
-def test_without_a_background_class_every_labelled_window_counts():
+def test_without_a_background_class_every_labeled_window_counts():
     logits = np.zeros((1, 3, 4), "float32")
     found = losses.classification_loss(np.array([[0, 2, -1]]), logits, None)
     np.testing.assert_allclose(found["classification"], [2 * np.log(4)], rtol=1e-6)
@@ -299,7 +299,7 @@ def test_the_regression_loss_is_half_the_squared_distance_of_counted_windows():
 
 def test_per_class_regression_trains_the_objects_class_alone():
     model = build(per_class=True, dropout=0.0)
-    image, labels = labelled(model, [[40, 40, 200, 190]], [1])
+    image, labels = labeled(model, [[40, 40, 200, 190]], [1])
     layer = model.regressor.get_layer("regressor_output")
     with tf.GradientTape() as tape:
         loss = model.compute_losses(model.encode_targets(labels), model(image))["localization"]
@@ -310,7 +310,7 @@ def test_per_class_regression_trains_the_objects_class_alone():
 @pytest.mark.parametrize("choice", ["offending", "random"])
 def test_the_loss_falls_on_one_batch(choice):
     model = build(negative_choice=choice, dropout=0.0)
-    image, labels = labelled(model, [[10, 20, 100, 120], [200, 160, 310, 290]], [0, 2])
+    image, labels = labeled(model, [[10, 20, 100, 120], [200, 160, 310, 290]], [0, 2])
     model.compile(optimizer=keras.optimizers.Adam(2e-3))
     logs = []
     for _ in range(12):
@@ -333,7 +333,7 @@ def test_mixed_precision_trains():
     try:
         model = build()
         model.compile(optimizer=keras.optimizers.SGD(1e-3))
-        image, labels = labelled(model, [[40, 40, 200, 190]], [1])
+        image, labels = labeled(model, [[40, 40, 200, 190]], [1])
         assert np.isfinite(model.train_on_batch(image, labels, return_dict=True)["loss"])
         assert model(image)["logits"].dtype == tf.float32
     finally:
@@ -353,27 +353,27 @@ def resized(images, size):
 
 
 def test_voting_is_the_mean_over_scales_and_flips_of_the_spatial_maximum():
-    model, images = build(task="classification"), pictures(200, 260)
+    model, images = build(task="classification"), random_images(200, 260)
     votes = []
     for size in SCALES:
-        picture = resized(images, size)
-        for view in (picture, picture[:, :, ::-1]):
+        random_image = resized(images, size)
+        for view in (random_image, random_image[:, :, ::-1]):
             votes.append(softmax(np.asarray(model(view)["logits"])).max((1, 2)))
     np.testing.assert_allclose(model.classify(images), np.mean(votes, 0), rtol=1e-4)
     np.testing.assert_allclose(model.classify(images, scales=SCALES[:1], flip=False), votes[0], rtol=1e-4)
 
 
-def test_ten_views_are_corners_centre_and_flips():
-    model, images = build(task="classification"), pictures(300, 400)
-    picture = resized(images, (256, 341))
+def test_ten_views_are_corners_center_and_flips():
+    model, images = build(task="classification"), random_images(300, 400)
+    random_image = resized(images, (256, 341))
     places = [(0, 0), (0, 110), (25, 0), (25, 110), (12, 55)]
-    views = [picture[:, y : y + 231, x : x + 231] for y, x in places]
+    views = [random_image[:, y : y + 231, x : x + 231] for y, x in places]
     votes = [softmax(np.asarray(model(v)["logits"]))[:, 0, 0] for view in views for v in (view, view[:, :, ::-1])]
     np.testing.assert_allclose(model.classify(images, ten_views=True), np.mean(votes, 0), rtol=1e-4)
 
 
 def test_an_ensemble_is_the_mean_of_its_networks():
-    models, images = [build(task="classification") for _ in range(2)], pictures(231, 231)
+    models, images = [build(task="classification") for _ in range(2)], random_images(231, 231)
     models[1].set_weights([w * 1.1 for w in models[1].get_weights()])
     expected = np.mean([np.asarray(m.classify(images)) for m in models], 0)
     np.testing.assert_allclose(vote(models, images), expected, rtol=1e-5)
@@ -381,8 +381,8 @@ def test_an_ensemble_is_the_mean_of_its_networks():
         vote([models[0], build(classes=["a", "b"])], images)
 
 
-def test_a_classifier_detects_whole_pictures():
-    model, images = build(task="classification"), pictures(150, 170)
+def test_a_classifier_detects_whole_images():
+    model, images = build(task="classification"), random_images(150, 170)
     found, votes = model.detections(images), np.asarray(model.classify(images))
     np.testing.assert_allclose(found["scores"], -np.sort(-votes), rtol=1e-4)
     assert (found["boxes"] == [0, 0, 1, 1]).all() and (found["num_detections"] == 3).all()
@@ -392,7 +392,7 @@ def test_a_classifier_detects_whole_pictures():
 
 
 def test_boxes_and_confidences_of_all_scales(detector):
-    images = pictures(200, 260)
+    images = random_images(200, 260)
     boxes, scores = (np.asarray(x) for x in detector.scored_windows(images))
     place = 0
     for size in SCALES:
@@ -411,14 +411,14 @@ def test_boxes_and_confidences_of_all_scales(detector):
 
 def test_only_the_top_classes_of_a_scale_have_boxes():
     model = build(top_classes=1)
-    boxes, scores = (np.asarray(x) for x in model.scored_windows(pictures(250, 250)))
+    boxes, scores = (np.asarray(x) for x in model.scored_windows(random_images(250, 250)))
     for part in (scores[:, :4], scores[:, 4:]):  # the windows of the two scales
         assert ((part > 0).any(1).sum(-1) == 1).all()
 
 
-def test_the_centre_window_alone(detector):
-    images = pictures(250, 250)
-    boxes, scores = detector.scored_windows(images, scales=[(263, 263)], centre=True)
+def test_the_center_window_alone(detector):
+    images = random_images(250, 250)
+    boxes, scores = detector.scored_windows(images, scales=[(263, 263)], center=True)
     assert boxes.shape == (2, 1, 4)
     every = detector.scored_windows(images, scales=[(263, 263)])[1]
     np.testing.assert_allclose(scores[:, 0], every[:, 4], rtol=1e-5)
@@ -431,15 +431,15 @@ def test_no_window_of_the_papers_scales_is_cut_before_the_merge():
 
 
 def test_what_is_compiled_is_serve(detector):
-    images = pictures(180, 240).astype("uint8")
+    images = random_images(180, 240).astype("uint8")
     found, plain = detector.detections(images), detector.serve(images)
     for name, value in plain.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_only_merged_boxes_have_a_threshold_of_their_own():
-    for arguments, expected in (({}, 9.0), ({"combine": "nms"}, 0.5), ({"task": "classification"}, 0.5)):
-        assert build(detect_threshold=9.0, **arguments).detect_threshold == expected
+    for config, expected in (({}, 9.0), ({"combine": "nms"}, 0.5), ({"task": "classification"}, 0.5)):
+        assert build(detect_threshold=9.0, **config).detect_threshold == expected
     with pytest.raises(ValueError, match="`detect_threshold` must be a number of at least 0; got inf"):
         build(detect_threshold=float("inf"))
 
@@ -448,7 +448,7 @@ def test_only_merged_boxes_have_a_threshold_of_their_own():
 @pytest.mark.parametrize("how", ["merge", "nms"])
 def test_detections_are_sorted_padded_and_inside(per_class, how):
     model = build(per_class=per_class, combine=how, score_threshold=0.0, max_detections=30)
-    found = model.detections(pictures(180, 240).astype("uint8"))
+    found = model.detections(random_images(180, 240).astype("uint8"))
     boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
     assert boxes.shape == (2, 30, 4) and boxes.min() >= 0 and boxes.max() <= 1 + 1e-6
     assert (np.diff(scores) <= 0).all() and found["num_detections"].min() > 0
@@ -458,7 +458,7 @@ def test_detections_are_sorted_padded_and_inside(per_class, how):
 
 def test_per_class_suppression_takes_each_class_own_boxes():
     model = build(per_class=True, iou_threshold=1.0, score_threshold=0.0, max_detections=400)
-    boxes, scores = (np.asarray(x) for x in model.scored_windows(pictures(247, 247), scales=SCALES[:1]))
+    boxes, scores = (np.asarray(x) for x in model.scored_windows(random_images(247, 247), scales=SCALES[:1]))
     found = {k: np.asarray(v) for k, v in model.combine(boxes, scores, "nms").items()}
     for row, score, label in zip(found["boxes"][0][:12], found["scores"][0], found["labels"][0]):
         place = np.argmin(np.abs(scores[0, :, label] - score))
@@ -470,7 +470,7 @@ def test_per_class_suppression_takes_each_class_own_boxes():
 
 def test_features_of_a_window_and_dense():
     model = build()
-    window, larger = pictures(231, 231), pictures(247, 279)
+    window, larger = random_images(231, 231), random_images(247, 279)
     assert model.features(window).shape == (2, 1, 1, networks.scaled(4096, 1 / 24))
     assert model.features(larger, "full6").shape == (2, 2, 4, 128)
     assert model.features(larger, "output").shape[-1] == 4
@@ -487,7 +487,7 @@ def test_features_of_a_window_and_dense():
 def test_saved_and_loaded_it_gives_the_same(detector, tmp_path, ending):
     path = tmp_path / f"model{ending}"
     detector.save(path) if ending == ".keras" else detector.save_weights(path)
-    image = pictures(247, 263)
+    image = random_images(247, 263)
     again = [OverFeat(weights=path)] + ([keras.models.load_model(path)] if ending == ".keras" else [])
     for name, value in detector(image).items():
         for model in again:
@@ -495,7 +495,7 @@ def test_saved_and_loaded_it_gives_the_same(detector, tmp_path, ending):
 
 
 def test_a_saved_model_detects_the_same(tmp_path):
-    model, images = build(scales=SCALES[:1], max_per_class=8), pictures(120, 160).astype("uint8")
+    model, images = build(scales=SCALES[:1], max_per_class=8), random_images(120, 160).astype("uint8")
     folder = saved_model(model, tmp_path / "overfeat")
     found = tf.saved_model.load(str(folder)).signatures["serving_default"](images=tf.constant(images))
     expected = model.detections(images)
@@ -524,11 +524,11 @@ def test_a_classifiers_weights_go_on_in_the_other_tasks(tmp_path, capsys):
 
 
 def test_a_network_with_context_starts_as_the_network_without(tmp_path, capsys):
-    path, images = tmp_path / "plain.weights.h5", pictures(263, 279)
+    path, images = tmp_path / "plain.weights.h5", random_images(263, 279)
     plain = build()
     plain.save_weights(path)
     model = OverFeat(weights=path, context=True)
-    assert capsys.readouterr().err == "" and model.arguments["context"]
+    assert capsys.readouterr().err == "" and model.config["context"]
     for name, value in plain(images).items():
         np.testing.assert_allclose(model(images)[name], value, rtol=1e-4, atol=1e-5)
 
@@ -541,7 +541,7 @@ def test_training_at_other_scales_than_those_that_are_looked_at():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("config", "named"),
     [
         ({"variant": "slow"}, "`variant`"),
         ({"task": "segmentation"}, "`task`"),
@@ -553,6 +553,6 @@ def test_training_at_other_scales_than_those_that_are_looked_at():
         ({"merge_threshold": -1}, "`merge_threshold`"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, named):
+def test_wrong_arguments_are_named(config, named):
     with pytest.raises(ValueError, match=named):
-        build(**arguments)
+        build(**config)

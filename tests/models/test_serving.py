@@ -1,4 +1,4 @@
-"""From a picture to boxes in that picture's own frame, shown by a detector that finds the bright rectangle."""
+"""From an image to boxes in that image's own frame, shown by a detector that finds the bright rectangle."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from keras_det.weights import entries
 
 
 class Brightest(models.Detector):
-    """Finds the pixels over 128: one detection for each picture, or none."""
+    """Finds the pixels over 128: one detection for each image, or none."""
 
     def call(self, images, training=False):
         return {"bright": ops.cast(ops.max(images, axis=-1) > 128, "float32")}
@@ -42,8 +42,8 @@ def detector():
     return Brightest(["bright"], (200, 200))
 
 
-def picture(height=90, width=210):
-    """A dark picture with a bright rectangle, rows 20 .. 50 and columns 130 .. 170."""
+def random_image(height=90, width=210):
+    """A dark image with a bright rectangle, rows 20 .. 50 and columns 130 .. 170."""
     pixels = np.zeros((height, width, 3), "uint8")
     pixels[20:50, 130:170] = 255
     return pixels
@@ -54,25 +54,30 @@ def pixels(found):
     return found.boxes_pixels[0]
 
 
-def test_boxes_are_in_the_frame_of_the_picture(detector, tmp_path):
-    Image.fromarray(picture()).save(tmp_path / "a.png")
-    for given in (picture(), tmp_path / "a.png", Image.fromarray(picture()), Image.fromarray(picture()).convert("L")):
+def test_boxes_are_in_the_frame_of_the_image(detector, tmp_path):
+    Image.fromarray(random_image()).save(tmp_path / "a.png")
+    for given in (
+        random_image(),
+        tmp_path / "a.png",
+        Image.fromarray(random_image()),
+        Image.fromarray(random_image()).convert("L"),
+    ):
         np.testing.assert_allclose(pixels(detector.detect(given)[0]), [130, 20, 170, 50], atol=1.1)
 
 
 def test_a_turned_photograph_is_found_as_a_viewer_shows_it(detector, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying; shown after a quarter turn clockwise
-    Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    Image.fromarray(random_image()).save(tmp_path / "a.jpg", exif=exif, quality=95)
     found = detector.detect(tmp_path / "a.jpg")[0]
     assert found.image.shape == (210, 90, 3)
     np.testing.assert_allclose(pixels(found), [90 - 50, 130, 90 - 20, 170], atol=1.6)
 
 
-def test_every_picture_of_a_list_gets_its_own_answer(detector):
-    """Pictures of several sizes and more of one size than go through the network together, some without an object."""
-    given = [picture(), picture(120, 180)] + [
-        picture() if i % 3 else np.zeros((90, 210, 3), "uint8") for i in range(19)
+def test_every_image_of_a_list_gets_its_own_answer(detector):
+    """Images of several sizes and more of one size than go through the network together, some without an object."""
+    given = [random_image(), random_image(120, 180)] + [
+        random_image() if i % 3 else np.zeros((90, 210, 3), "uint8") for i in range(19)
     ]
     results = detector.detect(given)
     assert [found.image.shape for found in results] == [image.shape for image in given]
@@ -83,8 +88,8 @@ def test_every_picture_of_a_list_gets_its_own_answer(detector):
 
 
 def test_the_score_threshold_is_the_callers(detector):
-    assert len(detector.detect(picture(), score_threshold=1.0)[0]) == 1
-    assert len(detector.detect(picture(), score_threshold=1.01)[0]) == 0
+    assert len(detector.detect(random_image(), score_threshold=1.0)[0]) == 1
+    assert len(detector.detect(random_image(), score_threshold=1.01)[0]) == 0
 
 
 SLOW = {"DetectorNet": pytest.mark.long}  # its search is a large graph
@@ -116,10 +121,10 @@ def test_serving_resizes_as_the_data_does(monkeypatch):
         np.testing.assert_array_equal(seen[-1], resize(images, (300, 300)))
 
 
-def test_serve_is_one_graph_for_pictures_of_all_sizes(detector):
+def test_serve_is_one_graph_for_images_of_all_sizes(detector):
     serve = tf.function(detector.serve, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
     for height, width in ((90, 210), (200, 200), (400, 180)):
-        boxes = serve(picture(height, width)[None])["boxes"][0, 0]
+        boxes = serve(random_image(height, width)[None])["boxes"][0, 0]
         expected = np.array([20, 130, 50, 170]) / [height, width, height, width]
         np.testing.assert_allclose(boxes, expected, atol=1.1 * max(1 / 200, 1 / min(height, width)))
 

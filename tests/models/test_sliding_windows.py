@@ -15,9 +15,9 @@ from keras_det.training import Recipe, mining
 CLASSIFIER = {"classes": ["cat", "dog"], "background": True, "backbone": "tiny", "image_size": 32}
 
 
-def build(**arguments):
+def build(**config):
     keras.utils.set_random_seed(0)
-    return SlidingWindows(**{"classifier": CLASSIFIER, "stride": 12} | arguments)
+    return SlidingWindows(**{"classifier": CLASSIFIER, "stride": 12} | config)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_grid_has_about_as_many_boxes_as_the_paper_says(model):
         assert (last[2:] + 12 > [75 + 1e-3, 100 + 1e-3]).all()
 
 
-def test_a_picture_smaller_than_the_stride_has_a_box_of_each_size(model):
+def test_a_image_smaller_than_the_stride_has_a_box_of_each_size(model):
     assert model.count(5, 5) == 80
 
 
@@ -85,11 +85,11 @@ def test_a_planted_object_is_found_and_what_overlaps_it_suppressed(monkeypatch):
     np.testing.assert_allclose(found["boxes"][0, 0] * 40, PLANTED, atol=1e-3)
     assert found["labels"][0, 0] == 0 and found["scores"][0, 0] == pytest.approx(1, abs=1e-2)
     count = int(found["num_detections"][0])
-    overlap = np.asarray(iou(found["boxes"][0, :count], found["boxes"][0, :count]))
-    assert count > 1 and (overlap[~np.eye(count, dtype=bool)] <= 0.5 + 1e-6).all()
+    paired_iou = np.asarray(iou(found["boxes"][0, :count], found["boxes"][0, :count]))
+    assert count > 1 and (paired_iou[~np.eye(count, dtype=bool)] <= 0.5 + 1e-6).all()
 
 
-def test_pictures_of_several_sizes(model):
+def test_images_of_several_sizes(model):
     for size in ((40, 40), (40, 60)):
         assert model.detections(np.zeros((1, *size, 3), "uint8"))["boxes"].shape == (1, 100, 4)
     with pytest.raises(ValueError, match="size of `images`"):
@@ -111,7 +111,7 @@ def test_training_it_trains_its_classifier(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("config", "named"),
     [
         ({"stride": 0}, "stride"),
         ({"aspect_ratios": [1.0, -1.0]}, "aspect_ratios"),
@@ -119,9 +119,9 @@ def test_training_it_trains_its_classifier(tmp_path):
         ({"classifier": CLASSIFIER | {"background": False}}, "background"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, named):
+def test_bad_arguments_are_refused(config, named):
     with pytest.raises(ValueError, match=named):
-        build(**arguments)
+        build(**config)
 
 
 def test_hard_negatives_are_false_detections_alone(monkeypatch):
@@ -142,7 +142,7 @@ def test_hard_negatives_are_false_detections_alone(monkeypatch):
 
 
 class Plain(Source):
-    """Images of one colour each but for a dark left half, and which of them were read."""
+    """Images of one color each but for a dark left half, and which of them were read."""
 
     classes = ("cat", "dog")
 
@@ -205,7 +205,7 @@ def test_it_starts_from_a_classifiers_file(tmp_path):
     np.testing.assert_array_equal(model.classifier.head.kernel, classifier.head.kernel)
     model.save_weights(tmp_path / "s.weights.h5")
     again = SlidingWindows(weights=tmp_path / "s.weights.h5")
-    assert again.arguments["stride"] == 7 and again.classes == ("cat", "dog")
+    assert again.config["stride"] == 7 and again.classes == ("cat", "dog")
     Classifier(**CLASSIFIER | {"background": False}).save_weights(tmp_path / "b.weights.h5")
     with pytest.raises(ValueError, match="background"):
         SlidingWindows(weights=tmp_path / "b.weights.h5")

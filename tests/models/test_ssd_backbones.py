@@ -22,7 +22,7 @@ BOXES = {"ssd300": 8732, "ssd512": 24564, "ssdlite320": 3234}
 
 
 def one_object_for_each_map(model, size):
-    """Labels of `size` pictures: a default box of each source layer, so that every predictor has something to learn."""
+    """Labels of `size` images: a default box of each source layer, so that every predictor has something to learn."""
     maps = [model.features.output[name].shape[1:3] for name in model.sources]
     counts = [rows * columns * prior.boxes_per_cell for (rows, columns), prior in zip(maps, model.priors)]
     middles = np.cumsum(counts) - np.array(counts) // 2 - 1
@@ -35,7 +35,7 @@ def one_object_for_each_map(model, size):
 def test_the_whole_recipe(name, backbone, tmp_path):
     model = models.get(name)(classes=["cat", "dog"], backbone=backbone)
     assert len(model.default_boxes) == BOXES[name]
-    size = 1 if backbone == "vgg16" else 2  # one cell of one picture has no variance to normalise by
+    size = 1 if backbone == "vgg16" else 2  # one cell of one image has no variance to normalize by
     images = np.random.default_rng(0).integers(0, 256, (size, *model.image_size, 3)).astype("float32")
     model.compile(optimizer=keras.optimizers.SGD(1e-3))
     before = {v.path: np.array(v) for v in model.trainable_weights}
@@ -49,7 +49,7 @@ def test_the_whole_recipe(name, backbone, tmp_path):
     for one, other in zip(model.weights, again.weights):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
     found = again.detections(images.astype("uint8"))
-    assert found["boxes"].shape == (size, again.arguments["max_detections"], 4)
+    assert found["boxes"].shape == (size, again.config["max_detections"], 4)
     assert np.isfinite(found["boxes"]).all() and found["num_detections"][0] > 0
     keras.backend.clear_session()
 
@@ -70,7 +70,7 @@ def test_ssdlite_needs_a_map_of_stride_32():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("config", "named"),
     [
         ({"sources": ()}, "`sources`"),
         ({"sources": ("stage4", "stage4")}, "`sources`"),
@@ -83,9 +83,9 @@ def test_ssdlite_needs_a_map_of_stride_32():
         ({"max_detections": 2.5}, "`max_detections`"),
     ],
 )
-def test_arguments_that_would_build_another_network_are_refused(arguments, named):
+def test_arguments_that_would_build_another_network_are_refused(config, named):
     with pytest.raises(ValueError, match=named):
-        models.SSD300(backbone="tiny", classes=["a"], **arguments)
+        models.SSD300(backbone="tiny", classes=["a"], **config)
 
 
 def test_table_2_and_3_in_full():
@@ -136,8 +136,8 @@ def test_boundary_boxes_are_detected_with_all_the_same():
 def test_the_objectives_constants_are_arguments():
     labels = {"boxes": np.array([[[0.3, 0.3, 0.7, 0.7]]], "f4"), "labels": np.array([[0]], "int32")}
 
-    def losses(**arguments):
-        model = models.SSD300(backbone="tiny", classes=["a"], **arguments)
+    def losses(**config):
+        model = models.SSD300(backbone="tiny", classes=["a"], **config)
         rng = np.random.default_rng(0)
         outputs = {
             "offsets": rng.normal(size=(1, 8732, 4)).astype("f4"),

@@ -12,33 +12,33 @@ def reference(references):
     return lambda name: np.load(references / f"{name}.npz")
 
 
-def centre_form(boxes):
+def center_form(boxes):
     """`(cx, cy, w, h)` of rel_yxyx boxes."""
     ymin, xmin, ymax, xmax = boxes.T
     return np.stack([(xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin], axis=-1)
 
 
 @pytest.mark.parametrize(
-    ("name", "key", "arguments"),
+    ("name", "key", "config"),
     [
         ("amdegroot_ssd300_voc", "priors_cxcywh", {"clip": "all"}),
         ("balancap_ssd300_voc", "anchors_cxcywh", {"box_scales": "coco"}),
     ],
 )
-def test_default_boxes_of_ssd300(reference, name, key, arguments):
-    boxes = models.SSD300(backbone="tiny", **arguments).default_boxes
-    np.testing.assert_allclose(centre_form(boxes), reference(name)[key], atol=2e-7)
+def test_default_boxes_of_ssd300(reference, name, key, config):
+    boxes = models.SSD300(backbone="tiny", **config).default_boxes
+    np.testing.assert_allclose(center_form(boxes), reference(name)[key], atol=2e-7)
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "arguments"),
+    ("name", "model", "config"),
     [
         ("torchvision_ssd300_vgg16_coco", models.SSD300, {"box_scales": "coco", "clip": "sides"}),
         ("torchvision_ssdlite320_mobilenet_v3_large_coco", models.SSDLite320, {}),
     ],
 )
-def test_default_boxes_of_torchvision(reference, name, model, arguments):
-    network = model(backbone="tiny", classes=["a"], **arguments)
+def test_default_boxes_of_torchvision(reference, name, model, config):
+    network = model(backbone="tiny", classes=["a"], **config)
     pixels = network.default_boxes[:, [1, 0, 3, 2]] * network.image_size[0]
     np.testing.assert_allclose(pixels, reference(name)["anchors_xyxy_pixels"], atol=1e-4)
 

@@ -223,8 +223,8 @@ def test_the_command_imports(graph, tmp_path):
     from keras_det import cli
 
     out = tmp_path / "mine.weights.h5"
-    arguments = ["weights", "import", str(graph), "--classes", "person", "--out", str(out), "--json"]
-    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    config = ["weights", "import", str(graph), "--classes", "person", "--out", str(out), "--json"]
+    result = CliRunner().invoke(cli.app, config, catch_exceptions=False)
     assert json.loads(result.stdout) == {"model": "ssdlite300", "classes": ["person"], "out": str(out)}
     assert models.SSDLite300(weights=out).classes == ("person",)
     with pytest.raises(ValueError, match="has 1 classes, but 2 names"):

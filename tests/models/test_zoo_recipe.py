@@ -19,13 +19,13 @@ SMALL = {
 }
 
 
-def build(name, **arguments):
+def build(name, **config):
     keras.utils.set_random_seed(0)
-    return models.get(name)(**{"backbone": "tiny", "classes": CLASSES} | SMALL.get(name, {}) | arguments)
+    return models.get(name)(**{"backbone": "tiny", "classes": CLASSES} | SMALL.get(name, {}) | config)
 
 
 def batch(model, size=2, seed=0):
-    """Random pictures, each with two objects and one row of padding."""
+    """Random images, each with two objects and one row of padding."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (size, *model.image_size, 3)).astype("float32")
     boxes = np.tile(np.array([[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.8], [0, 0, 0, 0]], "float32"), (size, 1, 1))
@@ -71,7 +71,7 @@ def test_saved_and_loaded_it_gives_the_same(model, tmp_path, ending):
 def test_decode_is_sorted_padded_and_inside(model):
     found = model.detections(batch(model)[0].astype("uint8"))
     boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
-    assert boxes.shape == (2, model.limits["max_detections"], 4)
+    assert boxes.shape == (2, model.nms_options["max_detections"], 4)
     assert (np.diff(scores) <= 0).all() and boxes.min() >= 0 and boxes.max() <= 1
     for b, n in enumerate(found["num_detections"]):
         assert (labels[b, :n] >= 0).all() and (labels[b, n:] == -1).all() and not scores[b, n:].any()
@@ -86,23 +86,23 @@ def detected(model, images):
     return model.detect(images, score_threshold=0.0)
 
 
-def test_detect_takes_pictures_of_every_kind(ssd, tmp_path):
+def test_detect_takes_images_of_every_kind(ssd, tmp_path):
     rng = np.random.default_rng(0)
-    colour = Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype="uint8"))
+    color = Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype="uint8"))
     paths = []
     for mode in ("RGB", "L", "RGBA", "P"):
         paths.append(tmp_path / f"{mode}.png")
-        colour.convert(mode).save(paths[-1])
-    array = np.asarray(colour)
-    given = [*paths, colour, array, array.astype("float32"), array[..., :1], array[..., 0], array[None]]
+        color.convert(mode).save(paths[-1])
+    array = np.asarray(color)
+    given = [*paths, color, array, array.astype("float32"), array[..., :1], array[..., 0], array[None]]
     results = detected(ssd, given)
     assert [found.image.shape for found in results] == [(120, 160, 3)] * len(given)
-    for i in (4, 5, 6, 9):  # the same picture as a file, a PIL image, integers, floats and a batch
+    for i in (4, 5, 6, 9):  # the same image as a file, a PIL image, integers, floats and a batch
         np.testing.assert_allclose(results[i].scores, results[0].scores, atol=1e-6)
     assert [found.source for found in detected(ssd, str(tmp_path / "*.png"))] == sorted(map(str, paths))
 
 
-def test_detect_turns_pictures_upright(ssd, tmp_path):
+def test_detect_turns_images_upright(ssd, tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype="uint8"))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
@@ -122,7 +122,7 @@ def test_detect_turns_pictures_upright(ssd, tmp_path):
         (np.zeros((0, 4, 3)), ValueError, "shape"),
     ],
 )
-def test_detect_refuses_what_is_no_picture(ssd, images, error, named):
+def test_detect_refuses_what_is_no_image(ssd, images, error, named):
     with pytest.raises(error, match=named):
         ssd.detect(images)
 
@@ -138,7 +138,7 @@ def test_detections_in_pixels_and_as_coco(ssd):
     np.testing.assert_allclose(entry["bbox"][2:], [(xmax - xmin) * 200, (ymax - ymin) * 100], rtol=1e-4)
 
 
-def test_a_drawn_picture_is_written_whole(ssd, tmp_path, monkeypatch):
+def test_a_drawn_image_is_written_whole(ssd, tmp_path, monkeypatch):
     found = detected(ssd, np.zeros((60, 60, 3), "uint8"))[0]
     found.save(tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").size == (60, 60)
@@ -261,7 +261,7 @@ def test_weights_of_another_model_are_refused(ssd, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("config", "named"),
     [
         ({"backbone": "resnet"}, "`backbone`"),
         ({"classes": []}, "`classes`"),
@@ -274,9 +274,9 @@ def test_weights_of_another_model_are_refused(ssd, tmp_path):
         ({"clip": "corners"}, "`clip`"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, named):
+def test_wrong_arguments_are_named(config, named):
     with pytest.raises(ValueError, match=named):
-        build("ssd300", **arguments)
+        build("ssd300", **config)
 
 
 def test_table_2_aspect_ratios():

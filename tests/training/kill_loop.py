@@ -54,14 +54,14 @@ def tell_of_steps(writer):
     run.RunFolder.after_step = tell
 
 
-def stand_still_in_write(writer, share):
-    """Let the first checkpoint stop with a share of its bytes on the disk, say `w`, and wait to be killed."""
+def stand_still_in_write(writer, fraction):
+    """Let the first checkpoint stop with a fraction of its bytes on the disk, say `w`, and wait to be killed."""
     save_weights = keras.Model.save_weights
 
     def half(self, path, *args, **kwargs):
         save_weights(self, path, *args, **kwargs)
         if run.LAST in str(path):
-            os.truncate(path, int(os.path.getsize(path) * share))
+            os.truncate(path, int(os.path.getsize(path) * fraction))
             os.write(writer, b"w")
             time.sleep(600)
 

@@ -40,8 +40,8 @@ def run(folder, scope):
 if __name__ == "__main__":
     # Before anything else, as `MultiWorkerMirroredStrategy` wants it.
     several = strategies.scope("multiworker")
-    model, figures = run(sys.argv[1], several)
+    model, metrics = run(sys.argv[1], several)
     first = json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0
     assert strategies.is_chief(model) is first
     total = sum(float(np.abs(np.array(weight)).sum()) for weight in model.weights)
-    print(json.dumps({"weights": total, "figures": figures}))
+    print(json.dumps({"weights": total, "metrics": metrics}))

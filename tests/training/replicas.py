@@ -16,7 +16,7 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from small_models import batch, build, linear, values
 
-PICTURES, BATCH = 7, 4  # the last batch is partial: of four replicas one has no picture
+IMAGES, BATCH = 7, 4  # the last batch is partial: of four replicas one has no image
 
 
 @functools.cache
@@ -27,13 +27,13 @@ def strategy(replicas):
 
 
 def train(case, replicas, form, **options):
-    """The compiled model after two epochs, its weights before, and the figures of the second epoch."""
+    """The compiled model after two epochs, its weights before, and the metrics of the second epoch."""
     with strategy(replicas).scope():
         model = build(case, form)
         optimizer = keras.optimizers.SGD(**{"learning_rate": 1e-3, "momentum": 0.9} | options)
         model.compile(optimizer=optimizer)
     before = values(model.weights)
-    data = tf.data.Dataset.from_tensor_slices(batch(model, PICTURES)).batch(BATCH)
+    data = tf.data.Dataset.from_tensor_slices(batch(model, IMAGES)).batch(BATCH)
     history = model.fit(data, epochs=2, shuffle=False, verbose=0).history
     return model, before, {name: each[-1] for name, each in history.items()}
 
@@ -53,8 +53,8 @@ def compare(case, replicas, form, **options):
 
 
 def evaluate(model):
-    """The figures on all pictures."""
-    data = tf.data.Dataset.from_tensor_slices(batch(model, PICTURES)).batch(BATCH)
+    """The metrics on all images."""
+    data = tf.data.Dataset.from_tensor_slices(batch(model, IMAGES)).batch(BATCH)
     return model.evaluate(data, return_dict=True, verbose=0)
 
 

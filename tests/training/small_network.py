@@ -1,4 +1,4 @@
-"""A network that is built, traced and trained in a second, with all that has a state: dropout, batch normalisation."""
+"""A network that is built, traced and trained in a second, with all that has a state: dropout, batch normalization."""
 
 import keras
 from keras import ops
@@ -19,19 +19,19 @@ class Small(Network):
 
     def __init__(self, classes, dropout=0.5):
         super().__init__(classes, (SIZE, SIZE))
-        self.arguments = {"classes": list(self.classes), "dropout": dropout}
-        self.normalise = keras.layers.BatchNormalization()
+        self.config = {"classes": list(self.classes), "dropout": dropout}
+        self.normalize = keras.layers.BatchNormalization()
         self.drop = keras.layers.Dropout(dropout)
         self.dense = keras.layers.Dense(4)
         self.build((None, SIZE, SIZE, 3))
 
     def build(self, shape):
-        self.normalise.build(shape)
+        self.normalize.build(shape)
         self.dense.build((None, SIZE * SIZE * 3))
         self.built = True
 
     def call(self, images, training=False):
-        x = self.normalise(images / 255.0, training=training)
+        x = self.normalize(images / 255.0, training=training)
         return self.dense(self.drop(ops.reshape(x, (-1, SIZE * SIZE * 3)), training=training))
 
     def encode_targets(self, labels):

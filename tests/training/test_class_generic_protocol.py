@@ -1,7 +1,6 @@
 """ClassGeneric's trainings from one kind of label, held-out classes, and Tables 1 and 2, as functions and commands."""
 
 import json
-import sys
 from unittest import mock
 
 import keras
@@ -11,9 +10,10 @@ from small_models import STAGES, build
 from typer.testing import CliRunner
 
 from keras_det import cli, models
+from keras_det.backbones import tiny_net
 from keras_det.data import Shapes
 from keras_det.training import RECIPES, Recipe, class_generic, train
-from keras_det.training.evaluate import chosen_classes, evaluate, images_without
+from keras_det.training.evaluation import chosen_classes, evaluate, images_without
 
 RECIPE = "class-generic-ilsvrc-held-out-pretrained"
 
@@ -49,8 +49,8 @@ def test_every_recipe_trains_by_labels_that_its_model_takes():
     assert {recipe.supervision for recipe in of_paper.values()} == {"boxes", "classes"}
     for name, recipe in RECIPES.items():
         assert recipe.supervision is None or recipe.supervision in models.get(recipe.model).supervisions, name
-        assert recipe.start is None or recipe.start in RECIPES, name
-    cells = {(recipe.supervision, recipe.without_classes, recipe.start is None) for recipe in of_paper.values()}
+        assert recipe.init_from is None or recipe.init_from in RECIPES, name
+    cells = {(recipe.supervision, recipe.without_classes, recipe.init_from is None) for recipe in of_paper.values()}
     assert cells == {(s, w, b) for s, w in (("boxes", ()), ("boxes", 100), ("classes", ())) for b in (True, False)}
 
 
@@ -89,14 +89,14 @@ def test_evaluation_has_the_whole_tail(scenes):
     grid = {"grid_shape": (16, 16, 6, 4), "scales": (0.1, 0.9), "max_candidates": 2000, "max_detections": 1000}
     model = build("class_generic", classes=scenes.classes, iou_threshold=1.0, **grid)
     model.boxes.kernel.assign(np.zeros(model.boxes.kernel.shape))
-    figures, evaluator = evaluate(model, scenes.take(4))
+    metrics, evaluator = evaluate(model, scenes.take(4))
     assert model.grid.size > 2000 and evaluator.results().scores.max() < 0.001
-    assert len(evaluator.results().scores) == 4 * 1000 and figures["pr_auc"] > 0
+    assert len(evaluator.results().scores) == 4 * 1000 and metrics["pr_auc"] > 0
     assert not model.detect(scenes.image(0))[0].scores.size
 
 
-def call(*arguments):
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+def call(*config):
+    result = CliRunner().invoke(cli.app, [str(a) for a in config])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout[result.stdout.index("{") :])
 
@@ -105,10 +105,10 @@ def test_commands_train_a_cell_and_print_the_tables(tmp_path):
     start = tmp_path / "pretrained.weights.h5"
     build("class_generic", classes=Shapes(1).classes).save_weights(start)
     options = ("--data", "shapes", "--images", 9, "--without-classes", 2, "--steps", 1, "--batch-size", 2, "--json")
-    with mock.patch.object(sys.modules["keras_det.backbones.tiny"], "STAGES", STAGES):
+    with mock.patch.object(tiny_net, "STAGES", STAGES):
         call("train", "--recipe", RECIPE, "--weights", start, *options, "--out", tmp_path / "run")
         about = json.loads((tmp_path / "run" / "args.json").read_text())
-        assert about["recipe"]["without_classes"] == 2 and 0 < about["pictures"] < 9
+        assert about["recipe"]["without_classes"] == 2 and 0 < about["images"] < 9
         assert about["recipe"]["supervision"] == "boxes"
         for table in ("table-1", "table-2"):
             weights = ("--pretrained", tmp_path / "run" / "last.weights.h5", "--random", start)

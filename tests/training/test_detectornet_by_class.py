@@ -1,7 +1,6 @@
 """DetectorNet class by class: trained, resumed, put together, pruned, and its table and figure, as commands."""
 
 import json
-import sys
 from unittest import mock
 
 import keras
@@ -11,8 +10,9 @@ from small_models import STAGES, build
 from typer.testing import CliRunner
 
 from keras_det import cli
+from keras_det.backbones import tiny_net
 from keras_det.data import Shapes, relabel
-from keras_det.metrics import Results, Truth
+from keras_det.metrics import GroundTruth, Predictions
 from keras_det.models import Classifier, DetectorNet
 from keras_det.training import RECIPES, Recipe, detectornet
 
@@ -22,7 +22,7 @@ ADAGRAD = {"class_name": "Adagrad"}
 
 @pytest.fixture(autouse=True)
 def half_the_layers():
-    with mock.patch.object(sys.modules["keras_det.backbones.tiny"], "STAGES", STAGES):
+    with mock.patch.object(tiny_net, "STAGES", STAGES):
         yield
 
 
@@ -31,8 +31,8 @@ def scenes():
     return relabel(Shapes(12, seed=2, size=64), {name: name for name in CLASSES})
 
 
-def network(classes=CLASSES, form="class", **arguments):
-    return build("detectornet", classes=classes, form=form, **arguments)
+def network(classes=CLASSES, mode="class", **config):
+    return build("detectornet", classes=classes, mode=mode, **config)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_stopped_training_goes_on_with_its_class(scenes, tmp_path):
         made.append(name)
         if len(made) == 2:
             raise KeyboardInterrupt
-        return network([name], negative_share=0.2)
+        return network([name], negative_fraction=0.2)
 
     with pytest.raises(KeyboardInterrupt):
         detectornet.train_by_class(make, recipe, scenes, tmp_path, verbose=0)
@@ -67,19 +67,19 @@ def test_a_stopped_training_goes_on_with_its_class(scenes, tmp_path):
     assert DetectorNet(weights=detectornet.files_of(tmp_path)[1]).classes == ("star",)
 
 
-@pytest.mark.parametrize("form", ["class", "mask", "all"])
-def test_networks_put_together_give_their_own_masks(form, tmp_path):
+@pytest.mark.parametrize("mode", ["class", "mask", "all"])
+def test_networks_put_together_give_their_own_masks(mode, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
     paths, masks = [], []
     for k, name in enumerate(CLASSES):
-        one = network([name], form)
+        one = network([name], mode)
         for variable in one.trainable_variables:
             variable.assign(variable * (1 + 0.1 * k))
         one.save_weights(tmp_path / f"{k}.weights.h5")
         paths.append(tmp_path / f"{k}.weights.h5")
         masks.append(np.asarray(one(images)["masks"]))
     whole = detectornet.assemble(paths)
-    assert whole.classes == CLASSES and whole.arguments["form"] == ("class" if form == "all" else form)
+    assert whole.classes == CLASSES and whole.config["mode"] == ("class" if mode == "all" else mode)
     np.testing.assert_allclose(whole(images)["masks"], np.concatenate(masks, 1), atol=1e-6)
 
 
@@ -116,25 +116,27 @@ def test_it_starts_from_a_classifiers_file(tmp_path):
     keras.utils.set_random_seed(1)
     classifier = Classifier(classes=["x", "y", "z"], background=True, **options)
     classifier.save_weights(tmp_path / "c.weights.h5")
-    model = DetectorNet(weights=tmp_path / "c.weights.h5", classes=CLASSES, form="mask", d=4)
-    assert len(model.trunks) == 10 and model.image_size == (67, 67)
-    for each in model.trunks:
+    model = DetectorNet(weights=tmp_path / "c.weights.h5", classes=CLASSES, mode="mask", d=4)
+    assert len(model.backbones) == 10 and model.image_size == (67, 67)
+    for each in model.backbones:
         for ours, theirs in zip(each.get_weights(), classifier.features.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_papers_recipe_trains_class_by_class_from_the_classifier():
     recipe = RECIPES["detectornet-voc12"]
-    assert recipe.by_class and recipe.arguments["form"] == "mask" and recipe.schedule == "constant"
-    assert RECIPES[recipe.start].model == "classifier" and recipe.steps * recipe.batch_size == pytest.approx(
+    assert recipe.by_class and recipe.config["mode"] == "mask" and recipe.schedule == "constant"
+    assert RECIPES[recipe.init_from].model == "classifier" and recipe.steps * recipe.batch_size == pytest.approx(
         1e7, rel=0.01
     )
 
 
 def test_precision_and_recall_of_a_class_and_of_all():
-    truth = Truth(CLASSES, ("a", "b"), [[10, 10]] * 2, [0, 0, 1], [[0, 0, 4, 4], [5, 5, 9, 9], [0, 0, 9, 9]], [0, 1, 1])
+    truth = GroundTruth(
+        CLASSES, ("a", "b"), [[10, 10]] * 2, [0, 0, 1], [[0, 0, 4, 4], [5, 5, 9, 9], [0, 0, 9, 9]], [0, 1, 1]
+    )
     boxes = [[0, 0, 4, 4], [0, 5, 2, 9], [5, 5, 9, 9]]
-    found = Results([0, 0, 0], boxes, [0.9, 0.8, 0.7], [0, 1, 1])
+    found = Predictions([0, 0, 0], boxes, [0.9, 0.8, 0.7], [0, 1, 1])
     for name, recall, precision in ((None, [1, 1, 2], [1, 1 / 2, 2 / 3]), ("star", [0, 1.5], [0, 1 / 2])):
         line = detectornet.precision_recall(truth, found, name)
         np.testing.assert_allclose(line, [np.array(recall) / 3, precision])
@@ -144,8 +146,8 @@ def test_precision_and_recall_of_a_class_and_of_all():
         detectornet.precision_recall(truth, found, "cat")
 
 
-def call(*arguments):
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+def call(*config):
+    result = CliRunner().invoke(cli.app, [str(a) for a in config])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout[result.stdout.index("{") :])
 
@@ -156,7 +158,7 @@ def test_commands_train_join_and_measure(tmp_path):
     options = ("--recipe", "detectornet-voc12", "--weights", tmp_path / "c.weights.h5", "--data", "shapes")
     options += (
         "--set",
-        "form=class",
+        "mode=class",
         "--set",
         "d=6",
         "--set",

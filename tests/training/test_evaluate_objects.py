@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from keras_det.data import load
-from keras_det.training.evaluate import evaluate, pictures_of
+from keras_det.training.evaluation import evaluate, images_of
 
 
 class Oracle:
-    """Finds every object of the pictures, each with a box that lies elsewhere and is less certain."""
+    """Finds every object of the images, each with a box that lies elsewhere and is less certain."""
 
     class_agnostic = True
     classes = ("object",)
@@ -39,31 +39,31 @@ def scenes():
 
 
 def test_all_found_first_is_an_area_of_1(scenes):
-    figures, evaluator = evaluate(Oracle(scenes), scenes, batch_size=1)
-    assert figures == {"pr_auc": 1.0, "detection_rate@10": 1.0, "detection_rate@100": 1.0}
+    metrics, evaluator = evaluate(Oracle(scenes), scenes, batch_size=1)
+    assert metrics == {"pr_auc": 1.0, "detection_rate@10": 1.0, "detection_rate@100": 1.0}
     assert evaluator.truth.classes == ("object",)
 
 
 def test_missed_objects_lower_all_figures(scenes):
-    figures, _ = evaluate(Oracle(scenes, missed=1), scenes, batch_size=1)
+    metrics, _ = evaluate(Oracle(scenes, missed=1), scenes, batch_size=1)
     counts = np.array([len(scenes.annotation(i).boxes) for i in range(len(scenes))])
     expected = (counts - 1).sum() / counts.sum()
-    assert figures["pr_auc"] == pytest.approx(expected)
-    assert expected <= figures["detection_rate@10"] < 0.9  # an object missed may lie under another's box
+    assert metrics["pr_auc"] == pytest.approx(expected)
+    assert expected <= metrics["detection_rate@10"] < 0.9  # an object missed may lie under another's box
 
 
-def test_pictures_of_classes_show_them_and_no_others(scenes):
+def test_images_of_classes_show_them_and_no_others(scenes):
     names = ("ring", "cross", "star")
-    view = pictures_of(scenes, names)
+    view = images_of(scenes, names)
     shown = [{scenes.classes[k] for k in view.annotation(i).labels} for i in range(len(view))]
     assert all(kinds and kinds <= set(names) for kinds in shown)
     every = [{scenes.classes[k] for k in scenes.annotation(i).labels} for i in range(len(scenes))]
     assert len(view) == sum(bool(kinds) and kinds <= set(names) for kinds in every) > 0
-    assert len(pictures_of(scenes, scenes.classes)) == len(scenes)
+    assert len(images_of(scenes, scenes.classes)) == len(scenes)
 
 
 def test_classes_that_are_not_there_are_named(scenes):
     with pytest.raises(ValueError, match="'moon'"):
-        pictures_of(scenes, ["moon"])
-    with pytest.raises(ValueError, match="no picture"):
-        pictures_of(scenes.subset([]), ["ring"])
+        images_of(scenes, ["moon"])
+    with pytest.raises(ValueError, match="no image"):
+        images_of(scenes.subset([]), ["ring"])

@@ -10,7 +10,7 @@ from keras_det.data import Shapes, batches, whole_images
 from keras_det.data.crops import GivenCrops
 from keras_det.data.source import Annotation, Source
 from keras_det.models import SSD300
-from keras_det.training.evaluate import collect, evaluate, evaluator_of
+from keras_det.training.evaluation import collect, evaluate, evaluator_of
 from keras_det.training.mining import hard_negatives
 
 

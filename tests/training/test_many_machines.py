@@ -44,7 +44,7 @@ def test_two_machines_train_as_one(tmp_path):
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         started.append(subprocess.Popen(command, env=environment, text=True, **streams))
     try:
-        alone, figures = machine.run(tmp_path / "one", None)  # meanwhile
+        alone, metrics = machine.run(tmp_path / "one", None)  # meanwhile
         found = []
         for process in started:
             said, errors = process.communicate(timeout=400)
@@ -53,10 +53,10 @@ def test_two_machines_train_as_one(tmp_path):
     finally:
         for process in started:
             process.kill()
-    assert found[0] == found[1]  # the same weights and figures everywhere
-    np.testing.assert_allclose(found[0]["figures"], figures, rtol=1e-4, atol=1e-6)  # each picture evaluated once
+    assert found[0] == found[1]  # the same weights and metrics everywhere
+    np.testing.assert_allclose(found[0]["metrics"], metrics, rtol=1e-4, atol=1e-6)  # each image evaluated once
     together = models.MultiBox(weights=tmp_path / "two" / "last.weights.h5")
-    untrained = machine.models.MultiBox(**alone.arguments)
+    untrained = machine.models.MultiBox(**alone.config)
     for mine, theirs in zip(together.weights, alone.weights, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=mine.path)
     assert any(np.abs(np.array(a) - np.array(b)).max() > 1e-3 for a, b in zip(alone.weights, untrained.weights))
@@ -69,7 +69,7 @@ def test_each_machine_reads_its_part_of_every_batch():
     options = {"training": True, "repeat": True, "seed": 1, "first_step": 1}
     whole = data.batches(source, 4, (32, 32), **options).take(4)
     whole = [images.numpy() for images, _ in whole]
-    parts = [data.batches(source, 4, (32, 32), share=(index, 2), **options).take(2) for index in (0, 1)]
+    parts = [data.batches(source, 4, (32, 32), shard=(index, 2), **options).take(2) for index in (0, 1)]
     for index, part in enumerate(parts):
         halves = np.concatenate([images.numpy() for images, _ in part]).reshape(4, 2, 32, 32, 3)
         for batch, half in zip(whole, halves, strict=True):
@@ -78,8 +78,8 @@ def test_each_machine_reads_its_part_of_every_batch():
 
 def test_a_batch_that_machines_cannot_share_is_refused():
     source = data.load("shapes", images=3)
-    with pytest.raises(ValueError, match="3 pictures"):
-        data.batches(source, 4, (32, 32), training=True, share=(0, 2))
+    with pytest.raises(ValueError, match="3 images"):
+        data.batches(source, 4, (32, 32), training=True, shard=(0, 2))
 
 
 CONFIG = {"cluster": {"worker": ["one:1", "two:2"]}, "task": {"type": "worker", "index": 1}}
@@ -186,8 +186,8 @@ def test_the_launch_script_starts_the_run_and_goes_on_with_it(tmp_path):
         command = ["bash", LAUNCH, "--data", "voc:my data", "--out", tmp_path / "run"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    arguments = ["keras-det", "train", "--strategy", "multiworker", "--data", "voc:my data", "--out"]
-    assert launched()[1:] == [*arguments, str(tmp_path / "run")]
+    config = ["keras-det", "train", "--strategy", "multiworker", "--data", "voc:my data", "--out"]
+    assert launched()[1:] == [*config, str(tmp_path / "run")]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.weights.h5").touch()
-    assert launched()[1:] == [*arguments, str(tmp_path / "run"), "--resume"]
+    assert launched()[1:] == [*config, str(tmp_path / "run"), "--resume"]

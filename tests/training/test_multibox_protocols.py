@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from keras_det import cli, models
 from keras_det.data import Shapes
-from keras_det.metrics import Truth, proposals
+from keras_det.metrics import GroundTruth, proposals
 from keras_det.models import Classifier, MultiBox, OneBoxPerClass
-from keras_det.training import RECIPES, hold_out, multibox
+from keras_det.training import RECIPES, multibox, validation_split
 
 OPTIONS = {"backbone": "tiny", "image_size": 64}
 
@@ -37,9 +37,9 @@ class Knowing(Classifier):
 
 
 def test_fixed_boxes_find_what_they_cover(scenes):
-    truth = Truth.from_source(scenes)
+    truth = GroundTruth.from_source(scenes)
     rates = proposals.detection_rate(
-        proposals.best_overlaps(truth, multibox.fixed_boxes(truth, scenes.annotation(0).boxes), [1])
+        proposals.best_ious(truth, multibox.fixed_boxes(truth, scenes.annotation(0).boxes), [1])
     )
     expected = []
     for i in range(len(scenes)):
@@ -56,7 +56,7 @@ def test_figure_1_has_a_curve_for_each_number_of_scales(networks, scenes):
     assert list(rates) == ["One shot (max center crop)", "Max center + 1 scale", "Max center + 2 scales"]
     for values in rates.values():
         assert (np.diff(values) >= 0).all() and values.max() <= 1
-    assert networks[0].arguments["scales"] == 1
+    assert networks[0].config["scales"] == 1
 
 
 def test_classifying_the_true_boxes_ranks_all_classes(scenes):
@@ -92,8 +92,8 @@ def test_table_2_suppresses_at_its_own_threshold_and_the_baseline_not_at_all(net
     monkeypatch.setattr(multibox, "find_boxes", spy)
     plain = Classifier(classes=scenes.classes, crops="images", **OPTIONS)  # as the paper's, without background
     multibox.table_2(networks[0], plain, scenes, OneBoxPerClass(classes=scenes.classes, **OPTIONS), windows=(2,))
-    assert seen[0].arguments["iou_threshold"] == 1.0
-    assert seen[1].localizer.arguments["iou_threshold"] == 0.4 and seen[1].arguments["region"] == "minimum"
+    assert seen[0].config["iou_threshold"] == 1.0
+    assert seen[1].localizer.config["iou_threshold"] == 0.4 and seen[1].config["region"] == "minimum"
     for mine, theirs in zip(seen[1].localizer.weights, networks[0].weights):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -103,41 +103,43 @@ def test_figure_5_suppresses_the_baseline_across_classes(scenes):
     baseline = OneBoxPerClass(classes=scenes.classes, **OPTIONS)
     baseline.locations.kernel.assign(keras.ops.zeros_like(baseline.locations.kernel))
     baseline.locations.bias.assign(np.tile([0.1, 0.1, 0.6, 0.6], 6))  # all six boxes are one
-    truth = proposals.without_classes(Truth.from_source(scenes))
+    truth = proposals.without_classes(GroundTruth.from_source(scenes))
     assert len(multibox._agnostic_results(baseline, scenes, truth, 4).scores) == len(scenes)
 
 
 def test_a_share_is_held_out_at_random():
     source = Shapes(50)
-    rest, held = hold_out(source, 0.1, seed=3)
+    rest, held = validation_split(source, 0.1, seed=3)
     ids = [{one.annotation(i).image_id for i in range(len(one))} for one in (rest, held)]
     assert (len(ids[0]), len(ids[1])) == (45, 5) and not ids[0] & ids[1]
-    again = hold_out(source, 0.1, seed=3)[1]
+    again = validation_split(source, 0.1, seed=3)[1]
     assert {again.annotation(i).image_id for i in range(5)} == ids[1]
-    with pytest.raises(ValueError, match="`share`"):
-        hold_out(source, 1.0)
+    with pytest.raises(ValueError, match="`fraction`"):
+        validation_split(source, 1.0)
 
 
 def test_the_papers_recipes_say_what_the_paper_says():
     for name in ("multibox-voc12", "multibox-classifier-voc12"):
         recipe = RECIPES[name]
-        assert recipe.optimizer["class_name"] == "Adagrad" and recipe.batch_size == 128 and recipe.hold_out == 0.1
+        assert (
+            recipe.optimizer["class_name"] == "Adagrad" and recipe.batch_size == 128 and recipe.validation_split == 0.1
+        )
         assert isinstance(recipe.build_optimizer(), keras.optimizers.Adagrad)
     for data in ("voc12", "ilsvrc"):
-        base = RECIPES[f"multibox-{data}"].arguments
-        assert RECIPES[f"multibox-{data}-200-boxes"].arguments == base | {"boxes": 200}
-        assert RECIPES[f"multibox-{data}-prediction-matching"].arguments == base | {"matching": "predictions"}
-        assert RECIPES[f"multibox-one-box-{data}"].start == "multibox-classifier-ilsvrc"
-    assert RECIPES["multibox-ilsvrc"].arguments["iou_threshold"] == 0.4
+        base = RECIPES[f"multibox-{data}"].config
+        assert RECIPES[f"multibox-{data}-200-boxes"].config == base | {"boxes": 200}
+        assert RECIPES[f"multibox-{data}-prediction-matching"].config == base | {"matching": "predictions"}
+        assert RECIPES[f"multibox-one-box-{data}"].init_from == "multibox-classifier-ilsvrc"
+    assert RECIPES["multibox-ilsvrc"].config["iou_threshold"] == 0.4
     for name, recipe in RECIPES.items():
         if name.startswith("multibox-") and name != "multibox-shapes":
-            arguments = {k: v for k, v in recipe.arguments.items()} | {"backbone": "tiny", "image_size": 64}
-            models.get(recipe.model)(classes=["cat", "dog"], **arguments)
+            config = {k: v for k, v in recipe.config.items()} | {"backbone": "tiny", "image_size": 64}
+            models.get(recipe.model)(classes=["cat", "dog"], **config)
     assert MultiBox.defaults["alpha"] == 0.3 and MultiBox.defaults["image_size"] == 220
 
 
-def call(*arguments):
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+def call(*config):
+    result = CliRunner().invoke(cli.app, [str(a) for a in config])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout[result.stdout.index("{") :])
 
@@ -149,7 +151,7 @@ def test_commands_train_and_print_the_tables(tmp_path):
     assert "val_top1" in (tmp_path / "c" / "results.csv").read_text()
     call("train", "--model", "multibox", "--recipe", "multibox-voc12", *common, "--out", tmp_path / "l")
     localizer = MultiBox(weights=tmp_path / "l" / "last.weights.h5")
-    assert localizer.priors.shape == (100, 4) and localizer.arguments["backbone"] == "tiny"
+    assert localizer.priors.shape == (100, 4) and localizer.config["backbone"] == "tiny"
     data = ("--data", "shapes", "--images", 4, "--json")
     table = call("multibox", "table-1", "--classifier", classifier, *data)["rows"]["DeepMultiBox"]
     assert "mean" in table and "star" in table
@@ -161,6 +163,6 @@ def test_commands_train_and_print_the_tables(tmp_path):
     assert found["rows"]["ssd300=shapes"]["AUC"] > 0.8 and (tmp_path / "5.png").stat().st_size > 5000
 
 
-def test_the_embedded_localiser_finds_most_objects_with_ten_boxes():
-    figures = call("evaluate", "--model", "multibox", "--weights", "shapes", "--seed", 77, "--images", 60, "--json")
-    assert figures["detection_rate@10"] > 0.8 and figures["detection_rate@100"] >= figures["detection_rate@10"]
+def test_the_embedded_localizer_finds_most_objects_with_ten_boxes():
+    metrics = call("evaluate", "--model", "multibox", "--weights", "shapes", "--seed", 77, "--images", 60, "--json")
+    assert metrics["detection_rate@10"] > 0.8 and metrics["detection_rate@100"] >= metrics["detection_rate@10"]

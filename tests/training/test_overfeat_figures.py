@@ -1,4 +1,4 @@
-"""OverFeat's figures against plain loops over the pictures."""
+"""OverFeat's metrics against plain loops over the images."""
 
 import json
 
@@ -20,8 +20,8 @@ from keras_det.training import evaluate, overfeat
 CLASSES = ("cat", "dog", "owl")
 
 
-class Pictures(Source):
-    """Pictures of noise with one object each: every other one large enough for the window's own box."""
+class Images(Source):
+    """Images of noise with one object each: every other one large enough for the window's own box."""
 
     def __init__(self, count):
         self.name, self.classes, self.count = "noise", CLASSES, count
@@ -55,7 +55,7 @@ def network():
 
 
 def test_top_errors(network):
-    source = Pictures(6)
+    source = Images(6)
     ranks = []
     for i in range(6):
         votes = np.asarray(network.classify(source.image(i)[None]))[0]
@@ -67,7 +67,7 @@ def test_top_errors(network):
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_localization_error(network, k):
-    source, wrong = Pictures(6), []
+    source, wrong = Images(6), []
     for i in range(6):
         found = network.detections(source.image(i)[None])
         guesses = {}
@@ -81,23 +81,23 @@ def test_localization_error(network, k):
 
 
 def test_evaluate_reports_them(network):
-    figures, _ = evaluate(network, Pictures(6), batch_size=6, metrics=("area",))
+    metrics, _ = evaluate(network, Images(6), batch_size=6, metrics=("area",))
     assert {"map50", "top1", "top5", "localization_error", "localization_error_1", "map50_merge", "map50_nms"} <= set(
-        figures
+        metrics
     )
-    assert figures["map50"] == pytest.approx(figures["map50_merge"])
-    top1, top5 = overfeat.top_errors(network, Pictures(6))
-    assert (figures["top1"], figures["top5"]) == pytest.approx((1 - top1, 1 - top5))
-    assert figures["top5"] == 1  # three classes
+    assert metrics["map50"] == pytest.approx(metrics["map50_merge"])
+    top1, top5 = overfeat.top_errors(network, Images(6))
+    assert (metrics["top1"], metrics["top5"]) == pytest.approx((1 - top1, 1 - top5))
+    assert metrics["top5"] == 1  # three classes
 
 
 class Voter:
     """Six scales whose votes and windows are functions of the image's mean, the size and a seed."""
 
-    classes, scales, regressor, arguments = CLASSES, tuple((247 + 16 * k, 247) for k in range(6)), True, {}
+    classes, scales, regressor, config = CLASSES, tuple((247 + 16 * k, 247) for k in range(6)), True, {}
 
     def __init__(self, seed, per_class=False):
-        self.seed, self.arguments = seed, {"per_class": per_class}
+        self.seed, self.config = seed, {"per_class": per_class}
 
     def noise(self, images, *shape, at):
         place = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
@@ -113,8 +113,8 @@ class Voter:
         votes = tf.concat([self.scale_votes(images, size, fine=fine) for size in scales or self.scales], 0)
         return (tf.reduce_max if over_scales == "max" else tf.reduce_mean)(votes, 0)
 
-    def scored_windows(self, images, scales=None, centre=False):
-        count = 1 if centre else 3
+    def scored_windows(self, images, scales=None, center=False):
+        count = 1 if center else 3
         margins = tf.concat([self.noise(images, count, 4, at=size[0]) for size in scales or self.scales], 1)
         boxes = margins * [0.3, 0.3, -0.3, -0.3] + [0.0, 0.0, 1.0, 1.0]
         scores = tf.concat(
@@ -133,12 +133,12 @@ WAYS = {
     "1 network, 4 scales, fine stride": MEAN | {"scales": [Voter.scales[i] for i in (0, 1, 3, 5)]},
     "1 network, 6 scales, fine stride": MEAN,
     "1 network, 6 scales, fine stride, their highest vote": {},
-    "1 network, 4 corners + centre + flip": {"ten_views": True},
+    "1 network, 4 corners + center + flip": {"ten_views": True},
 }
 
 
 def test_the_rows_of_table_2_are_its_ways_to_vote():
-    one, other, source = Voter(0), Voter(0.3), Pictures(12)
+    one, other, source = Voter(0), Voter(0.3), Images(12)
     rows = overfeat.table_2([one, other], source, 4)
     expected = {name: overfeat.top_errors(one, source, 4, **options) for name, options in WAYS.items()}
     several = WAYS["1 network, 4 scales, fine stride"]
@@ -149,9 +149,9 @@ def test_the_rows_of_table_2_are_its_ways_to_vote():
 
 @pytest.mark.parametrize(("per_class", "kind"), [(False, "SCR"), (True, "PCR")])
 def test_the_bars_of_figure_9(per_class, kind):
-    network, source = Voter(0, per_class), Pictures(12)
+    network, source = Voter(0, per_class), Images(12)
     bars = overfeat.figure_9(network, source, 4)
-    asked = {"centre window": {"scales": Voter.scales[:1], "centre": True}}
+    asked = {"center window": {"scales": Voter.scales[:1], "center": True}}
     asked |= {f"scales 1-{n}": {"scales": Voter.scales[:n]} for n in (2, 4, 6)}
     for name, options in asked.items():
         assert bars[f"{kind}, {name}"] == overfeat.localization_errors(network, source, 4, **options)
@@ -161,10 +161,10 @@ def test_the_bars_of_figure_9(per_class, kind):
         overfeat.figure_9(network, source)
 
 
-def test_scenes_are_rendered_with_one_object_each_and_other_sources_give_their_pictures_of_one():
+def test_scenes_are_rendered_with_one_object_each_and_other_sources_give_their_images_of_one():
     scenes = overfeat.single_objects(Shapes(images=5, seed=8, size=64))
     assert len(scenes) == 5 and [len(scenes.annotation(i).labels) for i in range(5)] == [1] * 5
-    assert len(overfeat.single_objects(Pictures(4))) == 4
+    assert len(overfeat.single_objects(Images(4))) == 4
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +178,8 @@ def file(tmp_path_factory):
     return path
 
 
-def call(*arguments, code=0):
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+def call(*config, code=0):
+    result = CliRunner().invoke(cli.app, [str(a) for a in config])
     assert result.exit_code == code, result.output
     return result
 

@@ -7,7 +7,7 @@ import pytest
 from keras_det import models
 from keras_det.boxes import iou
 from keras_det.training import RECIPES, Recipe
-from keras_det.training.plan import learning_rates
+from keras_det.training.planning import learning_rates
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -15,11 +15,11 @@ def test_every_recipe_names_a_model_and_builds_its_optimizer(name):
     recipe = RECIPES[name]
     assert models.get(recipe.model)
     assert isinstance(recipe.build_optimizer(), keras.optimizers.Optimizer)
-    assert recipe.about
+    assert recipe.description
     if recipe.data.startswith(("voc:", "coco:", "ilsvrc:ILSVRC")):  # a paper's
         assert recipe.expected and recipe.gpu_hours > 0
     # The one-box-per-class network takes a classifier's layers.
-    assert recipe.start is None or RECIPES[recipe.start].model in (recipe.model, "classifier")
+    assert recipe.init_from is None or RECIPES[recipe.init_from].model in (recipe.model, "classifier")
     assert recipe.command(name).startswith(f"keras-det train --recipe {name}")
 
 
@@ -32,10 +32,10 @@ def test_overfeats_tables_and_figures_are_there():
     found = {}
     for name, recipe in RECIPES.items():
         if name.startswith("overfeat-") and recipe.data.startswith("ilsvrc:") and name not in seven:
-            found[name] = models.get(recipe.model)(**recipe.arguments | small)
-    assert found["overfeat-localization-per-class"].arguments["per_class"]
-    assert found["overfeat-localization-single-scale"].arguments["training_scales"]
-    assert found["overfeat-detection-context"].arguments["context"]
+            found[name] = models.get(recipe.model)(**recipe.config | small)
+    assert found["overfeat-localization-per-class"].config["per_class"]
+    assert found["overfeat-localization-single-scale"].config["training_scales"]
+    assert found["overfeat-detection-context"].config["context"]
     assert RECIPES["overfeat-detection"].split == RECIPES["overfeat-detection-context"].split == "DET/train"
     for name, model in found.items():
         if model.task != "classification":
@@ -51,16 +51,16 @@ def test_ssds_tables_are_there():
         assert {f"{size}-{name}-no-expansion" for name in data} <= set(RECIPES)
         assert {f"{size}-{name}" for name in data[1:]} <= set(RECIPES)
     assert RECIPES["ssd512-voc07plus12"].expected.startswith("78.5 mAP")
-    assert RECIPES["ssd300-voc0712-no-expansion"].drops == (40_000, 50_000)
-    assert RECIPES["ssd300-voc07plus12-no-expansion"].drops == (60_000,)
-    assert RECIPES["ssd300-coco"].drops == (280_000, 360_000)
+    assert RECIPES["ssd300-voc0712-no-expansion"].lr_milestones == (40_000, 50_000)
+    assert RECIPES["ssd300-voc07plus12-no-expansion"].lr_milestones == (60_000,)
+    assert RECIPES["ssd300-coco"].lr_milestones == (280_000, 360_000)
     command = RECIPES["ssd512-voc0712-coco"].command("ssd512-voc0712-coco")
     assert "--weights runs/ssd512-coco/best.weights.h5" in command
 
 
 def table_3_boxes(name):
     recipe = RECIPES[name]
-    options = {k: v for k, v in recipe.arguments.items() if k != "backbone_weights"}
+    options = {k: v for k, v in recipe.config.items() if k != "backbone_weights"}
     return models.SSD300(classes=["a"], **options | {"backbone": "vgg16"}).default_boxes
 
 
@@ -76,7 +76,7 @@ def test_table_3_stacks_the_scales_of_the_sources_left_out(name, boxes):
     for size in np.arange(smallest, 0.98, 0.02):
         centered = np.array([[0.5 - size / 2] * 2 + [0.5 + size / 2] * 2], "float32")
         assert np.max(iou(centered, found)) > 0.5, size
-    assert RECIPES[f"ssd300-table3-{name}-inside"].arguments["boundary_boxes"] is False
+    assert RECIPES[f"ssd300-table3-{name}-inside"].config["boundary_boxes"] is False
 
 
 def test_no_recipe_chooses_weights_on_the_split_that_it_reports_on():
@@ -142,8 +142,8 @@ def test_an_unknown_schedule_is_refused():
 
 def test_a_shorter_recipe_keeps_its_shape():
     recipe = RECIPES["ssd300-voc0712"]
-    assert recipe.lasting(1200).drops == (800, 1000)
-    assert recipe.lasting(None) is recipe
+    assert recipe.with_steps(1200).lr_milestones == (800, 1000)
+    assert recipe.with_steps(None) is recipe
 
 
 def test_step_warms_up_and_drops_where_ssd_does_unless_told():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from small_network import RECIPE, Small
 
-from keras_det.data import Problem, Source, load
+from keras_det.data import AnnotationIssue, Source, load
 from keras_det.models import pretrained
 from keras_det.training import run, train
 from keras_det.training.run import LAST, read_csv
@@ -87,7 +87,7 @@ def stopped(scenes, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(run.RunFolder, "after_step", interrupted)
         train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", verbose=0)
-    assert "stopped at step 7" in (said := capsys.readouterr().err) and "holds step 6; go on with --resume" in said
+    assert "stopped at step 7" in (said := capsys.readouterr().err) and "holds step 6; continue with --resume" in said
     return tmp_path / "run"
 
 
@@ -107,9 +107,11 @@ def test_ctrl_c_before_the_first_checkpoint(scenes, tmp_path, monkeypatch, capsy
     assert "stopped at step 1. Nothing was saved yet." in capsys.readouterr().err
 
 
-def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_goes_on_to_more(scenes, whole_run, tmp_path):
+def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_resumes_to_more(scenes, whole_run, tmp_path):
     keras.utils.set_random_seed(1)
-    rows = train(Small(scenes.classes), RECIPE.replace(steps=6, schedule="step", drops=(100,)), scenes, tmp_path)
+    rows = train(
+        Small(scenes.classes), RECIPE.replace(steps=6, schedule="step", lr_milestones=(100,)), scenes, tmp_path
+    )
     assert [row["epoch"] for row in rows] == [1, 2]
     again = train(Small(scenes.classes), RECIPE, scenes, tmp_path, resume=True, verbose=0)
     assert [row["epoch"] for row in again] == [1, 2]
@@ -124,15 +126,15 @@ class Evaluation(keras.callbacks.Callback):
 
     def __init__(self, source, every):
         super().__init__()
-        self.figures = {}
+        self.values = {}
 
     def on_epoch_end(self, epoch, logs):
         if Evaluation.failures:
             Evaluation.failures -= 1
             raise ValueError("2 of the 3 images cannot be read")
         Evaluation.done.append(epoch)
-        self.figures = {"val_top1": 0.25 * (epoch + 1)}
-        logs.update(self.figures)
+        self.values = {"val_top1": 0.25 * (epoch + 1)}
+        logs.update(self.values)
 
 
 @pytest.mark.parametrize("failures", [1, 2])
@@ -143,7 +145,9 @@ def test_a_failed_evaluation_costs_no_epoch(scenes, tmp_path, monkeypatch, failu
         keras.utils.set_random_seed(1)
         Evaluation.failures, resume = fails, False
         for _ in range(fails):
-            with pytest.raises(ValueError, match="stopped at step 4: 2 of the 3 .*holds step 4; go on with --resume"):
+            with pytest.raises(
+                ValueError, match="stopped at step 4: 2 of the 3 .*holds step 4; continue with --resume"
+            ):
                 train(Small(scenes.classes), RECIPE, scenes, tmp_path / folder, scenes, resume=resume, verbose=0)
             assert content(tmp_path / folder / LAST)[1]["progress"]["step"] == 4
             resume = True
@@ -156,12 +160,14 @@ def test_a_failed_evaluation_costs_no_epoch(scenes, tmp_path, monkeypatch, failu
 
 def test_a_run_goes_on_with_its_own_data_only(whole_run, scenes, tmp_path):
     shutil.copytree(whole_run, tmp_path / "run")
-    arguments = (tmp_path / "run" / "args.json").read_bytes()
+    config = (tmp_path / "run" / "args.json").read_bytes()
     for other in (load("shapes", images=8, seed=4, size=32), scenes.take(7), scenes.subset(range(7, -1, -1))):
         recipe = RECIPE.replace(steps_per_epoch=4)
-        with pytest.raises(ValueError, match=r"can only go on with its own data, shapes.* 8 images .*; got shapes"):
+        with pytest.raises(
+            ValueError, match=r"can only be resumed with its own data, shapes.* 8 images .*; got shapes"
+        ):
             train(Small(scenes.classes), recipe, other, tmp_path / "run", resume=True, verbose=0)
-    assert (tmp_path / "run" / "args.json").read_bytes() == arguments
+    assert (tmp_path / "run" / "args.json").read_bytes() == config
 
 
 @pytest.mark.parametrize("dry", [True, False])
@@ -193,8 +199,8 @@ class Broken(Source):
     def __len__(self):
         return len(self.source)
 
-    def _problems_of(self, i):
-        return [Problem(f"{i}.jpg", None, "not an image", "skipped")] if i in (3, 5) else []
+    def _issues_of(self, i):
+        return [AnnotationIssue(f"{i}.jpg", None, "not an image", "skipped")] if i in (3, 5) else []
 
 
 def full(*args, **kwargs):
@@ -231,12 +237,12 @@ def test_a_folder_that_cannot_be_written_is_named(scenes):
 
 
 def test_checkpoints_that_do_not_fit_are_refused_in_one_sentence(whole_run, scenes, tmp_path):
-    def resume(recipe=RECIPE, folder=whole_run, **arguments):
-        train(Small(scenes.classes, **arguments), recipe, scenes, folder, resume=True, verbose=0)
+    def resume(recipe=RECIPE, folder=whole_run, **config):
+        train(Small(scenes.classes, **config), recipe, scenes, folder, resume=True, verbose=0)
 
     with pytest.raises(ValueError, match="does not hold the weights of this Small: its dropout is another"):
         resume(dropout=0.25)
-    with pytest.raises(ValueError, match="can only go on with its own batch_size, 2; got 4"):
+    with pytest.raises(ValueError, match="can only be resumed with its own batch_size, 2; got 4"):
         resume(RECIPE.replace(batch_size=4))
     other = type("Other", (Small,), {})(scenes.classes)
     with pytest.raises(ValueError, match="does not hold the weights of this Other, but of a Small"):

@@ -1,4 +1,4 @@
-"""A run's folder, and going on after a kill."""
+"""A run's folder, and resuming after a kill."""
 
 import dataclasses
 import json
@@ -40,9 +40,9 @@ def whole_run(scenes, tmp_path_factory):
 
 def test_the_folder_holds_everything(whole_run, scenes):
     folder, model, rows = whole_run
-    arguments = json.loads((folder / "args.json").read_text())
-    assert arguments["arguments"]["classes"] == list(scenes.classes)
-    assert arguments["recipe"]["steps"] == 4
+    config = json.loads((folder / "args.json").read_text())
+    assert config["config"]["classes"] == list(scenes.classes)
+    assert config["recipe"]["steps"] == 4
     assert read_csv(folder / "results.csv") == rows
     assert [row["epoch"] for row in rows] == [1, 2]
     assert {"loss", "localization", "confidence", "matched", "skipped_steps", "val_map50", "seconds"} <= set(rows[0])
@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_network_is_refused(whole_run, scenes):
 
 def load_as(source, classes):
     """A source with other class names."""
-    from keras_det.data.relabel import relabel
+    from keras_det.data.relabeling import relabel
 
     return relabel(source, dict(zip(source.classes, classes)))
 
@@ -170,11 +170,11 @@ def test_a_failed_write_leaves_the_file_before_it(whole_run, monkeypatch):
     assert not [other for other in folder.iterdir() if other.name.startswith(".")]
 
 
-def test_evaluation_sees_every_picture_once(whole_run, scenes):
+def test_evaluation_sees_every_image_once(whole_run, scenes):
     _, model, _ = whole_run
-    figures, evaluator = evaluate(model, scenes, batch_size=5)
+    metrics, evaluator = evaluate(model, scenes, batch_size=5)
     assert len(evaluator.missing) == 0
-    assert {"map50", "map50_voc07", "AP", "AP50", "AR100"} <= set(figures)
+    assert {"map50", "map50_voc07", "AP", "AP50", "AR100"} <= set(metrics)
 
 
 def test_the_callback_repeats_its_figures_between_evaluations(whole_run, scenes):
@@ -188,9 +188,9 @@ def test_the_callback_repeats_its_figures_between_evaluations(whole_run, scenes)
     assert logs[1] == logs[2] and set(logs[1]) == {"val_map50"}
 
 
-def test_too_many_unreadable_pictures_end_the_run_by_name(tmp_path):
+def test_too_many_unreadable_images_end_the_run_by_name(tmp_path):
     for i in range(6):
-        folder_picture(tmp_path / "data", i)
+        folder_image(tmp_path / "data", i)
     for name in ("3.png", "4.png"):  # one alone is skipped
         (tmp_path / "data" / name).write_bytes(b"no image")
     source = load(f"folder:{tmp_path / 'data'}")
@@ -200,8 +200,8 @@ def test_too_many_unreadable_pictures_end_the_run_by_name(tmp_path):
         train(model, recipe, source, tmp_path / "run", verbose=0)
 
 
-def folder_picture(folder, i):
-    """A picture with its VOC XML."""
+def folder_image(folder, i):
+    """An image with its VOC XML."""
     folder.mkdir(exist_ok=True)
     Image.fromarray(np.full((40, 60, 3), 40 * i, "uint8")).save(folder / f"{i}.png")
     box = "<xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax>"
@@ -218,14 +218,14 @@ def test_csv_round_trip_with_missing_figures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
+    ("name", "config"),
     [
         ("class_generic", {"image_size": 64, "grid_shape": (6, 6, 3, 3)}),
         ("classifier", {"image_size": 64, "background": True}),
     ],
 )
-def test_every_kind_of_model_makes_a_run(name, arguments, scenes, tmp_path):
-    model = models.get(name)(backbone="tiny", classes=scenes.classes, **arguments)
+def test_every_kind_of_model_makes_a_run(name, config, scenes, tmp_path):
+    model = models.get(name)(backbone="tiny", classes=scenes.classes, **config)
     plan = RECIPE.replace(model=name, steps=1, steps_per_epoch=1, augment=True)
     rows = train(model, plan, scenes, tmp_path, verbose=0)
     assert np.isfinite(rows[0]["loss"])

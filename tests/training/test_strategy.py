@@ -15,9 +15,9 @@ from small_models import SMALL, build
 from keras_det.training import strategies
 
 
-def run(*arguments):
+def run(*config):
     """What `replicas.py` says."""
-    command = [sys.executable, "-W", "ignore", pathlib.Path(__file__).with_name("replicas.py"), *arguments]
+    command = [sys.executable, "-W", "ignore", pathlib.Path(__file__).with_name("replicas.py"), *config]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -32,12 +32,12 @@ def four():
 
 @pytest.fixture(scope="module")
 def two():
-    """A whole network with batch normalisation, clipping and averages on two replicas, and what else may happen."""
+    """A whole network with batch normalization, clipping and averages on two replicas, and what else may happen."""
     return run("2")
 
 
 def check(found):
-    """The same weights, and figures that are sums over the replicas, not means of their parts."""
+    """The same weights, and metrics that are sums over the replicas, not means of their parts."""
     assert found["moved"] > 1e-4 and found["far"] < 1e-5
     for ones, many in zip(found["alone"], found["together"], strict=True):
         assert set(ones) == set(many) and ones["loss"] > 0

@@ -56,7 +56,7 @@ def case(request, stand_ins, references, tmp_path_factory):
     write(path, published(stand_ins, references, request.param, kind), form)
     found = weights.find(name, path)
     path.unlink()
-    model = getattr(models, name)(**found.arguments)
+    model = getattr(models, name)(**found.config)
     weights.load(found, model)
     image = stand_ins["image"](model.image_size[0])[None]
     outputs = model(image, training=False)
@@ -69,7 +69,7 @@ def case(request, stand_ins, references, tmp_path_factory):
 
 
 def relative(given, recorded):
-    """Largest deviation, as a share of the recorded array's mean absolute value."""
+    """Largest deviation, as a fraction of the recorded array's mean absolute value."""
     return np.abs(given - recorded).max() / np.abs(recorded).mean()
 
 
@@ -146,7 +146,7 @@ def test_ssd512(stand_ins, references, tmp_path):
     write(tmp_path / "x.zip", parameters, "zip")
     found = weights.find("SSD512", tmp_path / "x.zip")
     assert found.entry.converter is SSD_TENSORFLOW_512
-    model = models.SSD512(**found.arguments)
+    model = models.SSD512(**found.config)
     weights.load(found, model)
     outputs = model(stand_ins["image"](512)[None], training=False)
     loc, logits = ssd512_plain(parameters, stand_ins["image"](512))
@@ -172,7 +172,7 @@ def test_own_classes_in_a_publishers_form(lite, tmp_path):
     parameters, entry, model = lite
     write(tmp_path / "x.pth", parameters, "torch zip")
     found = weights.find("SSDLite320", tmp_path / "x.pth")
-    assert found.entry is entry and found.arguments == {"box_scales": "coco"}
+    assert found.entry is entry and found.config == {"box_scales": "coco"}
     weights.load(found, model)
     name = "head.classification_head.module_list.2.1.bias"
     np.testing.assert_array_equal(weights.parameters(model)["extra1_conf/bias"], parameters[name])

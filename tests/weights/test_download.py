@@ -32,7 +32,7 @@ def make_entry(url, integrity=INTEGRITY, converter=None):
         converter=converter,
         classes=("a",),
         preprocessing=Preprocessing((0, 0, 0)),
-        licence="MIT",
+        license="MIT",
         reported=Reported(0.5, "mAP@0.5", "nothing", "nowhere"),
         parameters=1,
         gflops=0.0,

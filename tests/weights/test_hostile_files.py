@@ -73,8 +73,8 @@ def linked_group(file, name):
 def wide_chunks(file, name):
     shape = file[name].shape
     del file[name]
-    limits = (None,) * len(shape)
-    file.create_dataset(name, shape, "f4", maxshape=limits, chunks=(2**24,) + (1,) * (len(shape) - 1))
+    nms_options = (None,) * len(shape)
+    file.create_dataset(name, shape, "f4", maxshape=nms_options, chunks=(2**24,) + (1,) * (len(shape) - 1))
 
 
 def text(file, name):
@@ -141,10 +141,10 @@ def test_a_state_that_is_not_read_may_have_any_shape(model, saved):
 
 METADATA = {
     "a list": [1, 2],
-    "another form": {"model": 3, "arguments": {}},
+    "another form": {"model": 3, "config": {}},
     "no arguments": {"model": "SSD300"},
-    "a huge number": {"model": "SSD300", "arguments": {"classes": ["a"], "max_detections": 10**12}},
-    "infinite": {"model": "SSD300", "arguments": {"classes": ["a"], "aspect_ratios": [[[float("inf")]]]}},
+    "a huge number": {"model": "SSD300", "config": {"classes": ["a"], "max_detections": 10**12}},
+    "infinite": {"model": "SSD300", "config": {"classes": ["a"], "aspect_ratios": [[[float("inf")]]]}},
 }
 
 

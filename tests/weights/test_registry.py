@@ -35,8 +35,8 @@ def _of_ssd(model):
 
 def _of_graph(model):
     """Each output of a convolution or dense layer takes all weights of its channel."""
-    picture = tf.TensorSpec((1, *model.image_size, 3))
-    graph = tf.function(lambda image: model(image)).get_concrete_function(picture).graph
+    random_image = tf.TensorSpec((1, *model.image_size, 3))
+    graph = tf.function(lambda image: model(image)).get_concrete_function(random_image).graph
     layers = [op for op in graph.get_operations() if op.type in ("Conv2D", "MatMul", "BatchMatMulV2")]
     each = [op for op in graph.get_operations() if op.type == "DepthwiseConv2dNative"]
     total = sum(np.prod(op.outputs[0].shape) * np.prod(op.inputs[1].shape[:-1]) for op in layers)
@@ -60,7 +60,7 @@ def test_fields(entry):
     assert entry.integrity or entry.converter
     assert 0 < entry.reported.value < 1 and entry.reported.source
     assert len(set(entry.classes)) == len(entry.classes)
-    assert entry.licence and entry.trained_on
+    assert entry.license and entry.trained_on
 
 
 @ENTRIES
@@ -77,7 +77,7 @@ def test_size_and_preprocessing_of_the_network(entry):
 
 @pytest.mark.parametrize("entry", [one for one in entries() if one.embedded], ids=lambda entry: entry.model)
 def test_arguments_are_those_in_the_file(entry):
-    stored = read_metadata(entry.embedded)["arguments"]
+    stored = read_metadata(entry.embedded)["config"]
     stored.setdefault("classes", ["object"])  # MultiBox has no other
     assert stored == stored | json.loads(json.dumps(entry.constructor_arguments))
 

@@ -43,7 +43,7 @@ def converted(tmp_path):
 
 def test_converted_once(tmp_path, monkeypatch):
     found = weights.find("small", "small")
-    assert found.arguments == {"classes": ["a"]} and found.parameters is None
+    assert found.config == {"classes": ["a"]} and found.parameters is None
     net = network()
     weights.load(found, net)
     np.testing.assert_array_equal(kernel(net), KERNEL.transpose(2, 3, 1, 0))

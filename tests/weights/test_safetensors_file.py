@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 from keras_det import files
 from keras_det.weights import read_safetensors, read_safetensors_metadata, write_safetensors
 
-METADATA = {"model": "SSD300", "arguments": {"classes": ["cat", "Käse"], "box_scales": [0.1, 1 / 3]}}
+METADATA = {"model": "SSD300", "config": {"classes": ["cat", "Käse"], "box_scales": [0.1, 1 / 3]}}
 
 
 def arrays():

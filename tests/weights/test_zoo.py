@@ -8,7 +8,7 @@ def test_every_entry_is_a_row():
     assert len({line.count("|") for line in (header, rule, *rows)}) == 1
     for entry, row in zip(entries(), rows, strict=True):
         assert row.startswith(f"| `{entry.model}` | ") and f"`{entry.name}`" in row
-        assert f"{entry.parameters:,}" in row and entry.licence in row
+        assert f"{entry.parameters:,}" in row and entry.license in row
 
 
 def test_unused_classes_are_not_counted():

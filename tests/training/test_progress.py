@@ -11,8 +11,8 @@ from small_network import RECIPE, Small
 from keras_det.data import load
 from keras_det.training import run, train
 from keras_det.training.checkpoint import Progress
+from keras_det.training.progress import ProgressLine, TensorBoardLog, rates
 from keras_det.training.steps import Steps
-from keras_det.training.watch import Board, ProgressLine, rates
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def test_scalars_for_tensorboard_are_the_rows(scenes, tmp_path):
     np.testing.assert_allclose([event[3] for event in found], [row["loss"] for row in rows], rtol=1e-6)
 
 
-def test_pictures_for_tensorboard(tmp_path):
-    picture = Image.fromarray(np.full((5, 7, 3), 200, "uint8"))
-    Board(tmp_path).pictures("detections", [picture, picture], 3)
+def test_images_for_tensorboard(tmp_path):
+    image = Image.fromarray(np.full((5, 7, 3), 200, "uint8"))
+    TensorBoardLog(tmp_path).images("detections", [image, image], 3)
     ((tag, plugin, step, tensor),) = events(tmp_path)
     assert (tag, plugin, step, tensor[:2].tolist(), len(tensor)) == ("detections", "images", 3, [b"7", b"5"], 4)
     decoded = tf.io.decode_png(tensor[2]).numpy()
@@ -47,12 +47,12 @@ def test_pictures_for_tensorboard(tmp_path):
 
 
 def test_plain_lines(capsys):
-    figures = {"loss": 1.25, "images_per_second": 31.0, "input_wait": 0.04}
+    metrics = {"loss": 1.25, "images_per_second": 31.0, "input_wait": 0.04}
     with ProgressLine(steps=8, epochs=2) as line:  # no terminal here
         line.step(1, lambda: pytest.fail("read before it is shown"))
         line.shown -= 61
-        line.step(3, lambda: figures)
-        line.epoch({"epoch": 1, "seconds": 2.0} | figures, step=4)
+        line.step(3, lambda: metrics)
+        line.epoch({"epoch": 1, "seconds": 2.0} | metrics, step=4)
     assert capsys.readouterr().out.splitlines() == [
         "step 3/8  loss 1.25  31 images/s  input wait 4%",
         "epoch 1/2  step 4/8  2 s  loss 1.25  31 images/s  input wait 4%",
@@ -66,7 +66,7 @@ def test_the_line_of_a_terminal_shows_figures_and_time_left(capsys):
         line.line.refresh()
         (task,) = line.line.tasks
         assert task.completed == 3 and task.total == 8
-        assert task.fields["figures"] == "loss 1.25  31 images/s  input wait 4%"
+        assert task.fields["metrics"] == "loss 1.25  31 images/s  input wait 4%"
 
 
 def test_steps_that_were_done_before_are_passed_over():
@@ -101,9 +101,9 @@ def test_waiting_for_input_is_a_part_of_the_steps_time():
         for _ in range(4):
             model.train_function(batches)
     assert progress.waiting >= 0.2 and progress.stepping >= progress.waiting + 0.12
-    figures = rates(progress, batch_size=2, steps=4)
-    assert figures["images_per_second"] == pytest.approx(8 / progress.stepping)
-    assert figures["input_wait"] == pytest.approx(progress.waiting / progress.stepping)
+    metrics = rates(progress, batch_size=2, steps=4)
+    assert metrics["images_per_second"] == pytest.approx(8 / progress.stepping)
+    assert metrics["input_wait"] == pytest.approx(progress.waiting / progress.stepping)
 
 
 def test_averaged_weights_are_evaluated_and_kept_as_the_best(scenes, tmp_path):

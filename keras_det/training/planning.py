@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_det.training.evaluate import check
+from keras_det.training.evaluation import check
 from keras_det.training.run import in_words
 
 VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient")  # operations that copy nothing
@@ -21,8 +21,8 @@ def plan(model, recipe, source, val_source=None, seed=0):
         seed: seed of order and augmentation.
 
     Returns:
-        A dict of JSON values: `model`, `parameters`, `data`, `pictures`, `objects`, `faults`, `val_data`,
-        `val_pictures`, `batch` and `outputs` (shapes by name), `steps`, `steps_per_epoch`, `epochs`, `passes` through
+        A dict of JSON values: `model`, `parameters`, `data`, `images`, `objects`, `annotation_issues`, `val_data`,
+        `val_images`, `batch` and `outputs` (shapes by name), `steps`, `steps_per_epoch`, `epochs`, `passes` through
         the data, `replicas`, `precision`, `optimizer`, `learning_rates` (pairs of step and rate), `gpu_hours` and
         `memory`, see `memory`.
 
@@ -37,19 +37,19 @@ def plan(model, recipe, source, val_source=None, seed=0):
         images, labels = next(iter(batches))
     if val_source is not None:
         check(model, val_source)
-    share = -(-images.shape[0] // replicas)
-    batch = tf.nest.map_structure(lambda value: value[:share], (images, labels))
+    per_replica = -(-images.shape[0] // replicas)
+    batch = tf.nest.map_structure(lambda value: value[:per_replica], (images, labels))
     needed, outputs = memory(model, optimizer, *batch)
     per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
     return {
         "model": type(model).__name__,
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "data": source.name,
-        "pictures": len(source),
+        "images": len(source),
         "objects": sum(len(source.annotation(i)) for i in range(len(source))),
-        "faults": len(source.problems),
+        "annotation_issues": len(source.issues),
         "val_data": val_source.name if val_source else None,
-        "val_pictures": len(val_source) if val_source else 0,
+        "val_images": len(val_source) if val_source else 0,
         "batch": {"images": images.shape.as_list()} | {k: v.shape.as_list() for k, v in labels.items()},
         "outputs": outputs,
         "steps": recipe.steps,
@@ -69,8 +69,8 @@ def learning_rates(recipe, replicas=1, points=5):
     """Pairs of a step and its learning rate: where the schedule changes, and evenly spread between."""
     schedule = recipe.build_schedule(recipe.learning_rate * (replicas if recipe.scale_learning_rate else 1))
     spread = np.linspace(0, recipe.steps - 1, points).astype(int)
-    drops = recipe.drops if recipe.schedule == "step" else ()
-    ends = [recipe.warmup, *(drop + 1 for drop in drops)]
+    lr_milestones = recipe.lr_milestones if recipe.schedule == "step" else ()
+    ends = [recipe.warmup, *(lr_gamma + 1 for lr_gamma in lr_milestones)]
     steps = sorted({int(step) for step in (*spread, *ends) if step < recipe.steps})
     rate_at = schedule if callable(schedule) else lambda update: schedule
     return [[step, float(rate_at(step // recipe.accumulate))] for step in steps]

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_det.boxes.iou import iou
+from keras_det.boxes.overlap import iou
 
 BLOCK = 256  # candidates looked at in one round: two rounds are the rule, and a round's overlaps stay in the cache
 
@@ -27,7 +27,7 @@ def nms(
         boxes: `[B, A, 4]` rel_yxyx boxes shared by the classes.
         scores: `[B, A, C]` scores in 0 .. 1, without background.
         score_threshold: a candidate's score is higher than this.
-        iou_threshold: jaccard overlap over which the lower score is suppressed.
+        iou_threshold: IoU over which the lower score is suppressed.
         max_per_class: candidates of a class before suppression (the authors' `nms_top_k`).
         max_detections: detections of an image after suppression, D.
         class_agnostic: let kept boxes of any class suppress, not only those of the same class.
@@ -56,7 +56,7 @@ def nms(
 
 
 def _candidates(boxes, scores, score_threshold, max_per_class, max_detections):
-    """Boxes, scores and labels of the candidates, by falling score, in a whole number of blocks."""
+    """Boxes, scores and labels of the candidates, by descending score, in a whole number of blocks."""
     scores = ops.where(scores > score_threshold, scores, 0.0)
     anchors, classes = scores.shape[1:]
     per_class = min(max_per_class, anchors)
@@ -108,8 +108,8 @@ def _visit(boxes, scores, labels, iou_threshold, max_detections, class_agnostic)
 
 def _gather(values, index):
     """`[B, N, ...]` values at `[B, K]` places of the second axis; `take_along_axis` has no ONNX form in older Keras."""
-    rows, places = ops.shape(values)[0], values.shape[1]
-    first = ops.expand_dims(ops.arange(rows, dtype="int32") * places, 1)
+    rows, indices = ops.shape(values)[0], values.shape[1]
+    first = ops.expand_dims(ops.arange(rows, dtype="int32") * indices, 1)
     return ops.take(ops.reshape(values, (-1, *values.shape[2:])), ops.cast(index, "int32") + first, axis=0)
 
 

@@ -1,4 +1,4 @@
-"""A detector's figures on a data source, after training or during it."""
+"""A detector's metrics on a data source, after training or during it."""
 
 import keras
 import numpy as np
@@ -6,12 +6,12 @@ from rich.progress import Progress
 
 from keras_det.data import whole_images
 from keras_det.data.source import Source
-from keras_det.metrics import Evaluator, Truth, proposals
+from keras_det.metrics import Evaluator, GroundTruth, proposals
 from keras_det.models import Detector, DetectorNet, OverFeat
 from keras_det.training import overfeat
 
-SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # figures in the logs of `fit`
-BUDGETS = (10, 100)  # boxes of a picture whose detection rate class-agnostic detectors report
+SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # metrics in the logs of `fit`
+BUDGETS = (10, 100)  # boxes of an image whose detection rate class-agnostic detectors report
 
 
 def evaluate(
@@ -31,25 +31,25 @@ def evaluate(
         batch_size: images of one size sent through the network together, at most.
         metrics: as `Evaluator.result` takes them.
         progress: show a progress bar on the terminal.
-        skipped: list that gets a `Problem` for each unreadable image, whose objects count as missed.
+        skipped: list that gets an `AnnotationIssue` for each unreadable image, whose objects count as missed.
 
     Returns:
-        `(figures, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
-        which holds every detection. Of a class-agnostic detector the figures are `pr_auc`, the area under the
+        `(values, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
+        which holds every detection. Of a class-agnostic detector the metrics are `pr_auc`, the area under the
         precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. OverFeat has those of
-        `keras_det.training.overfeat.figures` too, DetectorNet `map50_first_stage`, without refinement.
+        `keras_det.training.overfeat.values` too, DetectorNet `map50_first_stage`, without refinement.
     """
     source.check()
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress, skipped=skipped)
-    figures = figures_of(model, evaluator, metrics)
+    values = metrics_of(model, evaluator, metrics)
     if isinstance(model, OverFeat):
-        figures |= overfeat.figures(model, source, batch_size)
+        values |= overfeat.values(model, source, batch_size)
     if isinstance(model, DetectorNet):
         first = evaluator_of(model, source)
         collect(model, source, first, batch_size, progress, model.first_stage_detections)
-        figures["map50_first_stage"] = first.result(("area",))["map50"]
-    return figures, evaluator
+        values["map50_first_stage"] = first.result(("area",))["map50"]
+    return values, evaluator
 
 
 def check(model, source):
@@ -79,7 +79,7 @@ def check(model, source):
 
 
 def unknown_classes(model, source):
-    """What an evaluation's figures leave out or cannot reach, in words; empty where both know the same classes."""
+    """What an evaluation's metrics leave out or cannot reach, in words; empty where both know the same classes."""
     if model.class_agnostic:
         return ""
     lacking = [name for name in source.classes if name not in model.classes]
@@ -91,21 +91,21 @@ def unknown_classes(model, source):
 
 def evaluator_of(model, source):
     """An empty evaluator of a source; for a class-agnostic detector all objects are of one class."""
-    return Evaluator(proposals.without_classes(Truth.from_source(source)) if model.class_agnostic else source)
+    return Evaluator(proposals.without_classes(GroundTruth.from_source(source)) if model.class_agnostic else source)
 
 
-def figures_of(model, evaluator, metrics):
-    """The figures that `evaluate` gives, of what was collected."""
+def metrics_of(model, evaluator, metrics):
+    """The metrics that `evaluate` gives, of what was collected."""
     if model.class_agnostic:
         return objectness(evaluator.truth, evaluator.results())
     return evaluator.result(metrics)
 
 
 def objectness(truth, results):
-    """Figures that do not look at classes, of a `Truth` and of `Results`; see `evaluate`."""
-    rates = proposals.detection_rate(proposals.best_overlaps(truth, results, BUDGETS))
-    figures = {"pr_auc": proposals.pr_auc(proposals.agnostic_curve(truth, results))}
-    return figures | {f"detection_rate@{budget}": float(rate) for budget, rate in zip(BUDGETS, rates)}
+    """Figures that do not look at classes, of a `GroundTruth` and of `Predictions`; see `evaluate`."""
+    rates = proposals.detection_rate(proposals.best_ious(truth, results, BUDGETS))
+    values = {"pr_auc": proposals.pr_auc(proposals.agnostic_curve(truth, results))}
+    return values | {f"detection_rate@{budget}": float(rate) for budget, rate in zip(BUDGETS, rates)}
 
 
 def chosen_classes(classes, wanted):
@@ -151,8 +151,8 @@ def images_without(source, classes):
     return source.subset(kept)
 
 
-def pictures_of(source, classes):
-    """The pictures that show objects of some classes and of no others, as ClassGeneric (section 4.2) evaluates.
+def images_of(source, classes):
+    """The images that show objects of some classes and of no others, as ClassGeneric (section 4.2) evaluates.
 
     Args:
         source: a `keras_det.data.Source`.
@@ -162,13 +162,13 @@ def pictures_of(source, classes):
         A view of the source.
 
     Raises:
-        ValueError: a name that is no class of the source, or no such picture.
+        ValueError: a name that is no class of the source, or no such image.
     """
     wanted = {source.classes.index(name) for name in chosen_classes(source.classes, classes)}
     shown = (set(source.annotation(i).labels.tolist()) for i in range(len(source)))
     indexes = [i for i, labels in enumerate(shown) if labels and labels <= wanted]
     if not indexes:
-        raise ValueError(f"{source.name} has no picture that shows only {', '.join(classes)}.")
+        raise ValueError(f"{source.name} has no image that shows only {', '.join(classes)}.")
     return source.subset(indexes)
 
 
@@ -190,7 +190,7 @@ def collect(model, source, evaluator, batch_size=16, progress=False, detections=
 
 
 class EvaluateDetections(keras.callbacks.Callback):
-    """Evaluates during `fit` and adds its main figures to the epoch's logs.
+    """Evaluates during `fit` and adds its main metrics to the epoch's logs.
 
     They are `val_map50` for the metric `"area"`, `val_map50_voc07` for `"voc2007_11point"`, `val_AP` for `"coco"`; of a
     class-agnostic detector `val_pr_auc` and `val_detection_rate@10`.
@@ -199,9 +199,9 @@ class EvaluateDetections(keras.callbacks.Callback):
 
     Args:
         source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last figures. `None`
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
             evaluates after the last epoch alone.
-        batch_size: pictures sent through the network together.
+        batch_size: images sent through the network together.
         metrics: as `Evaluator.result` takes them.
     """
 
@@ -211,7 +211,7 @@ class EvaluateDetections(keras.callbacks.Callback):
         self.every = every
         self.batch_size = batch_size
         self.metrics = metrics
-        self.figures = {}
+        self.values = {}
         self.evaluator = None
 
     def on_epoch_end(self, epoch, logs=None):
@@ -220,7 +220,7 @@ class EvaluateDetections(keras.callbacks.Callback):
             self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
             self.evaluator.reset()
             collect(self.model, self.source, self.evaluator, self.batch_size)
-            figures = figures_of(self.model, self.evaluator, self.metrics)
-            self.figures = {f"val_{k}": v for k, v in figures.items() if k in SHOWN}
+            values = metrics_of(self.model, self.evaluator, self.metrics)
+            self.values = {f"val_{k}": v for k, v in values.items() if k in SHOWN}
         if logs is not None:
-            logs.update(self.figures)
+            logs.update(self.values)

@@ -1,4 +1,4 @@
-"""The same pictures under other class names."""
+"""The same images under other class names."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ def relabel(source, names):
     Args:
         source: a `Source`.
         names: new name of each class that is kept; several may share one. Objects of other classes are left out, and
-            pictures that have none left stay as pictures without objects.
+            images that have none left stay as images without objects.
 
     Returns:
         A `Source` with the new names as classes, in order of their first mention.
@@ -28,10 +28,10 @@ def relabel(source, names):
     unknown = [name for name in names if name not in source.classes]
     if unknown:
         raise ValueError(f"`names`: {source.name} has no class {', '.join(unknown)}, only {', '.join(source.classes)}.")
-    return _Relabelled(source, names)
+    return _Relabeled(source, names)
 
 
-class _Relabelled(Source):
+class _Relabeled(Source):
     def __init__(self, source, names):
         self._source = source
         self.name, self.max_unreadable = source.name, source.max_unreadable
@@ -43,7 +43,7 @@ class _Relabelled(Source):
         return len(self._source)
 
     def annotation(self, i):
-        """The kept objects of picture `i` with their new labels."""
+        """The kept objects of image `i` with their new labels."""
         annotation = self._source.annotation(i)
         labels = self._new[annotation.labels]
         keep = labels >= 0
@@ -51,19 +51,19 @@ class _Relabelled(Source):
         return dataclasses.replace(annotation, labels=labels[keep], **rows)
 
     def image(self, i):
-        """Picture `i`, as it is."""
+        """Image `i`, as it is."""
         return self._source.image(i)
 
     def path(self, i):
-        """The file of picture `i`, if there is one."""
+        """The file of image `i`, if there is one."""
         return self._source.path(i)
 
     def file_of(self, i):
         """What image `i` is called in reports."""
         return self._source.file_of(i)
 
-    def _problems_of(self, i):
-        return self._source._problems_of(i)
+    def _issues_of(self, i):
+        return self._source._issues_of(i)
 
     def _general_problems(self):
         return self._source._general_problems()

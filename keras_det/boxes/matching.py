@@ -3,7 +3,7 @@
 from keras import ops
 
 
-def match(overlaps, valid, threshold=0.5, usable=None):
+def match(ious, valid, threshold=0.5, valid_boxes=None):
     """Match default boxes to objects: each object's best box first, then every box that overlaps enough.
 
     The first stage is the greedy bipartite matching of the authors' code: of all free pairs the one of highest overlap
@@ -12,43 +12,43 @@ def match(overlaps, valid, threshold=0.5, usable=None):
     that way round.
 
     Args:
-        overlaps: `[B, M, A]` float, jaccard overlap of M objects with A default boxes.
+        overlaps: `[B, M, A]` float, IoU of M objects with A default boxes.
         valid: `[B, M]` bool, false for padding; such objects are matched to nothing.
         threshold: boxes whose overlap with their best object is higher than this are matched to it too.
-        usable: optional `[A]` bool; default boxes that are false are never matched.
+        valid_boxes: optional `[A]` bool; default boxes that are false are never matched.
 
     Returns:
-        `[B, A]` int32: the object matched to each default box, or -1. Each valid object that overlaps any usable box
+        `[B, A]` int32: the object matched to each default box, or -1. Each valid object that overlaps any valid box
         has at least one, as long as there are boxes left.
 
     >>> import numpy as np
-    >>> overlaps = np.array([[[0.9, 0.1, 0.6], [0.8, 0.3, 0.0]]], "float32")  # both objects claim box 0
-    >>> np.asarray(match(overlaps, np.array([[True, True]]))).tolist()
+    >>> ious = np.array([[[0.9, 0.1, 0.6], [0.8, 0.3, 0.0]]], "float32")  # both objects claim box 0
+    >>> np.asarray(match(ious, np.array([[True, True]]))).tolist()
     [[0, 1, 0]]
     """
-    overlaps = ops.convert_to_tensor(overlaps)
+    ious = ops.convert_to_tensor(ious)
     allowed = ops.expand_dims(ops.cast(valid, "bool"), -1)
-    if usable is not None:
-        allowed = ops.logical_and(allowed, ops.cast(usable, "bool"))
-    overlaps = ops.where(allowed, overlaps, 0.0)
-    best_object = ops.cast(ops.argmax(overlaps, axis=1), "int32")
-    matched = ops.where(ops.max(overlaps, axis=1) > threshold, best_object, -1)
-    boxes = ops.arange(overlaps.shape[2], dtype="int32")
-    owns = ops.expand_dims(_bipartite(overlaps), -1) == boxes
+    if valid_boxes is not None:
+        allowed = ops.logical_and(allowed, ops.cast(valid_boxes, "bool"))
+    ious = ops.where(allowed, ious, 0.0)
+    best_object = ops.cast(ops.argmax(ious, axis=1), "int32")
+    matched = ops.where(ops.max(ious, axis=1) > threshold, best_object, -1)
+    boxes = ops.arange(ious.shape[2], dtype="int32")
+    owns = ops.expand_dims(_bipartite(ious), -1) == boxes
     owner = ops.cast(ops.argmax(ops.cast(owns, "int32"), axis=1), "int32")
     return ops.where(ops.any(owns, axis=1), owner, matched)
 
 
-def _bipartite(overlaps):
+def _bipartite(ious):
     """`[B, M]` int32: the box of each object after greedy bipartite matching, or -1.
 
     The other objects take at most M - 1 boxes, so an object's box is always among the M that it overlaps most, and the
     search runs on `[B, M * M]` pairs.
     """
-    objects, anchors = ops.shape(overlaps)[1:]
+    objects, anchors = ops.shape(ious)[1:]
     candidates = min(objects, anchors) if isinstance(objects, int) else ops.minimum(objects, anchors)
-    overlaps, boxes = ops.top_k(overlaps, candidates)
-    overlaps = ops.reshape(overlaps, (-1, objects * candidates))
+    ious, boxes = ops.top_k(ious, candidates)
+    ious = ops.reshape(ious, (-1, objects * candidates))
     boxes = ops.cast(ops.reshape(boxes, (-1, objects * candidates)), "int32")
     owners = ops.arange(objects * candidates, dtype="int32") // candidates
     index = ops.arange(objects, dtype="int32")
@@ -64,5 +64,5 @@ def _bipartite(overlaps):
         taken = ops.where(ops.logical_and(left, index == thing), box, taken)
         return taken, ops.where(gone, 0.0, free)
 
-    nothing = ops.zeros_like(overlaps[:, :objects], dtype="int32") - 1
-    return ops.while_loop(pairs_left, take_the_best, (nothing, overlaps))[0]
+    nothing = ops.zeros_like(ious[:, :objects], dtype="int32") - 1
+    return ops.while_loop(pairs_left, take_the_best, (nothing, ious))[0]

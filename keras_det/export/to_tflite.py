@@ -22,14 +22,14 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8")
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 """In this order, which is that of the Task Library: location, category, score, number of detections."""
 
-REPRESENTATIVE_PICTURES = 100
+REPRESENTATIVE_IMAGES = 100
 
 
-def tflite(model: Detector, path: str | Path, precision: str = "float32", pictures=None) -> Path:
+def tflite(model: Detector, path: str | Path, precision: str = "float32", images=None) -> Path:
     """Write `path`, a file for the TFLite / LiteRT runtimes.
 
     The input `images` is `[1, H, W, 3]` RGB of the network's size, float32 in 0 .. 255, or uint8 if the precision is
-    `"int8"`. Outputs, all float32: `detection_boxes [1, D, 4]` as `(ymin, xmin, ymax, xmax)` in shares of the picture,
+    `"int8"`. Outputs, all float32: `detection_boxes [1, D, 4]` as `(ymin, xmin, ymax, xmax)` relative to the image,
     `detection_classes [1, D]` from 0, -1 where there is no detection, `detection_scores [1, D]`, `num_detections [1]`.
     Class names and what the Task Library asks for stand in the file's metadata.
 
@@ -38,28 +38,28 @@ def tflite(model: Detector, path: str | Path, precision: str = "float32", pictur
         path: the file to write.
         precision: `"float32"`; `"float16"` rounds the weights; `"dynamic"` has 8-bit weights, computed with in float
             or 8 bits as the runtime chooses; `"int8"` computes the whole network in 8 bits.
-        pictures: for `"int8"`, uint8 pictures `[h, w, 3]` like those to come; the first 100 are used.
+        images: for `"int8"`, uint8 images `[h, w, 3]` like those to come; the first 100 are used.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: another precision, no pictures for `"int8"`, or a model of several passes.
+        ValueError: another precision, no images for `"int8"`, or a model of several passes.
         FileExistsError: the file is there already.
     """
     if not hasattr(model, "scored_boxes"):
         raise ValueError(
-            f"{type(model).__name__} looks at a picture several times, which TFLite's one graph cannot hold."
+            f"{type(model).__name__} looks at an image several times, which TFLite's one graph cannot hold."
         )
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
-    pictures = [] if pictures is None else [picture for picture, _ in zip(pictures, range(REPRESENTATIVE_PICTURES))]
-    if precision == "int8" and not pictures:
-        raise ValueError("`pictures` must hold some pictures like those to come, to choose the 8-bit ranges by.")
-    network = _convert(model, *_network(model), precision, pictures)
+    images = [] if images is None else [pixels for pixels, _ in zip(images, range(REPRESENTATIVE_IMAGES))]
+    if precision == "int8" and not images:
+        raise ValueError("`images` must hold some images like those to come, to choose the 8-bit ranges by.")
+    network = _convert(model, *_network(model), precision, images)
     rest = _convert(model, *_rest(model), "float32", ())
     joined = _join(network, rest)
-    data = add_metadata(joined, model, OUTPUTS, normalised=precision != "int8")
+    data = add_metadata(joined, model, OUTPUTS, normalized=precision != "int8")
     return write_whole(path, data)
 
 
@@ -77,14 +77,14 @@ def _rest(model):
 
     def decode(*values):
         boxes, scores = model.scored_boxes(dict(zip(names, values)))
-        found = _suppress(boxes[0], scores[0], **model.limits)
+        found = _suppress(boxes[0], scores[0], **model.nms_options)
         return {name: tf.cast(value, tf.float32)[None] for name, value in zip(OUTPUTS, found)}
 
     return decode, [tf.TensorSpec(outputs[name].shape, tf.float32, name) for name in names]
 
 
 def _suppress(boxes, scores, score_threshold, iou_threshold, max_per_class, max_detections):
-    """What `keras_det.boxes.nms` does, for one picture, by TFLite's operation: boxes, labels, scores, their number."""
+    """What `keras_det.boxes.nms` does, for one image, by TFLite's operation: boxes, labels, scores, their number."""
     candidates, index = tf.math.top_k(tf.transpose(scores), min(max_per_class, scores.shape[0]))
     kept_boxes, kept_scores, kept_labels = [], [], []
     for label in range(scores.shape[1]):
@@ -111,7 +111,7 @@ def _suppress(boxes, scores, score_threshold, iou_threshold, max_per_class, max_
     return boxes, labels, best, tf.reduce_sum(tf.cast(found, tf.float32))
 
 
-def _convert(model, function, specs, precision, pictures):
+def _convert(model, function, specs, precision, images):
     """A function as a TFLite model, with its signature."""
     module = tf.Module()
     module.variables_ = [variable.value for variable in model.weights]
@@ -127,14 +127,14 @@ def _convert(model, function, specs, precision, pictures):
         if precision == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
-            converter.representative_dataset = lambda: _representative(pictures, model.image_size)
+            converter.representative_dataset = lambda: _representative(images, model.image_size)
         return schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
 
 
-def _representative(pictures, size):
-    """Pictures at the network's size; one black and one white pixel in each make the input's range 0 .. 255."""
-    for picture in pictures:
-        image = resize(tf.constant(picture), size).numpy()
+def _representative(images, size):
+    """Images at the network's size; one black and one white pixel in each make the input's range 0 .. 255."""
+    for pixels in images:
+        image = resize(tf.constant(pixels), size).numpy()
         image[0, 0], image[0, 1] = 0.0, 255.0
         yield [image[None].astype("float32")]
 

@@ -1,4 +1,4 @@
-"""Area and jaccard overlap (intersection over union) of boxes."""
+"""Area and intersection over union of boxes."""
 
 from keras import ops
 
@@ -16,7 +16,7 @@ def area(boxes):
 
 
 def iou(boxes1, boxes2):
-    """Pairwise jaccard overlap.
+    """Pairwise IoU (Jaccard overlap).
 
     Coordinate by coordinate, so that the largest tensor is `[..., N, M]`: Keras's own `compute_iou` keeps several
     `[..., N, M, 2]`, which for 8732 boxes is what fills the memory.

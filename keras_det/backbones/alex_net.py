@@ -9,7 +9,7 @@ SMALLEST = 67  # pixels of a side that leave one cell after pool5
 
 
 def alexnet(image_size, width=1.0, name="alexnet"):
-    """Five convolutions and two dense layers, with local response normalisation after the first two.
+    """Five convolutions and two dense layers, with local response normalization after the first two.
 
     One column instead of the original's two groups, which only divided it over two GPUs.
 

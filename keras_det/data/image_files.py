@@ -1,4 +1,4 @@
-"""Picture files to arrays, with Pillow: every mode a stranger's file may have, within stated bounds."""
+"""Image files to arrays, with Pillow: every mode a stranger's file may have, within stated bounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_BYTES = 256 * 2**20
 """The largest file that is read, in bytes."""
 
 MAX_PIXELS = 2**27
-"""The largest picture that is decoded: 134 million pixels, 400 MB as RGB."""
+"""The largest image that is decoded: 134 million pixels, 400 MB as RGB."""
 
 # Raster formats that a file's first bytes tell apart. Pillow also has readers that start other programs (EPS), open
 # further files, or take nearly any bytes for an image (TGA).
@@ -86,7 +86,7 @@ def read_image(file: str | os.PathLike | bytes | Image.Image) -> np.ndarray:
         return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
-def picture_size(file: str | os.PathLike | bytes) -> tuple[int, int]:
+def read_image_size(file: str | os.PathLike | bytes) -> tuple[int, int]:
     """Height and width in pixels of the upright image, from the file's header; no pixels are decoded.
 
     Raises:
@@ -97,7 +97,7 @@ def picture_size(file: str | os.PathLike | bytes) -> tuple[int, int]:
     >>> from PIL import Image
     >>> file = io.BytesIO()
     >>> Image.new("L", (3, 2)).save(file, "PNG")
-    >>> picture_size(file.getvalue())
+    >>> read_image_size(file.getvalue())
     (2, 3)
     """
     (height, width), orientation = stored_size(file)
@@ -105,7 +105,7 @@ def picture_size(file: str | os.PathLike | bytes) -> tuple[int, int]:
 
 
 def stored_size(file: str | os.PathLike | bytes) -> tuple[tuple[int, int], int]:
-    """Height and width in pixels as the image is stored, and its EXIF orientation, 1 to 8; as `picture_size`."""
+    """Height and width in pixels as the image is stored, and its EXIF orientation, 1 to 8; as `read_image_size`."""
     with _opened(file) as (image, _):
         orientation = _orientation(image)
         size = image.height, image.width
@@ -180,13 +180,13 @@ def _opened(file):
         name = "the image given"
         opened = contextlib.nullcontext(file)
     elif isinstance(file, bytes | bytearray | memoryview):
-        name = f"the picture of {len(file)} bytes"
+        name = f"the image of {len(file)} bytes"
         opened = contextlib.closing(io.BytesIO(file))
     elif isinstance(file, str | os.PathLike):
         name = os.fspath(file)
         opened = open_file(name)
     else:
-        raise TypeError(f"a picture must be a path, bytes or a PIL image, got {type(file).__name__}")
+        raise TypeError(f"an image must be a path, bytes or a PIL image, got {type(file).__name__}")
     with opened as content:
         try:
             image = content if isinstance(file, Image.Image) else Image.open(content, formats=_formats())
@@ -194,9 +194,9 @@ def _opened(file):
                 raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read")
             yield image, name
         except Image.UnidentifiedImageError:
-            raise ValueError(f"{name}: not a picture in a known format ({', '.join(_formats())})") from None
+            raise ValueError(f"{name}: not an image in a known format ({', '.join(_formats())})") from None
         except Exception as error:  # Pillow's decoders raise nearly anything on a corrupt file
-            raise ValueError(f"{name}: the picture cannot be read: {error}") from error
+            raise ValueError(f"{name}: the image cannot be read: {error}") from error
 
 
 def open_file(path: str):
@@ -209,9 +209,9 @@ def open_file(path: str):
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        raise FileNotFoundError(f"there is no picture {path}") from None
+        raise FileNotFoundError(f"there is no image {path}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path}: not a file, expected a picture")
+        raise ValueError(f"{path}: not a file, expected an image")
     if status.st_size > MAX_BYTES:
         raise ValueError(f"{path}: {status.st_size} bytes, at most {MAX_BYTES} are read")
     return open(path, "rb")

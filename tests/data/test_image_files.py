@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_det.data import pictures
-from keras_det.data.pictures import picture_size, read_image, stored_size, turn_boxes
+from keras_det.data import image_files
+from keras_det.data.image_files import read_image, read_image_size, stored_size, turn_boxes
 
 HEIGHT, WIDTH = 16, 24
 
 
 @pytest.fixture
 def pixels():
-    """A smooth picture whose corners differ, so that every rotation shows."""
+    """A smooth image whose corners differ, so that every rotation shows."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.stack([y * 15, x * 10, (x + y) * 6], -1).astype(np.uint8)
 
@@ -30,7 +30,7 @@ def encode(image, kind, **options):
 
 
 def test_doctests():
-    assert doctest.testmod(pictures).failed == 0
+    assert doctest.testmod(image_files).failed == 0
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
@@ -41,11 +41,11 @@ def test_rgb_is_exact(pixels, kind, tmp_path):
         got = read_image(file)
         assert got.dtype == np.uint8
         np.testing.assert_array_equal(got, pixels)
-    assert picture_size(path) == picture_size(path.read_bytes()) == (HEIGHT, WIDTH)
+    assert read_image_size(path) == read_image_size(path.read_bytes()) == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
-def test_grey_is_repeated(pixels, mode):
+def test_gray_is_repeated(pixels, mode):
     image = Image.fromarray(pixels).convert(mode)
     got = read_image(encode(image, "PNG"))
     np.testing.assert_array_equal(got, np.repeat(np.asarray(image.convert("L"))[..., None], 3, -1))
@@ -80,7 +80,7 @@ def test_sixteen_bits_keep_the_upper_eight(kind):
     np.testing.assert_array_equal(got, np.repeat((deep >> 8)[..., None], 3, -1))
 
 
-def test_sixteen_bits_colour():
+def test_sixteen_bits_color():
     deep = (np.arange(HEIGHT * WIDTH * 3) * 56).astype(np.uint16).reshape(HEIGHT, WIDTH, 3)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
     parts = [
@@ -126,12 +126,12 @@ def test_twelve_bits_in_sixteen_are_nearly_black_and_said_to_be(tmp_path):
 
 def test_suffixes_are_those_that_pillow_knows():
     Image.init()
-    ours = {s: kind for kind, suffixes in pictures.SUFFIXES_OF.items() for s in suffixes}
-    theirs = {s: kind for s, kind in Image.registered_extensions().items() if kind in pictures.SUFFIXES_OF}
+    ours = {s: kind for kind, suffixes in image_files.SUFFIXES_OF.items() for s in suffixes}
+    theirs = {s: kind for s, kind in Image.registered_extensions().items() if kind in image_files.SUFFIXES_OF}
     assert {k: ours.get(k) for k in theirs} == theirs
 
 
-def test_a_multi_picture_file_gives_its_first_image(pixels, tmp_path):
+def test_a_multi_image_file_gives_its_first_image(pixels, tmp_path):
     Image.fromarray(pixels).save(
         tmp_path / "a.mpo", save_all=True, append_images=[Image.fromarray(255 - pixels)], quality=100, subsampling=0
     )
@@ -161,7 +161,7 @@ def test_exif_turns_upright(pixels, orientation, kind):
         7: pixels[::-1, ::-1].swapaxes(0, 1), 8: pixels[:, ::-1].swapaxes(0, 1),
     }[orientation]  # fmt: skip
     assert stored_size(content) == ((HEIGHT, WIDTH), orientation)
-    assert picture_size(content) == read_image(content).shape[:2] == upright.shape[:2]
+    assert read_image_size(content) == read_image(content).shape[:2] == upright.shape[:2]
     assert np.abs(read_image(content).astype(int) - upright).mean() < 4
     corner = np.array([[0, 0, 0.5, 0.25]])  # boxes turn as their pixels do
     mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -174,7 +174,7 @@ def test_exif_turns_upright(pixels, orientation, kind):
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("block", [b"MM\0*\0\0\0\x08\xff\xff\xff\xff", b"garbage that is no TIFF", b"MM\0*"])
-def test_broken_exif_leaves_the_picture_as_it_is(pixels, kind, block):
+def test_broken_exif_leaves_the_image_as_it_is(pixels, kind, block):
     content = encode(Image.fromarray(pixels), kind, exif=b"Exif\0\0" + block)
     assert read_image(content).shape == pixels.shape
 
@@ -183,10 +183,10 @@ def test_faults_name_the_file(pixels, tmp_path):
     jpeg = encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")
     cases = {
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
-        "header.jpg": (jpeg[:20], "cannot be read|not a picture"),
-        "empty.jpg": (b"", "not a picture"),
-        "text.png": (b"not a picture at all", "not a picture"),
-        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not a picture"),
+        "header.jpg": (jpeg[:20], "cannot be read|not an image"),
+        "empty.jpg": (b"", "not an image"),
+        "text.png": (b"not an image at all", "not an image"),
+        "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "not an image"),
         "corrupt.png": (encode(Image.fromarray(pixels), "PNG")[:60], "cannot be read"),
     }
     for name, (content, words) in cases.items():
@@ -195,11 +195,11 @@ def test_faults_name_the_file(pixels, tmp_path):
         with pytest.raises(ValueError, match=words) as caught:
             read_image(path)
         assert name in str(caught.value)
-    assert picture_size(tmp_path / "truncated.jpg") == (64, 64)
+    assert read_image_size(tmp_path / "truncated.jpg") == (64, 64)
     with pytest.raises(FileNotFoundError, match="nothing.jpg"):
         read_image(tmp_path / "nothing.jpg")
     with pytest.raises(ValueError, match="not a file"):
-        picture_size(tmp_path)
+        read_image_size(tmp_path)
     with pytest.raises(TypeError, match="int"):
         read_image(3)
 
@@ -211,7 +211,7 @@ def test_a_bomb_is_not_decoded(side):
     bomb = (
         b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\1\0IDAT"
     )
-    for read in (read_image, picture_size):
+    for read in (read_image, read_image_size):
         with pytest.raises(ValueError, match="pixels"):
             read(bomb)
 
@@ -219,8 +219,8 @@ def test_a_bomb_is_not_decoded(side):
 def test_a_huge_file_is_not_read(tmp_path):
     path = tmp_path / "huge.jpg"
     with open(path, "wb") as file:
-        file.truncate(pictures.MAX_BYTES + 1)
-    assert os.path.getsize(path) > pictures.MAX_BYTES
+        file.truncate(image_files.MAX_BYTES + 1)
+    assert os.path.getsize(path) > image_files.MAX_BYTES
     with pytest.raises(ValueError, match=r"huge.jpg.*at most"):
         read_image(path)
 

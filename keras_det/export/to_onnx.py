@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_det.export.files import write_whole
-from keras_det.export.saved_model import NAMES
+from keras_det.export.to_saved_model import NAMES
 from keras_det.models.detector import Detector
 
 OPSET = 17

@@ -49,22 +49,22 @@ def convert(boxes, source, target, image_shape=None):
     return ops.stack(_from_corners(corners, target.removeprefix("rel_")), axis=-1)
 
 
-def _corners(values, form):
+def _corners(values, box_format):
     """`ymin, xmin, ymax, xmax` of the four values of a form."""
     a, b, c, d = values
-    if form in ("xyxy", "yxyx"):
-        return [b, a, d, c] if form == "xyxy" else values
-    y, x, h, w = (a, b, c, d) if form == "center_yxhw" else (b, a, d, c)
-    if form.startswith("center_"):
+    if box_format in ("xyxy", "yxyx"):
+        return [b, a, d, c] if box_format == "xyxy" else values
+    y, x, h, w = (a, b, c, d) if box_format == "center_yxhw" else (b, a, d, c)
+    if box_format.startswith("center_"):
         y, x = y - h / 2, x - w / 2
     return [y, x, y + h, x + w]
 
 
-def _from_corners(corners, form):
+def _from_corners(corners, box_format):
     """The four values of a form."""
     ymin, xmin, ymax, xmax = corners
-    if form in ("xyxy", "yxyx"):
-        return [xmin, ymin, xmax, ymax] if form == "xyxy" else corners
+    if box_format in ("xyxy", "yxyx"):
+        return [xmin, ymin, xmax, ymax] if box_format == "xyxy" else corners
     h, w = ymax - ymin, xmax - xmin
-    y, x = (ymin + h / 2, xmin + w / 2) if form.startswith("center_") else (ymin, xmin)
-    return [y, x, h, w] if form == "center_yxhw" else [x, y, w, h]
+    y, x = (ymin + h / 2, xmin + w / 2) if box_format.startswith("center_") else (ymin, xmin)
+    return [y, x, h, w] if box_format == "center_yxhw" else [x, y, w, h]

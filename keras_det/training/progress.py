@@ -11,7 +11,7 @@ NO_LOSSES = ("epoch", "seconds", "skipped_steps", "images_per_second", "input_wa
 
 
 class ProgressLine:
-    """Losses, images per second, share of the time that steps wait for input, and the time left.
+    """Losses, images per second, fraction of the time that steps wait for input, and the time left.
 
     On a terminal a line that stays at the bottom, above it one line for each epoch; elsewhere a line for each epoch and
     each minute.
@@ -28,7 +28,7 @@ class ProgressLine:
         self.silent = verbose == 0
         self.line = None
         if verbose == 1 or verbose == "auto" and (self.console.is_terminal or self.console.is_jupyter):
-            columns = BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}")
+            columns = BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[metrics]}")
             self.line = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
         self.interval = 60.0 if self.line is None else 0.5
         self.shown = time.monotonic()
@@ -36,28 +36,28 @@ class ProgressLine:
     def __enter__(self):
         if self.line is not None:
             self.line.start()
-            self.task = self.line.add_task("", total=self.steps, figures="")
+            self.task = self.line.add_task("", total=self.steps, metrics="")
         return self
 
     def __exit__(self, *_):
         if self.line is not None:
             self.line.stop()
 
-    def step(self, step, figures):
+    def step(self, step, metrics):
         """Show how far the run is, if it is time to.
 
         Args:
             step: steps done.
-            figures: function that returns a dict of figures; it is called only when they are shown, since reading them
+            metrics: function that returns a dict of metrics; it is called only when they are shown, since reading them
                 waits for the device.
         """
         if self.silent or time.monotonic() < self.shown + self.interval:
             return
         self.shown = time.monotonic()
         if self.line is None:
-            self.console.print(f"step {step}/{self.steps}  {_text(figures())}")
+            self.console.print(f"step {step}/{self.steps}  {_text(metrics())}")
         else:
-            self.line.update(self.task, completed=step, figures=_text(figures()))
+            self.line.update(self.task, completed=step, metrics=_text(metrics()))
 
     def epoch(self, row, step):
         """Print the row of an epoch that has ended."""
@@ -69,8 +69,8 @@ class ProgressLine:
         self.console.print(f"epoch {row['epoch']}/{self.epochs}  step {step}/{self.steps}  {seconds}  {_text(row)}")
 
 
-class Board:
-    """Scalars and pictures as TensorBoard reads them, written without the tensorboard package.
+class TensorBoardLog:
+    """Scalars and images as TensorBoard reads them, written without the tensorboard package.
 
     Args:
         folder: where the event files go.
@@ -79,16 +79,16 @@ class Board:
     def __init__(self, folder):
         self.writer = tf.summary.create_file_writer(str(folder))
 
-    def scalars(self, figures, step):
+    def scalars(self, metrics, step):
         """Write a dict of numbers at a step."""
-        self._write({name: tf.constant(value, tf.float32) for name, value in figures.items()}, step, "scalars", 1)
+        self._write({name: tf.constant(value, tf.float32) for name, value in metrics.items()}, step, "scalars", 1)
 
-    def pictures(self, name, pictures, step):
+    def images(self, name, images, step):
         """Write PIL images under one name at a step."""
-        files = [str(pictures[0].width), str(pictures[0].height)]  # TensorBoard's form: sizes, then PNG files
-        for picture in pictures:
+        files = [str(images[0].width), str(images[0].height)]  # TensorBoard's form: sizes, then PNG files
+        for image in images:
             file = io.BytesIO()
-            picture.save(file, "png")
+            image.save(file, "png")
             files.append(file.getvalue())
         self._write({name: tf.constant(files)}, step, "images", 3)
 
@@ -103,19 +103,19 @@ class Board:
 
 
 def rates(progress, batch_size, steps):
-    """Images per second and the share of the steps' time that they waited for input.
+    """Images per second and the fraction of the steps' time that they waited for input.
 
     Args:
         progress: a `Progress`.
-        batch_size: pictures of a step.
+        batch_size: images of a step.
         steps: steps of the epoch so far.
     """
     time_in_steps = max(progress.stepping, 1e-9)
     return {"images_per_second": steps * batch_size / time_in_steps, "input_wait": progress.waiting / time_in_steps}
 
 
-def _text(figures):
+def _text(metrics):
     """Figures in words: what is of the run's speed has its unit."""
-    words = [f"{name} {value:.4g}" for name, value in figures.items() if name not in NO_LOSSES]
-    speed = f"{figures['images_per_second']:.3g} images/s  input wait {figures['input_wait']:.0%}"
+    words = [f"{name} {value:.4g}" for name, value in metrics.items() if name not in NO_LOSSES]
+    speed = f"{metrics['images_per_second']:.3g} images/s  input wait {metrics['input_wait']:.0%}"
     return "  ".join([*words, speed])

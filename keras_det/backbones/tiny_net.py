@@ -10,7 +10,7 @@ STAGES = ((16, 1), (24, 1), (48, 3), (96, 3), (128, 2))
 
 
 def tiny(image_size, name="tiny"):
-    """Plain 3x3 convolutions with batch normalisation, which CPUs run at full speed, residual within a stage.
+    """Plain 3x3 convolutions with batch normalization, which CPUs run at full speed, residual within a stage.
 
     Coarse maps are added to the next finer one (as feature pyramids do): with so few layers the fine cells would
     see too little around a small object to name it.

@@ -3,7 +3,7 @@
 from keras import ops
 
 BLOCK = 64  # rows of the first search for nearest boxes that are computed together
-HALVINGS = 3  # of what a minimum is sought in: the smaller ones of two halves vectorise, a reduction does not
+HALVINGS = 3  # of what a minimum is sought in: the smaller ones of two halves vectorize, a reduction does not
 _INFINITY = float("inf")
 _GONE = 1e18  # left edge where there is no box; unlike infinity it is still a number after a subtraction
 
@@ -15,7 +15,7 @@ def match_score(a, b):
     the boxes". It gives no units and smaller is better, so here both terms are relative to the boxes, and the second
     one is what the intersection lacks:
 
-        |centre_a - centre_b| / ((diagonal_a + diagonal_b) / 2)  +  1 - |a and b| / |a or b|
+        |center_a - center_b| / ((diagonal_a + diagonal_b) / 2)  +  1 - |a and b| / |a or b|
 
     It is 0 to 1 and a little more for boxes that overlap and over 1 for boxes that do not, whatever their size.
 
@@ -36,7 +36,7 @@ def match_score(a, b):
 
 
 def _measures(edges):
-    """The edges of boxes, apart, which vectorises, their area and their diagonal."""
+    """The edges of boxes, apart, which vectorizes, their area and their diagonal."""
     height, width = edges[2] - edges[0], edges[3] - edges[1]
     return [*edges, height * width, ops.sqrt(height * height + width * width)]
 
@@ -84,12 +84,12 @@ def merge_boxes(boxes, scores, threshold):
     count = ops.cast(scores > 0, "float32")
     top, left, *measures = _measures([boxes[..., k] for k in range(4)])
     measures = [top, ops.where(count > 0, left, _GONE), *measures]
-    places = ops.broadcast_to(ops.arange(boxes.shape[1], dtype="int32"), ops.shape(scores))
-    nearest, bound = _nearest_boxes(measures, places)
+    indices = ops.broadcast_to(ops.arange(boxes.shape[1], dtype="int32"), ops.shape(scores))
+    nearest, bound = _nearest_boxes(measures, indices)
 
     def best_pair(nearest, bound, count):
         # i and its nearest box j, and what they hold; i twice if j is gone (-1), or where nothing is left to merge.
-        low, i = _first_minimum(bound, places)
+        low, i = _first_minimum(bound, indices)
         j = _at(nearest, i)
         j = ops.where(ops.logical_and(low <= threshold, j >= 0), j, i)
         return low, i, j, _at(count, i), ops.where(i == j, 0.0, _at(count, j))
@@ -109,11 +109,11 @@ def merge_boxes(boxes, scores, threshold):
         measures = [top, _put(left, i, ops.where(merging, _GONE, box[1])), *measures]
         count = _put(count, j, total)
         score = _put(score, j, _at(score, i) + ops.where(merging, _at(score, j), 0.0))
-        row = _scores_of(box, j, measures, places)
+        row = _scores_of(box, j, measures, indices)
         lost = ops.logical_and(merging, ops.logical_or(nearest == i, nearest == j))
         bound = ops.minimum(row, bound)
         nearest = ops.where(row <= bound, j, ops.where(lost, -1, nearest))
-        own_bound, own_nearest = _first_minimum(row, places)
+        own_bound, own_nearest = _first_minimum(row, indices)
         bound = _put(_put(bound, i, ops.full_like(own_bound, _INFINITY)), j, own_bound)
         nearest = _put(nearest, j, own_nearest)
         return *measures, count, score, nearest, bound, *best_pair(nearest, bound, count)
@@ -180,15 +180,15 @@ def merge(
 
 def _best(boxes, scores, names, max_detections):
     """The best merged boxes of each image, from rows of one image and class each; `[B, R]` are the rows' classes."""
-    places = names.shape[1] * scores.shape[1]
-    scores, order = ops.top_k(ops.reshape(scores, (-1, places)), min(max_detections, places))
+    indices = names.shape[1] * scores.shape[1]
+    scores, order = ops.top_k(ops.reshape(scores, (-1, indices)), min(max_detections, indices))
     order = ops.cast(order, "int32")
-    first = ops.expand_dims(ops.arange(ops.shape(scores)[0], dtype="int32") * places, 1)
+    first = ops.expand_dims(ops.arange(ops.shape(scores)[0], dtype="int32") * indices, 1)
     boxes = ops.take(ops.reshape(boxes, (-1, 4)), order + first, axis=0)
     found = scores > 0
-    labels = ops.take_along_axis(names, order // (places // names.shape[1]), axis=1)
+    labels = ops.take_along_axis(names, order // (indices // names.shape[1]), axis=1)
     labels = ops.where(found, labels, -1)
-    missing = max(max_detections - places, 0)
+    missing = max(max_detections - indices, 0)
     return {
         "boxes": ops.pad(ops.where(ops.expand_dims(found, -1), boxes, 0.0), ((0, 0), (0, missing), (0, 0))),
         "scores": ops.pad(scores, ((0, 0), (0, missing))),
@@ -197,35 +197,35 @@ def _best(boxes, scores, names, max_detections):
     }
 
 
-def _scores_of(box, own, measures, places):
+def _scores_of(box, own, measures, indices):
     """Match scores of a box with all others; it stands at the place `own`."""
-    nothing = ops.logical_or(places == own, measures[1] >= _GONE)
+    nothing = ops.logical_or(indices == own, measures[1] >= _GONE)
     return ops.where(nothing, _INFINITY, _score(box, measures))
 
 
-def _nearest_boxes(measures, places):
+def _nearest_boxes(measures, indices):
     """`[R, N]` place of the best match of each box, and its score; a block of rows at a time."""
-    n = places.shape[1]
+    n = indices.shape[1]
     padded = [ops.pad(m, [[0, 0], [0, -n % BLOCK]]) for m in measures]
     others = [ops.expand_dims(m, 1) for m in measures]
 
     def block(number):
         rows = number * BLOCK + ops.arange(BLOCK, dtype="int32")
         own = [ops.expand_dims(ops.take(m, rows, axis=1), 2) for m in padded]
-        score = _scores_of(own, ops.reshape(rows, (1, -1, 1)), others, ops.expand_dims(places, 1))
+        score = _scores_of(own, ops.reshape(rows, (1, -1, 1)), others, ops.expand_dims(indices, 1))
         score = ops.where(own[1] >= _GONE, _INFINITY, score)
         bound = ops.min(score, axis=-1)  # not by halves, for which XLA would compute the scores again
-        nearest = ops.where(score == ops.expand_dims(bound, -1), ops.expand_dims(places, 1), n - 1)
+        nearest = ops.where(score == ops.expand_dims(bound, -1), ops.expand_dims(indices, 1), n - 1)
         return ops.min(nearest, axis=-1), bound
 
     nearest, bound = ops.map(block, ops.arange((n + BLOCK - 1) // BLOCK, dtype="int32"))
     return tuple(ops.reshape(ops.transpose(x, (1, 0, 2)), (-1, n - n % -BLOCK))[:, :n] for x in (nearest, bound))
 
 
-def _first_minimum(x, places):
+def _first_minimum(x, indices):
     """The minimum along the last axis, kept, and its first place; faster than `argmin` where XLA compiles it."""
     low = _least(x)
-    return low, _least(ops.where(x == low, places, x.shape[-1] - 1))
+    return low, _least(ops.where(x == low, indices, x.shape[-1] - 1))
 
 
 def _least(x):
@@ -236,13 +236,13 @@ def _least(x):
     return ops.min(x, axis=-1, keepdims=True)
 
 
-def _at(x, place):
+def _at(x, index):
     """`[R, 1]` values of `[R, N]` at places `[R, 1]`; a place of -1 gives anything."""
     flat, first = ops.reshape(x, (-1,)), ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32") * x.shape[1], 1)
-    return ops.take(flat, first + ops.maximum(place, 0), axis=0)
+    return ops.take(flat, first + ops.maximum(index, 0), axis=0)
 
 
-def _put(x, place, value):
+def _put(x, index, value):
     """`[R, N]` with values `[R, 1]` at places `[R, 1]`."""
     rows = ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32"), 1)
-    return ops.scatter_update(x, ops.concatenate([rows, place], axis=1), value[:, 0])
+    return ops.scatter_update(x, ops.concatenate([rows, index], axis=1), value[:, 0])

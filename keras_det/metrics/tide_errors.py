@@ -1,15 +1,15 @@
 """The six TIDE errors and the AP that each costs.
 
 After Bolya, Foley, Hays, Hoffman: TIDE, A General Toolbox for Identifying Object Detection Errors, ECCV 2020; where the
-paper leaves a choice, that of the authors' toolbox, whose figures these are.
+paper leaves a choice, that of the authors' toolbox, whose metrics these are.
 """
 
 import dataclasses
 
 import numpy as np
 
-from keras_det.metrics.columns import Results, Truth
-from keras_det.metrics.matching import one_to_one, overlap, overlaps_in_images, pairs
+from keras_det.metrics.columns import GroundTruth, Predictions
+from keras_det.metrics.matching import ious_in_images, one_to_one, paired_iou, pairs
 
 ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """Classification, localization, both, duplicate, background, missed object."""
@@ -35,7 +35,7 @@ class Tide:
     counts: dict[str, int]
 
 
-def tide(truth: Truth, results: Results, foreground: float = 0.5, background: float = 0.1) -> Tide:
+def tide(truth: GroundTruth, results: Predictions, foreground: float = 0.5, background: float = 0.1) -> Tide:
     """Sort false detections and missed objects into TIDE's six errors, and say what each kind costs.
 
     A false detection's error is the first that fits of: Loc, it overlaps an object of its class by `background` to
@@ -51,8 +51,8 @@ def tide(truth: Truth, results: Results, foreground: float = 0.5, background: fl
         foreground: Overlap from which a detection is true.
         background: Overlap up to which it lies on background.
 
-    >>> truth = Truth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
-    >>> found = Results([0, 0], [[0, 0, 20, 8], [0, 0, 20, 20]], [0.9, 0.8], [0, 1])
+    >>> truth = GroundTruth(("cat", "dog"), ("a",), [[50, 50]], [0], [[0, 0, 20, 20]], [0])
+    >>> found = Predictions([0, 0], [[0, 0, 20, 8], [0, 0, 20, 20]], [0.9, 0.8], [0, 1])
     >>> tide(truth, found).counts
     {'Cls': 1, 'Loc': 1, 'Both': 0, 'Dupe': 0, 'Bkg': 0, 'Miss': 0}
     """
@@ -63,7 +63,7 @@ def tide(truth: Truth, results: Results, foreground: float = 0.5, background: fl
         truth,
         **{name: getattr(truth, name)[rows] for name in ("image", "boxes", "labels", "difficult", "is_crowd", "area")},
     )
-    d, t, values = overlaps_in_images(objects, results)
+    d, t, values = ious_in_images(objects, results)
     same = results.labels[d] == objects.labels[t]
     positive = same & (values >= foreground)
     taken = one_to_one(d[positive], t[positive], values[positive], results.scores)
@@ -104,26 +104,26 @@ def tide(truth: Truth, results: Results, foreground: float = 0.5, background: fl
     return Tide(base, {name: max(value - base, 0.0) for name, value in cost.items()}, special, counts)
 
 
-def _best_of_each_image(results: Results) -> np.ndarray:
+def _best_of_each_image(results: Predictions) -> np.ndarray:
     """The 100 best scored detections of each image, as rows by image and score."""
     order = np.lexsort((-results.scores, results.image))
     images = results.image[order]
     return order[np.arange(len(order)) - np.searchsorted(images, images) < _DETECTIONS_PER_IMAGE]
 
 
-def _in_ignored_region(truth: Truth, results: Results, threshold: float) -> np.ndarray:
+def _in_ignored_region(truth: GroundTruth, results: Predictions, threshold: float) -> np.ndarray:
     """Detections of which more than the threshold lies in a difficult object or crowd of their class."""
     regions = np.flatnonzero(truth.ignored)
     count = len(truth.classes)
     keys = truth.image[regions] * count + truth.labels[regions]
     d, t = pairs(results.image * count + results.labels, keys)
-    inside = overlap(results.boxes[d], truth.boxes[regions[t]], True) > threshold
+    inside = paired_iou(results.boxes[d], truth.boxes[regions[t]], True) > threshold
     mask = np.zeros(len(results), bool)
     mask[d[inside]] = True
     return mask
 
 
-def _sort_errors(objects: Truth, results: Results, pair_columns, taken, foreground, background):
+def _sort_errors(objects: GroundTruth, results: Predictions, pair_columns, taken, foreground, background):
     """Kind of error of each detection that is not true, and the object that a Loc or Cls error meant (-1 for none)."""
     d, t, values, same = pair_columns
     used = np.isin(t, taken[taken >= 0])
@@ -149,7 +149,7 @@ def _greatest(d, t, values, mask, count):
     return best, target
 
 
-def _first_claims(results: Results, kind, meant, used) -> np.ndarray:
+def _first_claims(results: Predictions, kind, meant, used) -> np.ndarray:
     """The best scored of the Loc and Cls errors that meant each unfound object: the one that can be put right."""
     claims = np.flatnonzero(meant >= 0)
     claims = claims[~used[meant[claims]]]

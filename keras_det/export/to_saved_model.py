@@ -31,7 +31,7 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
       EXIF orientation as in `detect`.
     - `raw`: `images` `[B, H, W, 3]` float32 of the network's size, to the network's outputs.
 
-    The first two give `detection_boxes [B, D, 4]` as `(ymin, xmin, ymax, xmax)` in shares of the picture,
+    The first two give `detection_boxes [B, D, 4]` as `(ymin, xmin, ymax, xmax)` relative to the image,
     `detection_scores [B, D]`, `detection_classes [B, D]` int32 from 0, -1 where there is no detection, and
     `num_detections [B]`. Class names are in `assets/labels.txt`, the model's description in `assets/model.json`.
 
@@ -91,7 +91,7 @@ def _write_assets(model, folder):
     """Class names, one a line, and what the model is."""
     description = {
         "model": type(model).__name__,
-        "arguments": model.arguments,
+        "config": model.config,
         "classes": list(model.classes),
         "image_size": list(model.image_size),
         "parameters": model.count_params(),

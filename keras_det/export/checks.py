@@ -13,10 +13,10 @@ import numpy as np
 from keras_det.boxes import iou
 from keras_det.data.source import Source
 from keras_det.export import runtimes
-from keras_det.export.onnx import onnx
-from keras_det.export.saved_model import NAMES, saved_model
-from keras_det.export.tflite import tflite
-from keras_det.metrics import Evaluator, Truth, proposals
+from keras_det.export.to_onnx import onnx
+from keras_det.export.to_saved_model import NAMES, saved_model
+from keras_det.export.to_tflite import tflite
+from keras_det.metrics import Evaluator, GroundTruth, proposals
 from keras_det.models.detector import Detector
 
 EXPORTS = (
@@ -27,7 +27,8 @@ EXPORTS = (
 """Every format with its precisions."""
 
 TOLERANCES = {"float32": (1e-4, 0.999, 0.0), "float16": (1e-2, 0.97, 0.002)}
-"""Greatest difference of scores and smallest overlap of a detection with the model's; the share that may differ more.
+"""Greatest difference of scores and smallest overlap of a detection with the model's; the fraction that may differ
+more.
 
 Weights in float16 have 11 bits, which moves scores by some 1e-3 and turns a few suppressions at the very threshold."""
 
@@ -48,9 +49,9 @@ class Report:
         map50: mAP at 0.5 of what the file detects, VOC's area form.
         map50_model: the same of the model.
         score_difference: greatest difference of the scores of detections that both have.
-        unmatched: share of the detections, of either side, that the other side lacks within `TOLERANCES`; NaN for the
-            8-bit precisions.
-        milliseconds: median time of a picture, resizing to suppression, one at a time.
+        unmatched: fraction of the detections, of either side, that the other side lacks within `TOLERANCES`; NaN for
+            the 8-bit precisions.
+        milliseconds: median time of an image, resizing to suppression, one at a time.
         milliseconds_p95: 95th percentile.
         failure: why there is no file or no detections, or what is wrong with them; `None` where all is well.
     """
@@ -68,7 +69,7 @@ class Report:
 
 
 def export(
-    model: Detector, format: str, path: str | Path, precision: str = "float32", pictures=None, version: int = 1
+    model: Detector, format: str, path: str | Path, precision: str = "float32", images=None, version: int = 1
 ) -> Path:
     """Export by the name of the format; arguments as of `saved_model`, `onnx` and `tflite`.
 
@@ -82,12 +83,12 @@ def export(
     if precision not in known:
         raise ValueError(f"--precision of {format} must be one of {', '.join(known)}; got {precision!r}.")
     if format == "tflite":
-        return tflite(model, path, precision, pictures)
+        return tflite(model, path, precision, images)
     return saved_model(model, path, version) if format == "saved_model" else onnx(model, path)
 
 
 def check(model: Detector, format: str, path: str | Path, precision: str, source: Source) -> Report:
-    """Run the exported file on a source's pictures in a process of its own, and compare with `model.detections`.
+    """Run the exported file on a source's images in a process of its own, and compare with `model.detections`.
 
     Args:
         model: the `Detector` that was exported.
@@ -102,15 +103,15 @@ def check(model: Detector, format: str, path: str | Path, precision: str, source
     Raises:
         ValueError: the source has other classes than the model.
     """
-    pictures = _pictures(model, source)
-    expected = [{k: v[0] for k, v in model.detections(picture[None]).items()} for picture in pictures]
+    images = _images(model, source)
+    expected = [{k: v[0] for k, v in model.detections(image[None]).items()} for image in images]
     report = Report(format, precision, megabytes=_size(path) / 1e6, map50_model=_map50(model, source, expected))
     try:
-        found, seconds = _elsewhere(format, path, pictures)
+        found, seconds = _elsewhere(format, path, images)
     except RuntimeError as error:
         return dataclasses.replace(report, failure=str(error))
     map50 = _map50(model, source, found)
-    difference, unmatched = compare(expected, found, precision, model.arguments.get("score_threshold", 0.0))
+    difference, unmatched = compare(expected, found, precision, model.config.get("score_threshold", 0.0))
     milliseconds = np.percentile(seconds, (50, 95)) * 1000
     report = dataclasses.replace(
         report,
@@ -125,12 +126,12 @@ def check(model: Detector, format: str, path: str | Path, precision: str, source
 
 def benchmark(model: Detector, source: Source, formats=EXPORTS) -> Iterator[Report]:
     """Export and check every format: yields a `Report` for each, the model itself first as format `"keras"`."""
-    pictures = _pictures(model, source)
+    images = _images(model, source)
     found, seconds = [], []
-    model.detections(pictures[0][None])
-    for picture in pictures:
+    model.detections(images[0][None])
+    for image in images:
         start = time.perf_counter()
-        found.append({key: value[0] for key, value in model.detections(picture[None]).items()})
+        found.append({key: value[0] for key, value in model.detections(image[None]).items()})
         seconds.append(time.perf_counter() - start)
     value, milliseconds = _map50(model, source, found), np.percentile(seconds, (50, 95)) * 1000
     times = {"milliseconds": float(milliseconds[0]), "milliseconds_p95": float(milliseconds[1])}
@@ -138,7 +139,7 @@ def benchmark(model: Detector, source: Source, formats=EXPORTS) -> Iterator[Repo
     with tempfile.TemporaryDirectory() as folder:
         for format, precision in formats:
             try:
-                path = export(model, format, Path(folder, f"{format}-{precision}"), precision, pictures)
+                path = export(model, format, Path(folder, f"{format}-{precision}"), precision, images)
             except Exception as error:  # the table's purpose is to say which formats fail, and why
                 yield Report(format, precision, failure=f"{type(error).__name__}: {error}".splitlines()[0])
                 continue
@@ -146,13 +147,13 @@ def benchmark(model: Detector, source: Source, formats=EXPORTS) -> Iterator[Repo
 
 
 def compare(expected, found, precision="float32", score_threshold=0.01):
-    """Compare lists of detections dicts, one for each picture, without a batch's axis.
+    """Compare lists of detections dicts, one for each image, without a batch's axis.
 
     Detections whose score is within the tolerance of the threshold, or of the last place of a full list, may be missing
     on the other side.
 
     Returns:
-        The greatest difference of scores of detections that both sides have, and the share of those, of both sides,
+        The greatest difference of scores of detections that both sides have, and the fraction of those, of both sides,
         that have no partner of their class within the precision's `TOLERANCES`; NaN for the 8-bit precisions.
     """
     if precision not in TOLERANCES:
@@ -165,7 +166,7 @@ def compare(expected, found, precision="float32", score_threshold=0.01):
     return float(worst), float(lacking / max(total, 1))
 
 
-def _missing(mine, theirs, score_tolerance, overlap, score_threshold):
+def _missing(mine, theirs, score_tolerance, paired_iou, score_threshold):
     """Greatest difference of partners' scores, and `[n]` bool: which of my safe detections has no partner."""
     count = int(mine["num_detections"])
     full = count == len(mine["scores"])
@@ -173,27 +174,27 @@ def _missing(mine, theirs, score_tolerance, overlap, score_threshold):
     safe = np.flatnonzero(mine["scores"][:count] > floor)
     near = np.abs(mine["scores"][safe, None] - theirs["scores"][None]) <= score_tolerance
     near &= mine["labels"][safe, None] == theirs["labels"][None]
-    near &= np.asarray(iou(mine["boxes"][safe], theirs["boxes"])) > overlap
+    near &= np.asarray(iou(mine["boxes"][safe], theirs["boxes"])) > paired_iou
     difference = np.where(near, np.abs(mine["scores"][safe, None] - theirs["scores"][None]), np.inf)
     nearest = difference.min(axis=1, initial=np.inf)
     return nearest[np.isfinite(nearest)].max(initial=0.0), ~near.any(axis=1)
 
 
-def _pictures(model, source):
-    """The source's pictures, if it has the model's classes, or the model has none of its own."""
+def _images(model, source):
+    """The source's images, if it has the model's classes, or the model has none of its own."""
     if tuple(source.classes) != model.classes and not model.class_agnostic:
         raise ValueError(
-            f"the classes of {source.name} are not the model's: choose pictures with --data that show "
+            f"the classes of {source.name} are not the model's: choose images with --data that show "
             f"{', '.join(model.classes[:5])}{', ...' if len(model.classes) > 5 else ''}."
         )
     return [source.image(i) for i in range(len(source))]
 
 
-def _elsewhere(format, path, pictures):
+def _elsewhere(format, path, images):
     """Detections and times of the file in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder, "pictures.npz"), Path(folder, "detections.npz")
-        np.savez(given, *pictures)
+        given, out = Path(folder, "images.npz"), Path(folder, "detections.npz")
+        np.savez(given, *images)
         command = [
             sys.executable,
             "-I",
@@ -209,18 +210,18 @@ def _elsewhere(format, path, pictures):
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise RuntimeError(f"the runtime failed: {lines[-1]}")
         with np.load(out) as archive:
-            return [_ours(archive, i) for i in range(len(pictures))], archive["seconds"]
+            return [_ours(archive, i) for i in range(len(images))], archive["seconds"]
 
 
 def _ours(archive, i):
-    """One picture's detections under this package's names."""
+    """One image's detections under this package's names."""
     found = {key: archive[f"{name}/{i}"] for key, name in NAMES.items()}
     return found | {"labels": found["labels"].astype("int32")}
 
 
 def _map50(model, source, found):
     """VOC's mAP at 0.5, area form; of "object" for a model that does not tell classes apart."""
-    truth = Truth.from_source(source)
+    truth = GroundTruth.from_source(source)
     evaluator = Evaluator(proposals.without_classes(truth) if model.class_agnostic else truth)
     for i, detections in enumerate(found):
         evaluator.update(i, detections)
