@@ -20,7 +20,7 @@ def describe(entry: WeightsEntry) -> dict:
 
 
 def zoo_table() -> str:
-    """All entries as a Markdown table; the README's is this one.
+    """All entries as a Markdown table; the documentation's is this one.
 
     >>> print(zoo_table().splitlines()[0])
     | model | weights | classes | trained on | reported | parameters | GFLOPs | license |
