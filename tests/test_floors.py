@@ -3,12 +3,14 @@
 import ast
 import pathlib
 
+import keras
 import pytest
 
 import keras_det
 
 ROOT = pathlib.Path(keras_det.__file__).parent
 FLOORS = {
+    "_compat": 0,
     "version": 0,
     "files": 0,
     "registration": 0,
@@ -67,3 +69,41 @@ def test_tensorflow_is_imported_only_where_it_is_used(file):
             assert file.as_posix() in ("models/detector.py", "models/network.py", "weights/tf_graph.py"), (
                 f"line {node.lineno}"
             )
+
+
+# Private parts of Keras and TensorFlow: in `_compat.py` alone, also by accident.
+
+
+def private_names():
+    """What Keras's own objects have under a leading underscore, as they are when a model trains."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)), "mse")
+    parts = [model, model.layers[0], model.optimizer, keras.metrics.Mean(), keras.losses.MeanSquaredError()]
+    parts += [keras.callbacks.Callback(), keras.Variable(1.0), model.optimizer._learning_rate]
+    return {name for part in parts for name in dir(part) if name.startswith("_") and not name.startswith("__")}
+
+
+PRIVATE = private_names()
+PRIVATE_MODULES = ("keras.src", "tensorflow.python", "tensorflow.lite.python", "tensorflow.core")
+
+
+def names_used(tree):
+    """`(name, node)` of attributes, of methods that may override one, and of texts; but not of a plain class's own."""
+    plain = {c for c in ast.walk(tree) if isinstance(c, ast.ClassDef) and not c.bases}
+    own = {n for c in plain for n in ast.walk(c) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node not in own:
+            yield node.attr, node
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value, node
+        elif isinstance(node, ast.ClassDef) and node not in plain:
+            yield from ((part.name, part) for part in node.body if isinstance(part, ast.FunctionDef))
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name != "_compat.py"], ids=str)
+def test_private_parts_of_keras_and_tensorflow_are_in_one_file(file):
+    tree = ast.parse((ROOT / file).read_text())
+    for name, node in names_used(tree):
+        assert name not in PRIVATE, f"line {node.lineno}: Keras has {name} of its own"
+    for module, node in imported(tree):
+        assert not module.startswith(PRIVATE_MODULES), f"line {node.lineno} imports {module}"

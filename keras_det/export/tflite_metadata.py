@@ -10,7 +10,10 @@ import zipfile
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
+
+from keras_det import _compat
+
+schema = _compat.tflite_schema()
 
 NAME = b"TFLITE_METADATA"
 LABELS = "labels.txt"

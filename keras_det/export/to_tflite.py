@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
 
+from keras_det import _compat
 from keras_det.data.resize import resize
 from keras_det.export.files import write_whole
 from keras_det.export.tflite_metadata import add_metadata
 from keras_det.models.detector import Detector
+
+schema = _compat.tflite_schema()
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")

@@ -8,10 +8,11 @@ import os
 import keras
 from keras import ops
 
+from keras_det import _compat
 from keras_det.models.pretrained import check_weights, save_weights
 
 
-class Network(keras.Model):
+class Network(_compat.OptimizerBuild, keras.Model):
     """A network with its objective and its sampling.
 
     A subclass gives `call`, `encode_targets` and `compute_losses`, and `augmentation` if its paper samples images in
@@ -197,7 +198,7 @@ class Network(keras.Model):
             jit_compile = "auto" if keras.backend.backend() == "jax" else False
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         with self._scope():
-            vars(self)["_loss_tracker"] = _Mean(name="loss")  # as `compile` has it, not among the layer's own metrics
+            _compat.set_loss_metric(self, _Mean(name="loss"))
         if keras.backend.backend() == "tensorflow" and self.distribute_strategy.num_replicas_in_sync > 1:
             self._join_replicas()
 
@@ -216,8 +217,8 @@ class Network(keras.Model):
         if optimizer.gradient_accumulation_steps:
             raise ValueError("`gradient_accumulation_steps` works on one replica; use a larger batch on several.")
         # The step has summed the gradients; Keras would do it after clipping, and scale losses by one replica's.
-        optimizer._all_reduce_sum_gradients = list
-        for layer in self._flatten_layers():
+        _compat.leave_gradients(optimizer)
+        for layer in _compat.layers_within(self):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
 
@@ -225,8 +226,8 @@ class Network(keras.Model):
         """The strategy's scope, in which variables are made; nothing on other backends than TensorFlow."""
         return self.distribute_strategy.scope() if hasattr(self, "distribute_strategy") else contextlib.nullcontext()
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Build the optimizer alone, the model being built; Keras's own averages labels over replicas, bools too."""
+    def build_optimizer(self):
+        """Make the optimizer's variables, where it has none yet."""
         if not self.optimizer.built:
             with self._scope():
                 self.optimizer.build(self.trainable_variables)

@@ -193,13 +193,13 @@ class RunFolder(keras.callbacks.Callback):
     def after_step(self):
         """Show the progress, and save where it is time to; at the end of an epoch `on_epoch_end` does."""
         step, every = self.progress.step, self.recipe.save_every
-        self.line.step(step, lambda: self._metrics(self.model.get_metrics_result()))
+        self.line.step(step, lambda: self._row(self.model.get_metrics_result()))
         if every and step % every == 0 and step % self.plan["steps_per_epoch"] and step < self.recipe.steps:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row and the checkpoint; then evaluate, which may fail and must not cost the epoch."""
-        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)} | self._metrics(logs or {})
+        row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)} | self._row(logs or {})
         self.rows.append(row)
         write_csv(self.folder / "results.csv", self.rows)
         if self.progress.step % self.plan["steps_per_epoch"] == 0:
@@ -213,7 +213,7 @@ class RunFolder(keras.callbacks.Callback):
             return "Nothing was saved yet."
         return f"{self.folder / LAST} is intact and holds step {self.saved}; continue with --resume."
 
-    def _metrics(self, logs):
+    def _row(self, logs):
         """Losses and speed of the epoch so far."""
         steps = (self.progress.step - 1) % self.plan["steps_per_epoch"] + 1
         return {k: float(v) for k, v in logs.items()} | rates(self.progress, self.recipe.batch_size, steps)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_det import _compat
 from keras_det.weights.tf_checkpoint import read_checkpoint
 
 MAX_BYTES = 2**30
@@ -83,25 +84,24 @@ def _read_bundle(prefix):
 def _nodes(path):
     """The nodes of the graph that the file is, or that it holds."""
     from google.protobuf.message import DecodeError
-    from tensorflow.core.framework import graph_pb2
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.compat.v1 import GraphDef
 
     content = path.read_bytes()
     if path.name == "saved_model.pb":
         try:
-            graphs = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+            graphs = _compat.saved_model_message().FromString(content).meta_graphs
         except DecodeError as error:
             raise ValueError(f"{path} is no SavedModel: {error}.") from error
         return [node for graph in graphs[:1] for node in graph.graph_def.node]
     try:
-        return list(graph_pb2.GraphDef.FromString(content).node)
+        return list(GraphDef.FromString(content).node)
     except DecodeError as error:
         raise ValueError(f"{path} is no frozen graph: {error}.") from error
 
 
 def _array(path, node):
     """A constant's values, whose size must be what it claims."""
-    from tensorflow.python.framework import tensor_util
+    from tensorflow import make_ndarray
 
     tensor = node.attr["value"].tensor
     shape = [side.size for side in tensor.tensor_shape.dim]
@@ -109,6 +109,6 @@ def _array(path, node):
     if min(shape, default=1) < 0 or size * 8 > MAX_BYTES:
         raise ValueError(f"{path}: the constant {node.name} claims a shape of {shape}.")
     try:
-        return tensor_util.MakeNdarray(tensor)
+        return make_ndarray(tensor)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: the constant {node.name} cannot be read: {error}.") from error

@@ -10,9 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_det import export, models
+from keras_det import _compat, export, models
 from keras_det.cli import main
 from keras_det.data import load
 from keras_det.data.resize import resize
@@ -21,6 +20,7 @@ from keras_det.export.to_tflite import OUTPUTS, PRECISIONS, _suppress
 
 Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
 pytest.importorskip("tf2onnx")
+schema = _compat.tflite_schema()
 
 
 @pytest.fixture(scope="module")

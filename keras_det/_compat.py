@@ -1,0 +1,56 @@
+"""What the package uses of Keras and TensorFlow beside their public interfaces, and why.
+
+No other file names any of it; `tests/test_compat.py` says which release lacks a part.
+"""
+
+
+class OptimizerBuild:
+    """Goes before `keras.Model` among the bases of a model that is built when it is constructed."""
+
+    def build_optimizer(self):
+        """Make the optimizer's variables."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build_optimizer.")
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Build the optimizer alone.
+
+        Under a strategy Keras takes a batch out of the data and averages it over the replicas before `fit`, `bool`s and
+        class numbers too; it offers no other way to do without.
+        """
+        self.build_optimizer()
+
+
+def set_loss_metric(model, metric):
+    """Have a compiled model report `metric` as its loss.
+
+    `compile` makes a `Mean` that adds up the replicas' states. The public way, to override `metrics`, would leave that
+    one to Keras's own step on other backends, and the new one among the variables that a saved model holds.
+    """
+    vars(model)["_loss_tracker"] = metric
+
+
+def leave_gradients(optimizer):
+    """Have an optimizer take gradients as those of the global batch.
+
+    It would sum the replicas' gradients after it has clipped them. Keras 2 had an argument for this, Keras 3 has none.
+    """
+    optimizer._all_reduce_sum_gradients = list
+
+
+def layers_within(model):
+    """The model and every layer within it, at any depth; `Model.layers` ends at layers that are no models."""
+    return list(model._flatten_layers())
+
+
+def tflite_schema():
+    """The classes of a TFLite file's parts, to join models and add metadata; no core requirement has them publicly."""
+    from tensorflow.lite.python import schema_py_generated
+
+    return schema_py_generated
+
+
+def saved_model_message():
+    """The message that `saved_model.pb` holds, read without loading the model, which would run its initializers."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return saved_model_pb2.SavedModel
