@@ -26,7 +26,8 @@ def test_its_figures_are_those_measured():
     for value in (
         f"mAP@0.5 {measured('ssd')['held_out']['map50']:.3f}",
         f"mAP@0.5 {refined:.3f}; {first:.3f} before refinement",
-        f"mAP@0.5 {overfeat['map50_merge']:.3f}; localization error {100 * overfeat['localization_error']:.1f} % at five",
+        f"mAP@0.5 {overfeat['map50_merge']:.3f}; "
+        f"localization error {100 * overfeat['localization_error']:.1f} % at five",
         f"{100 * measured('multibox')['held_out']['detection_rate@10']:.1f} % of the objects in ten boxes",
     ):
         assert value in TEXT, value
