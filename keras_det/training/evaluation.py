@@ -37,14 +37,14 @@ def evaluate(
         `(values, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
         which holds every detection. Of a class-agnostic detector the metrics are `pr_auc`, the area under the
         precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. OverFeat has those of
-        `keras_det.training.overfeat.values` too, DetectorNet `map50_first_stage`, without refinement.
+        `keras_det.training.overfeat.metrics` too, DetectorNet `map50_first_stage`, without refinement.
     """
     source.check()
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress, skipped=skipped)
     values = metrics_of(model, evaluator, metrics)
     if isinstance(model, OverFeat):
-        values |= overfeat.values(model, source, batch_size)
+        values |= overfeat.metrics(model, source, batch_size)
     if isinstance(model, DetectorNet):
         first = evaluator_of(model, source)
         collect(model, source, first, batch_size, progress, model.first_stage_detections)
