@@ -272,7 +272,7 @@ def test_worst_images_by_counting(seed):
     best = results.take(results.scores >= threshold)
     matches = voc.match(truth, best)
     codes = diagnosis.kinds(truth, best, np.zeros((4, 4), bool))
-    counts = {fault: collections.Counter() for fault in worst.FAULTS}
+    counts = {fault: collections.Counter() for fault in worst.ERRORS}
     for n in np.flatnonzero(~truth.ignored):
         if not np.any((matches.object == n) & (matches.outcome == voc.TRUE)):
             counts["missed"][int(truth.image[n])] += 1
