@@ -465,7 +465,7 @@ def train(
             arguments = arguments | {"backbone": backbone}
         arguments = arguments | _settings(settings or (), zoo.get(plan.model))
         if weights is None or pretrained.holds_classifier(weights):
-            arguments = zoo.get(plan.model).fit_arguments(arguments, source, plan.augment, seed)
+            arguments = zoo.get(plan.model).fit_config(arguments, source, plan.augment, seed)
 
         def build(*classes):
             return _network(plan.model, weights, classes=classes, **arguments)
