@@ -60,11 +60,11 @@ class Case:
             program = training(self.model)
             data = (images, labels_of(self.model, self.key["batch"]))
             plan = program.compile(data) if hasattr(program, "compile") else None
-            self.program, self.config = program, [data]
+            self.program, self.arguments = program, [data]
         else:
             program, first = inference(self.model, self.model.serve)
-            self.config = [*first, images]
-            plan = self.program = program.lower(*self.config).compile() if hasattr(program, "lower") else None
+            self.arguments = [*first, images]
+            plan = self.program = program.lower(*self.arguments).compile() if hasattr(program, "lower") else None
             self.program = self.program or program
         if plan is not None and plan.memory_analysis() is not None:
             found = plan.memory_analysis()
@@ -73,7 +73,7 @@ class Case:
 
     def measure(self, seconds):
         """The case's row."""
-        each = seconds_each(self.program, self.config, least=seconds)
+        each = seconds_each(self.program, self.arguments, least=seconds)
         rate = self.key["batch"] / each
         row = self.key | {"images_per_second": round(rate, 1), "ms": round(each * 1e3, 3)}
         if self.memory:
@@ -121,11 +121,11 @@ def measured(keys, backbone, budget, seconds):
             yield key | {"not_measured": str(error).splitlines()[0][:120]}
 
 
-def order(key, config):
+def order(key, arguments):
     """What is told first: inference, whose programs compile in seconds, then training; bfloat16; the larger batches."""
-    precision = config.precisions.index(key["precision"])
+    precision = arguments.precisions.index(key["precision"])
     first = (precision,) if key["mode"] == "training" else ()
-    return MODES.index(key["mode"]), *first, config.batches.index(key["batch"]), precision
+    return MODES.index(key["mode"]), *first, arguments.batches.index(key["batch"]), precision
 
 
 def main():
@@ -141,29 +141,29 @@ def main():
     )
     parser.add_argument("--small", action="store_true", help="the backbone tiny, batches of 1 and 2; no result file")
     parser.add_argument("--out", default=FOLDER, help="folder of the JSON file")
-    config = parser.parse_args()
-    if config.small:
-        config.models, config.batches, config.seconds = ["ssd300"], [2, 1], 0.05
+    arguments = parser.parse_args()
+    if arguments.small:
+        arguments.models, arguments.batches, arguments.seconds = ["ssd300"], [2, 1], 0.05
     backend, device = device_name()
     print(f"{backend} on {device}", flush=True)
     keys = [
         {"model": name, "precision": precision, "mode": mode, "batch": batch}
         for name, precision, mode, batch in itertools.product(
-            config.models, config.precisions, config.modes, config.batches
+            arguments.models, arguments.precisions, arguments.modes, arguments.batches
         )
     ]
-    keys.sort(key=lambda key: order(key, config))
-    rows, backbone = [], "tiny" if config.small else None
-    for row in measured(keys, backbone, config.budget, config.seconds):
+    keys.sort(key=lambda key: order(key, arguments))
+    rows, backbone = [], "tiny" if arguments.small else None
+    for row in measured(keys, backbone, arguments.budget, arguments.seconds):
         peak = peak_of(device, row["precision"])
         if peak and "images_per_second" in row:
             operations = 2e9 * GFLOPS[row["model"]] * (3 if row["mode"] == "training" else 1)
             row["fraction_of_peak"] = round(row["images_per_second"] * operations / peak, 4)
         rows.append(row)
         print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        if not config.small:  # after each row, so that a run that is cut off keeps what it measured
+        if not arguments.small:  # after each row, so that a run that is cut off keeps what it measured
             name = f"accelerator_{backend}_{device}".lower().replace(" ", "_")
-            write_result(name, {"device": device, "backend": backend, "rows": rows}, 0, config.out, quiet=True)
+            write_result(name, {"device": device, "backend": backend, "rows": rows}, 0, arguments.out, quiet=True)
 
 
 if __name__ == "__main__":

@@ -98,11 +98,11 @@ def prepare(held_out):
     }
 
 
-def kept(name, make, *config):
-    """The JSON value of this name in the run's folder, where it is missing made by `make(*config)`."""
+def kept(name, make, *arguments):
+    """The JSON value of this name in the run's folder, where it is missing made by `make(*arguments)`."""
     path = RUN / f"{name}.json"
     if not path.exists():
-        value = make(*config)
+        value = make(*arguments)
         print(f"{name}: {value}", flush=True)
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(value))

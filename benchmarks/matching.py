@@ -41,8 +41,8 @@ def main():
 
     @tf.function
     def matched(matching):
-        config = outputs["boxes"], outputs["logits"], model.priors, objects, valid, matching, 0.3
-        return match_objects(*config)
+        arguments = outputs["boxes"], outputs["logits"], model.priors, objects, valid, matching, 0.3
+        return match_objects(*arguments)
 
     def scipy():
         costs = match_costs(outputs["boxes"], outputs["logits"], objects, 0.3).numpy()

@@ -24,9 +24,9 @@ def inference(model, part):
         return tf.function(part), []
     import jax
 
-    def run(values, *config):
+    def run(values, *arguments):
         with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
-            return part(*config)
+            return part(*arguments)
 
     return jax.jit(run), [[variable.value for variable in model.variables]]
 
@@ -90,13 +90,13 @@ def wait(value):
         jax.block_until_ready(value)
 
 
-def seconds_each(function, config, least=1.0, most=200):
+def seconds_each(function, arguments, least=1.0, most=200):
     """Seconds of a call when calls follow each other: for at least so long, after three calls that warm up."""
     for _ in range(3):
-        wait(function(*config))
+        wait(function(*arguments))
     start, calls = time.perf_counter(), 0
     while calls < most and (calls < 3 or time.perf_counter() - start < least):
-        found, calls = function(*config), calls + 1
+        found, calls = function(*arguments), calls + 1
         if calls % 10 == 0:  # no endless queue on the device
             wait(found)
     wait(found)

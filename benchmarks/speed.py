@@ -66,14 +66,14 @@ def main():
     parser.add_argument("--backbone", default="vgg16", help="vgg16 is the table's")
     parser.add_argument("--models", nargs="+", default=["ssd300", "ssd512"], choices=["ssd300", "ssd512"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], choices=[1, 8])
-    config = parser.parse_args()
+    arguments = parser.parse_args()
     rows = []
-    for batch in config.batches:
-        for name in config.models:
-            rows.append(row(name, batch, config.backbone, config.seconds))
+    for batch in arguments.batches:
+        for name in arguments.models:
+            rows.append(row(name, batch, arguments.backbone, arguments.seconds))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     backend, device = device_name()
-    whole = (config.backbone, config.models, config.batches) == ("vgg16", ["ssd300", "ssd512"], [1, 8])
+    whole = (arguments.backbone, arguments.models, arguments.batches) == ("vgg16", ["ssd300", "ssd512"], [1, 8])
     if whole:
         name = f"speed_{backend}_{device}".lower().replace(" ", "_")
         write_result(name, {"device": device, "backend": backend, "rows": rows}, 0)

@@ -21,13 +21,12 @@ def test_its_figures_are_those_measured():
     def measured(name):
         return json.loads((ROOT / f"benchmarks/results/{name}_shapes.json").read_text())["metrics"]
 
-    detectornet, overfeat = measured("detectornet"), measured("overfeat")["held_out"]
-    refined, first = (detectornet[stage]["map50"] for stage in ("refined", "first_stage"))
+    refined, first = (measured("detectornet")[stage]["map50"] for stage in ("refined", "first_stage"))
+    merged, errors = (measured("overfeat")["held_out"][name] for name in ("map50_merge", "localization_error"))
     for value in (
         f"mAP@0.5 {measured('ssd')['held_out']['map50']:.3f}",
         f"mAP@0.5 {refined:.3f}; {first:.3f} before refinement",
-        f"mAP@0.5 {overfeat['map50_merge']:.3f}; "
-        f"localization error {100 * overfeat['localization_error']:.1f} % at five",
+        f"mAP@0.5 {merged:.3f}; localization error {100 * errors:.1f} % at five",
         f"{100 * measured('multibox')['held_out']['detection_rate@10']:.1f} % of the objects in ten boxes",
     ):
         assert value in TEXT, value

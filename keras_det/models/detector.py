@@ -121,12 +121,12 @@ def compiled(function, model, xla=False, any_size=True):
     if keras.backend.backend() == "jax":
         import jax
 
-        def run(values, *config):
+        def run(values, *arguments):
             with keras.StatelessScope(state_mapping=list(zip(model.variables, values))):
-                return function(*config)
+                return function(*arguments)
 
         program = jax.jit(run)  # what it does not get as an argument would stay as it was when it was compiled
-        return lambda *config: program([variable.value for variable in model.variables], *config)
+        return lambda *arguments: program([variable.value for variable in model.variables], *arguments)
     return function
 
 

@@ -257,8 +257,8 @@ def test_the_edge_script_alone(precision, model, scene, tmp_path):
     export.tflite(model, file, precision, [np.array(scene)])
     run = "import runpy, sys; [sys.modules.__setitem__(n, None) for n in ('tensorflow', 'keras', 'keras_det')]; "
     run += f"sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPTS / 'edge' / 'detect.py')!r}, run_name='__main__')"
-    config = [file, image, "--out", tmp_path / "drawn", "--score-threshold", "0.3"]
-    done = subprocess.run([sys.executable, "-c", run, "detect.py", *config], capture_output=True, text=True)
+    arguments = [file, image, "--out", tmp_path / "drawn", "--score-threshold", "0.3"]
+    done = subprocess.run([sys.executable, "-c", run, "detect.py", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     wanted = model.detect(str(image), 0.3)[0]

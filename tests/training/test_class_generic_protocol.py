@@ -95,8 +95,8 @@ def test_evaluation_has_the_whole_tail(scenes):
     assert not model.detect(scenes.image(0))[0].scores.size
 
 
-def call(*config):
-    result = CliRunner().invoke(cli.app, [str(a) for a in config])
+def call(*arguments):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout[result.stdout.index("{") :])
 

@@ -31,8 +31,8 @@ def scenes():
     return relabel(Shapes(12, seed=2, size=64), {name: name for name in CLASSES})
 
 
-def network(classes=CLASSES, mode="class", **config):
-    return build("detectornet", classes=classes, mode=mode, **config)
+def network(classes=CLASSES, mode="class", **arguments):
+    return build("detectornet", classes=classes, mode=mode, **arguments)
 
 
 @pytest.fixture
@@ -146,8 +146,8 @@ def test_precision_and_recall_of_a_class_and_of_all():
         detectornet.precision_recall(truth, found, "cat")
 
 
-def call(*config):
-    result = CliRunner().invoke(cli.app, [str(a) for a in config])
+def call(*arguments):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout[result.stdout.index("{") :])
 

@@ -186,8 +186,8 @@ def test_the_launch_script_starts_the_run_and_goes_on_with_it(tmp_path):
         command = ["bash", LAUNCH, "--data", "voc:my data", "--out", tmp_path / "run"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    config = ["keras-det", "train", "--strategy", "multiworker", "--data", "voc:my data", "--out"]
-    assert launched()[1:] == [*config, str(tmp_path / "run")]
+    arguments = ["keras-det", "train", "--strategy", "multiworker", "--data", "voc:my data", "--out"]
+    assert launched()[1:] == [*arguments, str(tmp_path / "run")]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.weights.h5").touch()
-    assert launched()[1:] == [*config, str(tmp_path / "run"), "--resume"]
+    assert launched()[1:] == [*arguments, str(tmp_path / "run"), "--resume"]

@@ -138,8 +138,8 @@ def test_the_papers_recipes_say_what_the_paper_says():
     assert MultiBox.defaults["alpha"] == 0.3 and MultiBox.defaults["image_size"] == 220
 
 
-def call(*config):
-    result = CliRunner().invoke(cli.app, [str(a) for a in config])
+def call(*arguments):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout[result.stdout.index("{") :])
 

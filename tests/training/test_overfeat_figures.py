@@ -178,8 +178,8 @@ def file(tmp_path_factory):
     return path
 
 
-def call(*config, code=0):
-    result = CliRunner().invoke(cli.app, [str(a) for a in config])
+def call(*arguments, code=0):
+    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
     return result
 

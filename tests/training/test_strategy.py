@@ -15,9 +15,9 @@ from small_models import SMALL, build
 from keras_det.training import strategies
 
 
-def run(*config):
+def run(*arguments):
     """What `replicas.py` says."""
-    command = [sys.executable, "-W", "ignore", pathlib.Path(__file__).with_name("replicas.py"), *config]
+    command = [sys.executable, "-W", "ignore", pathlib.Path(__file__).with_name("replicas.py"), *arguments]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -45,7 +45,7 @@ def storage(key, array, legacy):
 def tensor(key, array, legacy):
     strides = [stride // array.itemsize for stride in array.strides]
     hooks = global_(b"collections", b"OrderedDict") + b")R"
-    config = [
+    arguments = [
         storage(key, array, legacy),
         integer(0),
         tuple_(*map(integer, array.shape)),
@@ -53,7 +53,7 @@ def tensor(key, array, legacy):
         b"\x89",
         hooks,
     ]
-    return global_(b"torch._utils", b"_rebuild_tensor_v2") + tuple_(*config) + b"R"
+    return global_(b"torch._utils", b"_rebuild_tensor_v2") + tuple_(*arguments) + b"R"
 
 
 def state_dict(arrays, legacy):

@@ -73,7 +73,7 @@ def serve(content):
             with contextlib.suppress(ConnectionError):
                 server.answer(self)
 
-        def log_message(self, *config):
+        def log_message(self, *arguments):
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
