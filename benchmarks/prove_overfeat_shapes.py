@@ -14,6 +14,7 @@ recipe's arguments, for a change of what is done with a trained network.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -61,7 +62,7 @@ def embedded(recipe, source):
 def per_class(plain, recipe, source):
     """The trained network with a regressor for each class in place of the one for all; only that is trained."""
     keras.utils.set_random_seed(SEED)
-    model = OverFeat(**plain.config | {"per_class": True, "batch_norm": True})
+    model = OverFeat(**plain.get_config() | {"per_class": True, "batch_norm": True})
     for mine, theirs in ((model.features_model, plain.features_model), (model.classifier, plain.classifier)):
         networks.unfold_batch_norm(theirs, mine)
         mine.trainable = False
@@ -90,7 +91,7 @@ def main():
     val = load(recipe.data, **recipe.val_options)
     plain, minutes = embedded(recipe, source) if given.measure else trained(recipe, source, val, given.resume)
     threshold = float(round(best_threshold(*find_boxes(plain, val))))
-    plain.config["detect_threshold"] = threshold
+    plain.config = dataclasses.replace(plain.config, detect_threshold=threshold)
     plain.save_weights(PATH, optimizer=False)
     held_out = load("shapes", **HELD_OUT)
     single = overfeat.single_objects(held_out)

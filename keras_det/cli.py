@@ -841,7 +841,7 @@ def _of_first_class(source, plan, network):
         return source
     from keras_det.training import detectornet
 
-    return detectornet.of_one_class(source, network.classes[0], network.config["negative_fraction"])
+    return detectornet.of_one_class(source, network.classes[0], network.config.negative_fraction)
 
 
 overfeat_app = typer.Typer(help="OverFeat's tables on any data, and its authors' weights.", no_args_is_help=True)
@@ -925,7 +925,7 @@ def overfeat_convert(
     model = OverFeat.from_released(file, names)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save_weights(out)
-    found = {"out": str(out), "variant": model.config["variant"], "classes": len(model.classes)}
+    found = {"out": str(out), "variant": model.config.variant, "classes": len(model.classes)}
     if as_json:
         _print_json(found)
     else:

@@ -91,7 +91,7 @@ def _write_assets(model, folder):
     """Class names, one a line, and what the model is."""
     description = {
         "model": type(model).__name__,
-        "config": model.config,
+        "config": model.config.to_dict(),
         "classes": list(model.classes),
         "image_size": list(model.image_size),
         "parameters": model.count_params(),

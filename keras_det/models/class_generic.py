@@ -6,6 +6,8 @@ images with class labels alone train it too.
 """
 
 import dataclasses
+import os
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -19,7 +21,7 @@ from keras_det.layers import BoxGrid
 from keras_det.losses import box_grid_targets, cross_entropy, entropy
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import check_classes
-from keras_det.models.pretrained import carry_over, find_checkpoint
+from keras_det.models.pretrained import carry_over
 from keras_det.weights.registry import VOC_CLASSES
 
 BACKBONES = ("alexnet_lcn", "tiny")
@@ -78,84 +80,58 @@ class ClassGeneric(Detector):
     supervisions = ("both", "boxes", "classes")
     detect_threshold = 0.01  # the probabilities of all boxes of an image add up to 1
     loss_terms = ("localization", "recognition")
-    defaults = {
-        "classes": VOC_CLASSES,
-        "backbone": "alexnet_lcn",
-        "image_size": 224,
-        "width": 1.0,
-        "grid_shape": (12, 12, 7, 5),
-        "scales": (0.15, 1.0),
-        "aspect_ratios": (0.33, 3.0),
-        "min_inside": 0.5,
-        "widths": (1.0, 1.0, 1.0, 1.0),
-        "sub_cell": False,
-        "score_threshold": 0.0,
-        "iou_threshold": 0.45,
-        "max_candidates": 200,
-        "max_detections": 100,
-    }
+    choices = {"backbone": BACKBONES}
+    counts = ("image_size", "max_candidates", "max_detections")
+    fractions = ("score_threshold", "iou_threshold")
 
     def __init__(
         self,
-        weights=None,
-        classes=None,
-        backbone=None,
-        image_size=None,
-        width=None,
-        grid_shape=None,
-        scales=None,
-        aspect_ratios=None,
-        min_inside=None,
-        widths=None,
-        sub_cell=None,
-        score_threshold=None,
-        iou_threshold=None,
-        max_candidates=None,
-        max_detections=None,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        backbone: str = "alexnet_lcn",
+        image_size: int = 224,
+        width: float = 1.0,
+        grid_shape: tuple = (12, 12, 7, 5),
+        scales: tuple = (0.15, 1.0),
+        aspect_ratios: tuple = (0.33, 3.0),
+        min_inside: float = 0.5,
+        widths: tuple = (1.0, 1.0, 1.0, 1.0),
+        sub_cell: bool = False,
+        score_threshold: float = 0.0,
+        iou_threshold: float = 0.45,
+        max_candidates: int = 200,
+        max_detections: int = 100,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        config = self.defaults | {k: v for k, v in checkpoint.config.items() if k in self.defaults} | given
-        super().__init__(classes=("object",), image_size=(config["image_size"],) * 2, **kwargs)
-        self.config = config | {name: list(config[name]) for name, v in config.items() if np.ndim(v)}
+        super().__init__(weights, **kwargs)
         self._compiled_recognition = None
-        self._check()
-        self.class_names = check_classes(self.config["classes"])
-        grid = {name: self.config[name] for name in ("scales", "aspect_ratios", "min_inside")}
-        self.grid = BoxGrid(self.config["grid_shape"], **grid, dtype="float32", name="grid")
+        self.class_names = check_classes(self.config.classes)
+        grid = {name: getattr(self.config, name) for name in ("scales", "aspect_ratios", "min_inside")}
+        self.grid = BoxGrid(self.config.grid_shape, **grid, dtype="float32", name="grid")
         self.features = self._features()
         cells = self.grid.size
-        if self.config["backbone"] == "tiny":
+        if self.config.backbone == "tiny":
             cells = self.grid.shape[2] * self.grid.shape[3]
         self.boxes = layers.Dense(cells, kernel_initializer="glorot_uniform", name="boxes")
         self.recognition = layers.Dense(len(self.class_names), name="recognition")
         self.build((None, *self.image_size, 3))
-        self._load(checkpoint)
+        self.load_checkpoint()
 
-    def _check(self):
-        """Refuse what the network and the procedure cannot work with; the grid checks its own numbers."""
-        a = self.config
-        if a["backbone"] not in BACKBONES:
-            raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {a['backbone']!r}.")
-        if len(a["widths"]) != 4 or min(a["widths"]) <= 0:
-            raise ValueError(f"`widths` must be four positive numbers; got {a['widths']!r}.")
-        for name in ("score_threshold", "iou_threshold"):
-            if not 0 <= a[name] <= 1:
-                raise ValueError(f"`{name}` must be in 0 .. 1; got {a[name]!r}.")
-        for name in ("image_size", "max_candidates", "max_detections"):
-            if not isinstance(a[name], int) or a[name] < 1:
-                raise ValueError(f"`{name}` must be an integer of at least 1; got {a[name]!r}.")
+    def check_config(self, config):
+        """As of every network, and the objects' Gaussians have an extent; the grid checks its own numbers."""
+        super().check_config(config)
+        if len(config.widths) != 4 or min(config.widths) <= 0:
+            raise ValueError(f"`widths` must be four positive numbers; got {config.widths!r}.")
 
-    def _load(self, checkpoint):
+    def load_checkpoint(self):
         """Put weights in; where they name other classes, all but the recognition layer."""
+        checkpoint, self._checkpoint = self._checkpoint, None
         names = checkpoint.config.get("classes", self.class_names)
         weights = dataclasses.replace(checkpoint, config={})  # of which `classes` would be compared with "object"
         if tuple(names) == self.class_names:
             weights.load_into(self)
             return
-        donor = type(self)(**(self.config | {"classes": list(names)}))
+        donor = type(self)(**self.get_config() | {"classes": names})
         weights.load_into(donor)
         carry_over(donor, self, names, self.class_names)
 
@@ -163,8 +139,8 @@ class ClassGeneric(Detector):
 
     def _features(self):
         """The network up to the features: `[B, 4096 width]`, of tiny a map `[B, Y, X, 128]`."""
-        if self.config["backbone"] == "alexnet_lcn":
-            return alexnet_lcn(self.image_size, self.config["width"])
+        if self.config.backbone == "alexnet_lcn":
+            return alexnet_lcn(self.image_size, self.config.width)
         network = tiny(self.image_size)
         x = conv_bn(network.output["stage3"], TINY_HIDDEN, 3, "hidden")
         if x.shape[1:3] != self.grid.shape[:2]:
@@ -188,7 +164,7 @@ class ClassGeneric(Detector):
         Returns:
             `{"boxes": [B, N], "classes": [B, C]}` float32 logits: of the grid's N cells in use and of `class_names`.
         """
-        by_place = self.config["backbone"] == "tiny"
+        by_place = self.config.backbone == "tiny"
         x = ops.cast(images, "float32")
         x = x / 127.5 - 1.0 if by_place else x - ops.convert_to_tensor(MEAN)
         x = self.features(ops.cast(x, self.compute_dtype), training=training)
@@ -214,7 +190,7 @@ class ClassGeneric(Detector):
         valid = ops.cast(labels["labels"], "int32") >= 0
         if "is_crowd" in labels:
             valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
-        sizes = {name: self.config[name] for name in ("widths", "sub_cell")}
+        sizes = {name: getattr(self.config, name) for name in ("widths", "sub_cell")}
         classes = ops.cast(labels.get("classes", labels["labels"]), "int32")
         counts = ops.one_hot(ops.where(valid, classes, -1), len(self.class_names))
         counts = ops.sum(counts, axis=1)
@@ -351,7 +327,7 @@ class ClassGeneric(Detector):
         """
         distribution = self.grid(outputs["boxes"])
         peaks = self.grid.gather(self.grid.local_maxima(distribution))
-        scores, index = ops.top_k(peaks, min(self.config["max_candidates"], self.grid.size))
+        scores, index = ops.top_k(peaks, min(self.config.max_candidates, self.grid.size))
         boxes = self._boxes(distribution, ops.cast(index, "int32"))
         return ops.clip(boxes, 0.0, 1.0), ops.expand_dims(scores, -1)
 
@@ -377,15 +353,11 @@ class ClassGeneric(Detector):
     def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         names = ("score_threshold", "iou_threshold", "max_detections")
-        return {name: self.config[name] for name in names} | {"max_per_class": self.config["max_candidates"]}
+        return {name: getattr(self.config, name) for name in names} | {"max_per_class": self.config.max_candidates}
 
     def _boxes(self, distribution, index):
         """Boxes of cells in use, `[B, K]` to `[B, K, 4]`: the cells' own, or refined."""
-        if not self.config["sub_cell"]:
+        if not self.config.sub_cell:
             return ops.take(ops.convert_to_tensor(self.grid.boxes), index, axis=0)
-        radius = tuple(int(np.ceil(2 * width)) for width in self.config["widths"])
+        radius = tuple(int(np.ceil(2 * width)) for width in self.config.widths)
         return self.grid.boxes_at(self.grid.local_means(distribution, index, radius))
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config

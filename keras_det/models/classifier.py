@@ -4,12 +4,14 @@ DeepMultiBox classifies the boxes it proposes, DetectorNet prunes with it, and b
 classification; all with the network of Krizhevsky et al. 2012.
 """
 
+import os
+from collections.abc import Sequence
+
 import keras
 from keras import layers, ops
 
 from keras_det.backbones import build_backbone
 from keras_det.models.network import Network
-from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 CROPS = ("boxes", "maximum", "minimum", "images")
@@ -48,44 +50,34 @@ class Classifier(Network):
 
     loss_terms = ("classification",)
     class_predictors = ("logits",)
-    defaults = {
-        "classes": VOC_CLASSES,
-        "background": False,
-        "backbone": "alexnet",
-        "image_size": 220,
-        "width": 1.0,
-        "crops": "boxes",
-        "positive_iou": 0.5,
-        "negative_iou": 0.2,
-        "positive_fraction": 1 / 3,
-    }
+    choices = {"crops": CROPS}
 
     def __init__(
         self,
-        weights=None,
-        classes=None,
-        background=None,
-        backbone=None,
-        image_size=None,
-        width=None,
-        crops=None,
-        positive_iou=None,
-        negative_iou=None,
-        positive_fraction=None,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        background: bool = False,
+        backbone: str = "alexnet",
+        image_size: int = 220,
+        width: float = 1.0,
+        crops: str = "boxes",
+        positive_iou: float = 0.5,
+        negative_iou: float = 0.2,
+        positive_fraction: float = 1 / 3,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        config = self.defaults | checkpoint.config | given
-        super().__init__(classes=config["classes"], image_size=(config["image_size"],) * 2, **kwargs)
-        self.config = config | {"classes": list(self.classes)}
-        self.background = self.config["background"]
-        _check_arguments(self.config)
-        self.features = build_backbone(self.config["backbone"], self.image_size, self.config["width"])
+        super().__init__(weights, **kwargs)
+        self.background = self.config.background
+        self.features = build_backbone(self.config.backbone, self.image_size, self.config.width)
         self.head = layers.Dense(len(self.classes) + self.background, dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
-        checkpoint.load_into(self)
+        self.load_checkpoint()
+
+    def check_config(self, config):
+        """As of every network, and images have no background."""
+        super().check_config(config)
+        if config.crops == "images" and config.background:
+            raise ValueError("`crops` of images have no background; build the classifier with `background=False`.")
 
     def build(self, input_shape):
         """Build the last layer; the rest is built by the constructor."""
@@ -141,21 +133,9 @@ class Classifier(Network):
         """Crops around objects, and of background where that is a class; or of whole images."""
         from keras_det.data import ObjectCrops, ScaledCrops
 
-        crops = self.config["crops"]
+        crops = self.config.crops
         if crops == "images":
             return ScaledCrops(self.image_size, (self.image_size[0] * RESIZED,))
         names = ("positive_iou", "negative_iou", "positive_fraction")
-        options = {name: self.config[name] for name in names} | {"region": None if crops == "boxes" else crops}
+        options = {name: getattr(self.config, name) for name in names} | {"region": None if crops == "boxes" else crops}
         return ObjectCrops(self.image_size, **(options if self.background else options | {"positive_fraction": 1.0}))
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
-
-
-def _check_arguments(config):
-    """Refuse what cannot be trained."""
-    if config["crops"] not in CROPS:
-        raise ValueError(f"`crops` must be one of {', '.join(CROPS)}; got {config['crops']!r}.")
-    if config["crops"] == "images" and config["background"]:
-        raise ValueError("`crops` of images have no background; build the classifier with `background=False`.")

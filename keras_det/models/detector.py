@@ -17,22 +17,14 @@ class Detector(Network):
     """A detector: a network with its objective, its sampling and its inference.
 
     A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes,
-    and `augmentation` if its paper samples images in a way of its own. It keeps its constructor arguments, all plain
-    JSON values, in `config`.
-
-    Args:
-        classes: names, in label order.
-        image_size: `(height, width)` of the input of `call`, in pixels.
-
-    Raises:
-        ValueError: no classes, or the same name twice.
+    and `augmentation` if its paper samples images in a way of its own. See `Network` for its arguments.
     """
 
     detect_threshold = 0.5
     """Score from which `detect` shows a detection, unless it is told another."""
 
-    def __init__(self, classes, image_size, **kwargs):
-        super().__init__(classes, image_size, **kwargs)
+    def __init__(self, weights=None, **kwargs):
+        super().__init__(weights, **kwargs)
         self._compiled_serve = None
 
     def decode(self, outputs):

@@ -4,6 +4,11 @@ A network regresses masks of the objects of a class and of their halves; the box
 are searched exhaustively, at three scales, and refined by looking at each of them again.
 """
 
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -14,11 +19,13 @@ from keras_det.boxes.integral import MASKS, STEPS, box_sizes, search
 from keras_det.layers import MaskRegression
 from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
 from keras_det.models.classifier import Classifier
+from keras_det.models.config import check_ratios
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import copy_fitting, find_checkpoint
+from keras_det.models.pretrained import copy_fitting
 from keras_det.weights.registry import VOC_CLASSES
 
+ASPECT_RATIOS = tuple(np.geomspace(0.3, 3.0, 10).round(3).tolist())
 MODES = ("mask", "class", "all")
 SCALES = 3
 OVERLAP = 0.2  # of a window with its neighbor at least
@@ -70,69 +77,61 @@ class DetectorNet(Detector):
     """
 
     loss_terms = MASKS
-    defaults = {
-        "classes": VOC_CLASSES,
-        "mode": "all",
-        "d": 24,
-        "backbone": "alexnet",
-        "image_size": 225,
-        "width": 1.0,
-        "aspect_ratios": tuple(np.geomspace(0.3, 3.0, 10).round(3).tolist()),
-        "mask_weight": LAMBDA,
-        "negative_fraction": 0.6,
-        "refine": True,
-        "classifier": None,
-        "iou_threshold": 0.5,
-        "max_detections": 100,
-    }
+    starts_from_classifier = True
+    choices = {"mode": MODES, "backbone": VECTOR_BACKBONES}
+    counts = ("d", "max_detections")
+    fractions = ("iou_threshold", "negative_fraction")
 
     def __init__(
         self,
-        weights=None,
-        classes=None,
-        mode=None,
-        d=None,
-        backbone=None,
-        image_size=None,
-        width=None,
-        aspect_ratios=None,
-        mask_weight=None,
-        negative_fraction=None,
-        refine=None,
-        classifier=None,
-        iou_threshold=None,
-        max_detections=None,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        mode: str = "all",
+        d: int = 24,
+        backbone: str = "alexnet",
+        image_size: int = 225,
+        width: float = 1.0,
+        aspect_ratios: tuple = ASPECT_RATIOS,
+        mask_weight: float = LAMBDA,
+        negative_fraction: float = 0.6,
+        refine: bool = True,
+        classifier: Any = None,
+        iou_threshold: float = 0.5,
+        max_detections: int = 100,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
-        config = self.defaults | {k: v for k, v in checkpoint.config.items() if k in self.defaults} | given
-        super().__init__(classes=config["classes"], image_size=(config["image_size"],) * 2, **kwargs)
-        _check_arguments(config)
-        ratios, classifier = [float(ratio) for ratio in config["aspect_ratios"]], config["classifier"]
-        self.classifier = Classifier(**classifier) if isinstance(classifier, dict) else classifier
-        self.config = config | {
-            "classes": list(self.classes),
-            "aspect_ratios": ratios,
-            "classifier": self.classifier and self._checked_classifier(),
-        }
-        self.d, self.sizes = config["d"], box_sizes(ratios)
+        super().__init__(weights, **kwargs)
+        config = self.config
+        self.classifier = Classifier(**config.classifier) if isinstance(config.classifier, dict) else config.classifier
+        self.config = dataclasses.replace(config, classifier=self.classifier and self._checked_classifier())
+        self.d, self.sizes = config.d, box_sizes(config.aspect_ratios)
         self._search, self._quick_search, self._compiled_first_stage = self._all_boxes, None, None
-        count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[config["mode"]]
-        self.backbones = [self._backbone() for _ in range(count)]
+        count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[config.mode]
+        self.mask_backbones = [self._backbone() for _ in range(count)]
         each = 5 * len(self.classes) // count
         self.regressions = [MaskRegression(each, self.d, name=f"masks{k or ''}") for k in range(count)]
         self.build((None, *self.image_size, 3))
-        if checkpoint.from_classifier:
-            self.load_backbone(Classifier(weights=checkpoint.path))
-        else:
-            checkpoint.load_into(self)
+        self.load_checkpoint()
+
+    def check_config(self, config):
+        """As of every network, and what is searched has an extent and a weight."""
+        super().check_config(config)
+        if not config.mask_weight > 0:
+            raise ValueError(f"`mask_weight` must be positive; got {config.mask_weight!r}.")
+        check_ratios(config.aspect_ratios)
+
+    def load_checkpoint(self):
+        """Put weights in; of a classifier's file the layers up to the masks."""
+        if not self._checkpoint.from_classifier:
+            super().load_checkpoint()
+            return
+        path, self._checkpoint = self._checkpoint.path, None
+        self.load_backbone(Classifier(weights=path))
 
     def _backbone(self):
         """A network up to what masks are regressed from: the last hidden layer, or tiny's finest map."""
-        if self.config["backbone"] == "alexnet":
-            network = build_backbone("alexnet", self.image_size, self.config["width"])
+        if self.config.backbone == "alexnet":
+            network = build_backbone("alexnet", self.image_size, self.config.width)
             return keras.Model(network.input, network.output["features"], name="backbone")
         inputs, network = keras.Input((*self.image_size, 3)), tiny(self.image_size)
         fine = keras.Model(network.input, network.output["stage3"], name="tiny")
@@ -142,7 +141,7 @@ class DetectorNet(Detector):
         """The classifier's arguments, if it can tell these classes from background."""
         if not (set(self.classes) <= set(self.classifier.classes) and self.classifier.background):
             raise ValueError("`classifier` must have this detector's classes, and `background=True`.")
-        return self.classifier.config
+        return self.classifier.config.to_dict()
 
     def pruned_by(self, classifier):
         """The same detector with a classifier that prunes, and is saved along.
@@ -153,8 +152,8 @@ class DetectorNet(Detector):
         Raises:
             ValueError: it has no background, or lacks a class.
         """
-        pruned = type(self)(**self.config | {"classifier": classifier})
-        ours, theirs = (model.backbones + model.regressions for model in (pruned, self))
+        pruned = type(self)(**self.get_config() | {"classifier": classifier})
+        ours, theirs = (model.mask_backbones + model.regressions for model in (pruned, self))
         for part, weights in zip(ours, theirs, strict=True):
             part.set_weights(weights.get_weights())
         return pruned
@@ -168,19 +167,19 @@ class DetectorNet(Detector):
         """Five masks, of a linear layer all their cells; the pruning classifier has logits, the first of background."""
         if layer == "logits":
             return self.classifier.class_entries(layer)
-        return 0, 5 * (self.d**2 if self.config["backbone"] == "alexnet" else 1)
+        return 0, 5 * (self.d**2 if self.config.backbone == "alexnet" else 1)
 
     def class_networks(self):
         """The variables of each class's own networks; none where one network has all masks."""
-        if self.config["mode"] == "all":
+        if self.config.mode == "all":
             return []
-        each = len(self.backbones) // len(self.classes)
-        whole = [[*network.weights, *head.weights] for network, head in zip(self.backbones, self.regressions)]
+        each = len(self.mask_backbones) // len(self.classes)
+        whole = [[*network.weights, *head.weights] for network, head in zip(self.mask_backbones, self.regressions)]
         return [sum(whole[k : k + each], []) for k in range(0, len(whole), each)]
 
     def build(self, input_shape):
         """Build the last layers; the rest is built by the constructor."""
-        for network, regression in zip(self.backbones, self.regressions):
+        for network, regression in zip(self.mask_backbones, self.regressions):
             regression.build(network.output.shape)
         self.built = True
 
@@ -196,10 +195,13 @@ class DetectorNet(Detector):
         Raises:
             ValueError: its layers do not fit.
         """
-        same = all(classifier.config[name] == self.config[name] for name in ("backbone", "image_size", "width"))
-        for network in self.backbones if same else ():
+        same = all(
+            getattr(classifier.config, name) == getattr(self.config, name)
+            for name in ("backbone", "image_size", "width")
+        )
+        for network in self.mask_backbones if same else ():
             missing = copy_fitting(classifier.features, network)
-            same = same and (not missing or self.config["backbone"] == "tiny")
+            same = same and (not missing or self.config.backbone == "tiny")
         if not same:
             raise ValueError("`classifier` must have this network's backbone, image_size and width.")
 
@@ -215,7 +217,7 @@ class DetectorNet(Detector):
             0 .. 1.
         """
         images = ops.cast(images, self.compute_dtype)
-        pairs = zip(self.backbones, self.regressions)
+        pairs = zip(self.mask_backbones, self.regressions)
         masks = [regression(network(images, training=training)) for network, regression in pairs]
         return {"masks": ops.reshape(ops.concatenate(masks, axis=1), (-1, len(self.classes), 5, self.d, self.d))}
 
@@ -238,7 +240,7 @@ class DetectorNet(Detector):
 
     def compute_losses(self, targets, outputs):
         """The weighted L2 loss of section 4 as a term for each mask type: sums over classes, means over images."""
-        losses = ops.sum(mask_losses(targets, outputs["masks"], self.config["mask_weight"]), axis=1)
+        losses = ops.sum(mask_losses(targets, outputs["masks"], self.config.mask_weight), axis=1)
         images = self.sum_over_replicas(ops.cast(ops.shape(losses)[0], "float32"))
         return {name: ops.sum(losses[:, k]) / images for k, name in enumerate(MASKS)}
 
@@ -246,7 +248,7 @@ class DetectorNet(Detector):
         """Crops without objects and crops that cover one (section 6)."""
         from keras_det.data.mask_crops import MaskCrops
 
-        return MaskCrops(self.image_size, self.config["negative_fraction"])
+        return MaskCrops(self.image_size, self.config.negative_fraction)
 
     @classmethod
     def fit_config(cls, config, source, augment=True, seed=0):
@@ -300,7 +302,7 @@ class DetectorNet(Detector):
             which is 5.
         """
         boxes, scores, labels = self._first_stage(images)
-        if self.config["refine"]:
+        if self.config.refine:
             boxes, scores, labels = self._refined(images, boxes, scores, labels)
         if self.classifier is not None:
             boxes, scores, labels = self._pruned(images, boxes, scores, labels)
@@ -373,7 +375,7 @@ class DetectorNet(Detector):
             boxes,
             ops.expand_dims(scores, 2),
             score_threshold=0.0,
-            iou_threshold=self.config["iou_threshold"],
+            iou_threshold=self.config.iou_threshold,
             max_per_class=256,
             max_detections=count,
         )
@@ -424,14 +426,10 @@ class DetectorNet(Detector):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         return {
             "score_threshold": 0.0,
-            "iou_threshold": self.config["iou_threshold"],
+            "iou_threshold": self.config.iou_threshold,
             "max_per_class": SCALES * KEPT,
-            "max_detections": self.config["max_detections"],
+            "max_detections": self.config.max_detections,
         }
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
 
 
 def _in_blocks(look, boxes, scores, labels):
@@ -543,22 +541,3 @@ def enlarged(boxes):
 def _limited(masks):
     """Masks limited to 0 .. 1, as the targets are; what is no number is 0."""
     return ops.clip(ops.where(masks == masks, masks, 0.0), 0.0, 1.0)
-
-
-def _check_arguments(config):
-    """Refuse what the model cannot work with."""
-    if config["mode"] not in MODES:
-        raise ValueError(f"`mode` must be one of {', '.join(MODES)}; got {config['form']!r}.")
-    if config["backbone"] not in VECTOR_BACKBONES:
-        raise ValueError(f"`backbone` must be one of {', '.join(VECTOR_BACKBONES)}; got {config['backbone']!r}.")
-    for name in ("d", "max_detections"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
-    for name in ("iou_threshold", "negative_fraction"):
-        if not 0 <= config[name] <= 1:
-            raise ValueError(f"`{name}` must be in 0 .. 1; got {config[name]!r}.")
-    if not config["mask_weight"] > 0:
-        raise ValueError(f"`mask_weight` must be positive; got {config['mask_weight']!r}.")
-    ratios = config["aspect_ratios"]
-    if not len(ratios) or not all(np.isfinite(ratio) and ratio > 0 for ratio in ratios):
-        raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")

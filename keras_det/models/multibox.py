@@ -3,7 +3,11 @@
 One network predicts K boxes of "object" and how sure it is of each; a second one names the few best of them.
 """
 
+import dataclasses
 import functools
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +19,6 @@ from keras_det.losses import MATCHING, match_objects, matching_losses
 from keras_det.models.classifier import RESIZED, Classifier
 from keras_det.models.detector import Detector
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import find_checkpoint
 from keras_det.weights.registry import VOC_CLASSES
 
 WINDOW = 0.6  # side of the second scale's windows, of the image's shorter side; each further scale is smaller by this
@@ -60,52 +63,41 @@ class MultiBox(Detector):
 
     loss_terms = ("matching", "confidence")
     class_agnostic = True
-    defaults = {
-        "boxes": 100,
-        "priors": None,
-        "matching": "priors",
-        "alpha": 0.3,
-        "backbone": "alexnet",
-        "image_size": 220,
-        "width": 1.0,
-        "scales": 1,
-        "iou_threshold": 0.5,
-        "max_detections": 100,
-    }
+    choices = {"matching": MATCHING, "scales": (1, 2, 3)}
+    counts = ("boxes", "max_detections")
+    fractions = ("iou_threshold",)
 
     def __init__(
         self,
-        weights=None,
-        boxes=None,
-        priors=None,
-        matching=None,
-        alpha=None,
-        backbone=None,
-        image_size=None,
-        width=None,
-        scales=None,
-        iou_threshold=None,
-        max_detections=None,
-        classes=None,  # every detector takes them; here they are "object", whatever the data's are
+        weights: str | os.PathLike | None = None,
+        boxes: int = 100,
+        priors: Any = None,
+        matching: str = "priors",
+        alpha: float = 0.3,
+        backbone: str = "alexnet",
+        image_size: int = 220,
+        width: float = 1.0,
+        scales: int = 1,
+        iou_threshold: float = 0.5,
+        max_detections: int = 100,
+        classes: Sequence[str]
+        | None = None,  # every detector takes them; here they are "object", whatever the data's are
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        config = self.defaults | {k: v for k, v in checkpoint.config.items() if k != "classes"} | given
-        super().__init__(classes=("object",), image_size=(config["image_size"],) * 2, **kwargs)
-        _check_arguments(config)
-        priors = _as_priors(config["priors"], config["boxes"])
-        self.priors, self.config = priors.astype("float32"), config | {"priors": priors.tolist()}
-        self.features = build_backbone(config["backbone"], self.image_size, config["width"])
-        k, small = config["boxes"], keras.initializers.RandomNormal(stddev=0.01)
+        super().__init__(weights, **kwargs)
+        config = self.config
+        priors = _as_priors(config.priors, config.boxes)
+        self.priors = priors.astype("float32")
+        self.config = dataclasses.replace(config, priors=priors, classes=None)
+        self.features = build_backbone(config.backbone, self.image_size, config.width)
+        k, small = config.boxes, keras.initializers.RandomNormal(stddev=0.01)
         self.locations = layers.Dense(4 * k, kernel_initializer=small, dtype="float32", name="locations")
         rare = keras.initializers.Constant(_RARE)
         self.confidences = layers.Dense(
             k, kernel_initializer=small, bias_initializer=rare, dtype="float32", name="confidences"
         )
         self.build((None, *self.image_size, 3))
-        checkpoint.load_into(self)
+        self.load_checkpoint()
 
     def build(self, input_shape):
         """Build the two output layers; the rest is built by the constructor."""
@@ -143,13 +135,13 @@ class MultiBox(Detector):
         """
         objects, valid = objects_of(labels)
         targets = {"boxes": objects, "valid": valid}
-        if self.config["matching"] == "priors":
+        if self.config.matching == "priors":
             targets["matched_prior"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
         return targets
 
     def compute_losses(self, targets, outputs):
         """F = alpha F_match + F_conf (equation 2), the mean over the images of the global batch."""
-        boxes, logits, alpha = outputs["boxes"], outputs["logits"], self.config["alpha"]
+        boxes, logits, alpha = outputs["boxes"], outputs["logits"], self.config.alpha
         matched_prior = targets.get("matched_prior")
         if matched_prior is None:
             matched_prior = match_objects(
@@ -170,7 +162,7 @@ class MultiBox(Detector):
         """The arguments with priors clustered from the source, where they have none."""
         if "priors" in config:
             return dict(config)
-        priors = cls.cluster_priors(source, config.get("boxes", cls.defaults["boxes"]), seed, crops=augment)
+        priors = cls.cluster_priors(source, config.get("boxes", cls.Config().boxes), seed, crops=augment)
         return config | {"priors": priors.tolist()}
 
     @classmethod
@@ -220,9 +212,9 @@ class MultiBox(Detector):
         config = self.config
         return {
             "score_threshold": 0.0,
-            "iou_threshold": config["iou_threshold"],
-            "max_per_class": config["boxes"] * windows_of(config["scales"]),
-            "max_detections": config["max_detections"],
+            "iou_threshold": config.iou_threshold,
+            "max_per_class": config.boxes * windows_of(config.scales),
+            "max_detections": config.max_detections,
         }
 
     def serve(self, images):
@@ -234,21 +226,17 @@ class MultiBox(Detector):
         Returns:
             Detections dict with boxes relative to these images.
         """
-        windows = square_windows(ops.shape(images)[1], ops.shape(images)[2], self.config["scales"])
-        count = windows_of(self.config["scales"])
+        windows = square_windows(ops.shape(images)[1], ops.shape(images)[2], self.config.scales)
+        count = windows_of(self.config.scales)
         each = ops.repeat(ops.expand_dims(windows, 0), ops.shape(images)[0], axis=0)
         crops = box_ops.crop_and_resize(images, each, self.image_size)
         outputs = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)
-        boxes = ops.reshape(outputs["boxes"], (-1, count, self.config["boxes"], 4))
+        boxes = ops.reshape(outputs["boxes"], (-1, count, self.config.boxes, 4))
         low, size = windows[:, None, :2], windows[:, None, 2:] - windows[:, None, :2]
         boxes = boxes * ops.tile(size, (1, 1, 2)) + ops.tile(low, (1, 1, 2))
-        total = count * self.config["boxes"]
+        total = count * self.config.boxes
         scores = ops.reshape(ops.sigmoid(outputs["logits"]), (-1, total))
         return box_ops.nms(*_truncated(ops.reshape(boxes, (-1, total, 4)), scores), **self.nms_options)
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -274,37 +262,27 @@ class OneBoxPerClass(Detector):
 
     loss_terms = ("matching", "classification")
     class_predictors = ("locations", "logits")
-    defaults = {
-        "classes": VOC_CLASSES,
-        "alpha": 0.3,
-        "backbone": "alexnet",
-        "image_size": 220,
-        "width": 1.0,
-        "iou_threshold": 0.5,
-    }
+    starts_from_classifier = True
+    fractions = ("iou_threshold",)
 
     def __init__(
         self,
-        weights=None,
-        classes=None,
-        alpha=None,
-        backbone=None,
-        image_size=None,
-        width=None,
-        iou_threshold=None,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        alpha: float = 0.3,
+        backbone: str = "alexnet",
+        image_size: int = 220,
+        width: float = 1.0,
+        iou_threshold: float = 0.5,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
-        config = self.defaults | checkpoint.config | given
-        super().__init__(classes=config["classes"], image_size=(config["image_size"],) * 2, **kwargs)
-        self.config = config | {"classes": list(self.classes)}
-        self.features = build_backbone(config["backbone"], self.image_size, config["width"])
+        super().__init__(weights, **kwargs)
+        config = self.config
+        self.features = build_backbone(config.backbone, self.image_size, config.width)
         self.locations = layers.Dense(4 * len(self.classes), dtype="float32", name="locations")
         self.head = layers.Dense(len(self.classes), dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
-        checkpoint.load_into(self)
+        self.load_checkpoint()
 
     def build(self, input_shape):
         """Build the two output layers; the rest is built by the constructor."""
@@ -355,7 +333,7 @@ class OneBoxPerClass(Detector):
         distances = ops.sum(ops.square(outputs["boxes"] - targets["boxes"]), axis=-1)
         matching = ops.sum(ops.where(targets["seen"], distances, 0.0)) / 2
         classification = -ops.sum(fractions * ops.log_softmax(outputs["logits"]))
-        return {"matching": self.config["alpha"] * matching / images, "classification": classification / images}
+        return {"matching": self.config.alpha * matching / images, "classification": classification / images}
 
     def augmentation(self):
         """Random crops and horizontal flips, as the winner of ILSVRC 2012 was trained."""
@@ -394,15 +372,11 @@ class OneBoxPerClass(Detector):
         count = len(self.classes)
         return {
             "score_threshold": 0.0,
-            "iou_threshold": self.config["iou_threshold"],
+            "iou_threshold": self.config.iou_threshold,
             "max_per_class": 1,
             "max_detections": count,
             "class_agnostic": True,
         }
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -435,36 +409,41 @@ class MultiBoxDetector(Detector):
     """
 
     class_predictors = ("logits",)
-    defaults = {"windows": 10, "region": "maximum", "best_per_class": False}
+    choices = {"region": REGIONS}
 
     def __init__(
         self,
-        weights=None,
-        localizer=None,
-        classifier=None,
-        windows=None,
-        region=None,
-        best_per_class=None,
-        classes=None,
+        weights: str | os.PathLike | None = None,
+        localizer: Any = None,
+        classifier: Any = None,
+        windows: int = 10,
+        region: str = "maximum",
+        best_per_class: bool = False,
+        classes: Sequence[str] | None = None,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        config = self.defaults | checkpoint.config | given
-        localizer = config.get("localizer", {}) if localizer is None else localizer
-        classifier = config.get("classifier", {"background": True}) if classifier is None else classifier
-        if isinstance(classifier, dict) and classes is not None:
-            classifier = classifier | {"classes": list(classes)}
-        localizer = MultiBox(**localizer) if isinstance(localizer, dict) else localizer
-        classifier = Classifier(**classifier) if isinstance(classifier, dict) else classifier
-        super().__init__(classes=classifier.classes, image_size=localizer.image_size, **kwargs)
-        self.localizer, self.classifier = localizer, classifier
-        networks = {"localizer": localizer.config, "classifier": classifier.config}
-        self.config = config | networks | {"classes": list(self.classes)}
-        _check_two_stage(self.config)
+        super().__init__(weights, **kwargs)
+        networks = {"localizer": self.localizer.config.to_dict(), "classifier": self.classifier.config.to_dict()}
+        self.config = dataclasses.replace(self.config, classes=self.classes, **networks)
+        most = self.localizer.config.max_detections
+        if not 1 <= self.config.windows <= most:
+            raise ValueError(f"`windows` must be 1 to {most}, the localizer's boxes; got {self.config.windows!r}.")
         self.built = True
-        checkpoint.load_into(self)
+        self.load_checkpoint()
+
+    def class_list(self):
+        """The classifier's classes; it is built here."""
+        classifier, classes = self.config.classifier or {"background": True}, self.config.classes
+        if isinstance(classifier, dict):
+            classifier = Classifier(**classifier | ({} if classes is None else {"classes": classes}))
+        self.classifier = classifier
+        return classifier.classes
+
+    def input_size(self):
+        """The localizer's input; it is built here."""
+        localizer = self.config.localizer or {}
+        self.localizer = MultiBox(**localizer) if isinstance(localizer, dict) else localizer
+        return self.localizer.image_size
 
     def class_entries(self, layer):
         """As of the classifier."""
@@ -494,20 +473,16 @@ class MultiBoxDetector(Detector):
         Returns:
             Detections dict with boxes relative to these images.
         """
-        windows, classes = self.config["windows"], len(self.classes)
+        windows, classes = self.config.windows, len(self.classes)
         found = self.localizer.serve(images)
         boxes, confidences = found["boxes"][:, :windows], found["scores"][:, :windows]
-        squares = square_regions(boxes, ops.shape(images)[1], ops.shape(images)[2], self.config["region"])
+        squares = square_regions(boxes, ops.shape(images)[1], ops.shape(images)[2], self.config.region)
         crops = box_ops.crop_and_resize(images, squares, self.classifier.image_size)
         probabilities = self.classifier.probabilities(ops.reshape(crops, (-1, *self.classifier.image_size, 3)))
         scores = ops.reshape(probabilities, (-1, windows, classes)) * ops.expand_dims(confidences, 2)
-        if self.config["best_per_class"]:
+        if self.config.best_per_class:
             scores = scores * ops.cast(scores >= ops.max(scores, axis=1, keepdims=True), "float32")
         return _pairs(boxes, scores)
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
 
 
 def square_windows(height, width, scales):
@@ -598,25 +573,3 @@ def _as_priors(priors, count):
     if priors.shape != (count, 4) or not np.isfinite(priors).all() or (priors[:, 2:] < priors[:, :2]).any():
         raise ValueError(f"`priors` must be {count} boxes (ymin, xmin, ymax, xmax); got shape {priors.shape}.")
     return priors
-
-
-def _check_arguments(config):
-    """Refuse what the model cannot work with."""
-    if config["matching"] not in MATCHING:
-        raise ValueError(f"`matching` must be one of {', '.join(MATCHING)}; got {config['matching']!r}.")
-    if config["scales"] not in (1, 2, 3):
-        raise ValueError(f"`scales` must be 1, 2 or 3; got {config['scales']!r}.")
-    if not 0 <= config["iou_threshold"] <= 1:
-        raise ValueError(f"`iou_threshold` must be in 0 .. 1; got {config['iou_threshold']!r}.")
-    for name in ("boxes", "max_detections"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
-
-
-def _check_two_stage(config):
-    """Refuse what the two networks cannot work with."""
-    if config["region"] not in REGIONS:
-        raise ValueError(f"`region` must be one of {', '.join(REGIONS)}; got {config['region']!r}.")
-    most = config["localizer"]["max_detections"]
-    if not isinstance(config["windows"], int) or not 1 <= config["windows"] <= most:
-        raise ValueError(f"`windows` must be 1 to {most}, the localizer's boxes; got {config['windows']!r}.")

@@ -9,21 +9,29 @@ import keras
 from keras import ops
 
 from keras_det import _compat
-from keras_det.models.pretrained import check_weights, save_weights
+from keras_det.models.config import check_values, config_class, given_arguments
+from keras_det.models.pretrained import check_weights, find_checkpoint, save_weights
 
 
 class Network(_compat.OptimizerBuild, keras.Model):
     """A network with its objective and its sampling.
 
     A subclass gives `call`, `encode_targets` and `compute_losses`, and `augmentation` if its paper samples images in
-    a way of its own. It keeps its constructor arguments, all plain JSON values, in `config`.
+    a way of its own. The arguments of its constructor, but for `weights` and `backbone_weights`, are its configuration:
+    `config` holds what was given, else what the weights say, else the defaults. None of them changes afterwards.
 
     Args:
+        weights: `None`, a registered name, or a file saved by this package; the constructor ends with
+            `load_checkpoint()`, which fills the network with them.
+        **kwargs: of `keras.Model`.
+
+    Attributes:
         classes: names, in label order.
-        image_size: `(height, width)` of the input of `call`, in pixels.
+        image_size: `(height, width)` of the input of `call`, in pixels: of a square with the side `image_size` of the
+            configuration, unless `input_size` is defined anew.
 
     Raises:
-        ValueError: no classes, or the same name twice.
+        ValueError: an argument of another type; no classes, or the same name twice.
     """
 
     class_predictors: tuple[str, ...] = ()  # names of the layers whose meaning depends on the classes
@@ -31,13 +39,54 @@ class Network(_compat.OptimizerBuild, keras.Model):
     counters: tuple[str, ...] = ()  # keys of `count_targets`
     supervisions: tuple[str, ...] = ()  # kinds of labels between which `batches` lets choose
     class_agnostic = False  # whether all classes of the data are one, "object"
+    choices: dict[str, tuple] = {}  # fields of the configuration, and the values that they may have
+    counts: tuple[str, ...] = ()  # fields that are at least 1
+    fractions: tuple[str, ...] = ()  # fields in 0 .. 1
+    from_zero: tuple[str, ...] = ()  # fields that are at least 0
+    starts_from_classifier = False  # whether a file of a `Classifier` fills the layers that both have
 
-    def __init__(self, classes, image_size, **kwargs):
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.Config = config_class(cls, Network)
+
+    def __new__(cls, *args, **kwargs):
+        """A network that remembers what it was given: the rest may come from the weights."""
+        network = super().__new__(cls, *args, **kwargs)
+        vars(network)["_given"] = given_arguments(cls, *args, **kwargs)
+        return network
+
+    def __init__(self, weights=None, **kwargs):
+        checkpoint = find_checkpoint(type(self).__name__, weights, self.starts_from_classifier)
+        stored = {k: v for k, v in checkpoint.config.items() if k in self.Config.__dataclass_fields__}
+        config = self.Config(**stored | self._given)
+        self.check_config(config)
         super().__init__(**kwargs)
-        self.classes = check_classes(classes)
-        self.image_size = tuple(image_size)
+        self.config, self._checkpoint = config, checkpoint
+        self.classes = ("object",) if self.class_agnostic else check_classes(self.class_list())
+        self.image_size = tuple(self.input_size())
         self.term_metrics = [_Mean(name=term) for term in self.loss_terms + self.counters]
         self.skipped_steps = _Sum(name="skipped_steps")
+
+    def check_config(self, config):
+        """Refuse a configuration that no network or procedure is for; types are checked before.
+
+        Raises:
+            ValueError: a field's value is out of range.
+        """
+        check_values(config, self.choices, self.counts, self.fractions, self.from_zero)
+
+    def class_list(self):
+        """The names of the classes."""
+        return self.config.classes
+
+    def input_size(self):
+        """Height and width of the input of `call`."""
+        return self.config.image_size, self.config.image_size
+
+    def load_checkpoint(self):
+        """Copy the weights that the constructor was given into the network, which is built."""
+        checkpoint, self._checkpoint = self._checkpoint, None
+        checkpoint.load_into(self)
 
     def class_entries(self, layer):
         """A class predictor's outputs at each place: entries of background before the classes, values of each entry."""
@@ -353,7 +402,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
     def get_config(self):
         """Constructor arguments that rebuild the network; weights are saved apart."""
-        return {"name": self.name} | self.config
+        return {"name": self.name} | self.config.to_dict()
 
 
 _NO_WEIGHTS = "{} is not taken: the objectives are normalized by the objects of a whole batch, as their papers have it."

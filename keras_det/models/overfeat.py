@@ -7,6 +7,7 @@ and their confidences add up.
 
 import os
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from keras_det import boxes as box_ops
 from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
-from keras_det.models.pretrained import copy_fitting, find_checkpoint
+from keras_det.models.pretrained import copy_fitting
 from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
 
@@ -103,124 +104,103 @@ class OverFeat(Detector):
 
     loss_terms = ("classification", "localization")
     counters = ("positives",)
-    defaults = {
-        "variant": "accurate",
-        "task": "detection",
-        "classes": VOC_CLASSES,
-        "width": 1.0,
-        "dense_width": None,
-        "image_size": None,
-        "scales": None,
-        "training_scales": None,
-        "fine": True,
-        "per_class": False,
-        "context": False,
-        "frozen_backbone": True,
-        "negatives": 8,
-        "negative_choice": "offending",
-        "smallest_object": 0.2,
-        "largest_offset": 0.5,
-        "border": 0,
-        "around": 0.0,
-        "dropout": 0.5,
-        "initial_stddev": None,
-        "batch_norm": False,
-        "over_scales": "mean",
-        "top_classes": 5,
-        "combine": "merge",
-        "score_threshold": 0.1,
-        "merge_threshold": 0.5,
-        "iou_threshold": 0.3,
-        "max_per_class": 2000,
-        "max_detections": 100,
-        "detect_threshold": 0.5,
+    choices = {
+        "task": TASKS,
+        "negative_choice": ("offending", "random"),
+        "combine": ("merge", "nms"),
+        "over_scales": ("mean", "max"),
     }
+    counts = ("negatives", "top_classes", "max_per_class", "max_detections")
+    from_zero = ("score_threshold", "merge_threshold", "iou_threshold", "detect_threshold")
 
     def __init__(
         self,
-        variant=None,
-        task=None,
-        weights=None,
-        classes=None,
-        width=None,
-        dense_width=None,
-        image_size=None,
-        scales=None,
-        training_scales=None,
-        fine=None,
-        per_class=None,
-        context=None,
-        frozen_backbone=None,
-        negatives=None,
-        negative_choice=None,
-        smallest_object=None,
-        largest_offset=None,
-        border=None,
-        around=None,
-        dropout=None,
-        initial_stddev=None,
-        batch_norm=None,
-        over_scales=None,
-        top_classes=None,
-        combine=None,
-        score_threshold=None,
-        merge_threshold=None,
-        iou_threshold=None,
-        max_per_class=None,
-        max_detections=None,
-        detect_threshold=None,
+        variant: str = "accurate",
+        task: str = "detection",
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        width: float = 1.0,
+        dense_width: float | None = None,
+        image_size: int | tuple | None = None,
+        scales: tuple | None = None,
+        training_scales: tuple | None = None,
+        fine: bool = True,
+        per_class: bool = False,
+        context: bool = False,
+        frozen_backbone: bool = True,
+        negatives: int = 8,
+        negative_choice: str = "offending",
+        smallest_object: float = 0.2,
+        largest_offset: float = 0.5,
+        border: int = 0,
+        around: float = 0.0,
+        dropout: float = 0.5,
+        initial_stddev: float | None = None,
+        batch_norm: bool = False,
+        over_scales: str = "mean",
+        top_classes: int = 5,
+        combine: str = "merge",
+        score_threshold: float = 0.1,
+        merge_threshold: float = 0.5,
+        iou_threshold: float = 0.3,
+        max_per_class: int = 2000,
+        max_detections: int = 100,
+        detect_threshold: float = 0.5,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        config = self.defaults | checkpoint.config | given
-        _check(config)
-        self.form = networks.architecture(config["variant"])
-        super().__init__(classes=config["classes"], image_size=_training_size(config, self.form), **kwargs)
-        self.config = config | {"classes": list(self.classes)}
-        self.task = self.config["task"]
-        if self.task != "classification" and self.config["combine"] == "merge":
-            self.detect_threshold = self.config["detect_threshold"]
+        super().__init__(weights, **kwargs)
+        self.task = self.config.task
+        if self.task != "classification" and self.config.combine == "merge":
+            self.detect_threshold = self.config.detect_threshold
         self.background = int(self.task == "detection")
-        self.scales = tuple(map(tuple, self.config["scales"] or self.form.scales))
+        self.scales = self.config.scales or self.spec.scales
         self.features_model, self.classifier, self.regressor = self._networks()
         self.noise, self._combiners = keras.random.SeedGenerator(0), {}
         self.build((None, *self.image_size, 3))
-        kept = ("task", "context")  # what makes layers of another form
-        if checkpoint.name and any(checkpoint.config[k] != config[k] for k in kept if k in checkpoint.config):
-            self._take_from(type(self)(weights=weights))
-        else:
-            checkpoint.load_into(self)
+        self.load_checkpoint()
         if self.task == "localization":
             self.features_model.trainable = self.classifier.trainable = False
+
+    def input_size(self):
+        """Of a training sample: as given, else a window, with room around it where boxes are trained."""
+        self.spec = networks.architecture(self.config.variant)
+        return _training_size(self.config, self.spec)
+
+    def load_checkpoint(self):
+        """Put weights in; of a network for another task the layers that both have."""
+        stored, kept = self._checkpoint.config, ("task", "context")  # what makes layers of another form
+        if self._checkpoint.name and any(stored[k] != getattr(self.config, k) for k in kept if k in stored):
+            name, self._checkpoint = self._checkpoint.name, None
+            self._take_from(type(self)(weights=name))
+        else:
+            super().load_checkpoint()
 
     # Network, sections 3.1, 4.2
 
     def _networks(self):
         """Layers 1 to 5 or 6, the classifier, and the regressor, `None` for classification."""
-        a, form = self.config, self.form
-        initializer = a["initial_stddev"]
+        a, spec = self.config, self.spec
+        initializer = a.initial_stddev
         initializer = "he_normal" if initializer is None else keras.initializers.RandomNormal(stddev=initializer)
-        dense = a["width"] if a["dense_width"] is None else a["dense_width"]
-        features = networks.overfeat(a["variant"], a["width"], initializer, a["batch_norm"])
-        channels, first = features.output.shape[-1] * (1 + a["context"]), len(form.convolutions) + 1
+        dense = a.width if a.dense_width is None else a.dense_width
+        features = networks.overfeat(a.variant, a.width, initializer, a.batch_norm)
+        channels, first = features.output.shape[-1] * (1 + a.context), len(spec.convolutions) + 1
 
         def head(hidden, outputs, dropout, name):
             hidden = [networks.scaled(n, dense) for n in hidden]
             return networks.dense_layers(
-                channels, hidden, outputs, form.head_kernel, first, initializer, dropout, a["batch_norm"], name
+                channels, hidden, outputs, spec.head_kernel, first, initializer, dropout, a.batch_norm, name
             )
 
-        classifier = head(form.dense, len(self.classes) + self.background, a["dropout"], "classifier")
-        boxes = len(self.classes) if a["per_class"] else 1
+        classifier = head(spec.dense, len(self.classes) + self.background, a.dropout, "classifier")
+        boxes = len(self.classes) if a.per_class else 1
         regressor = None if self.task == "classification" else head(networks.REGRESSOR, 4 * boxes, 0.0, "regressor")
         return features, classifier, regressor
 
     @property
     def class_predictors(self):
         """Names of the layers whose meaning depends on the classes."""
-        return ("classifier_output", "regressor_output") if self.config["per_class"] else ("classifier_output",)
+        return ("classifier_output", "regressor_output") if self.config.per_class else ("classifier_output",)
 
     def class_entries(self, layer):
         """Logits, the first of background for detection, or four edges of a box."""
@@ -243,13 +223,13 @@ class OverFeat(Detector):
             `[B, h, w, C, 4]` with `per_class`. Classification has no boxes.
         """
         unpooled = self._unpooled(images, training)
-        run = {"variant": self.config["variant"], "fine": self.config["fine"], "training": training}
+        run = {"variant": self.config.variant, "fine": self.config.fine, "training": training}
         outputs = {"logits": networks.run_dense(self.classifier, unpooled, **run)["output"]}
         if self.regressor is not None:
-            if self.config["frozen_backbone"]:
+            if self.config.frozen_backbone:
                 unpooled = ops.stop_gradient(unpooled)
             boxes = networks.run_dense(self.regressor, unpooled, **run)["output"]
-            if self.config["per_class"]:
+            if self.config.per_class:
                 boxes = ops.reshape(boxes, (*ops.shape(boxes)[:3], len(self.classes), 4))
             outputs["boxes"] = boxes
         return outputs
@@ -257,24 +237,24 @@ class OverFeat(Detector):
     def _unpooled(self, images, training=False):
         """Map before the last pooling, of images padded to a window at least; with the lower scale's for context."""
         x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
-        missing = [self.form.field - side for side in ops.shape(x)[1:3]]
+        missing = [self.spec.field - side for side in ops.shape(x)[1:3]]
         missing = [max(n, 0) if isinstance(n, int) else ops.maximum(n, 0) for n in missing]  # JAX pads by known numbers
         x = ops.pad(x, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
         maps = self.features_model(ops.cast(x, self.compute_dtype), training=training)
-        if not self.config["context"]:
+        if not self.config.context:
             return maps
         return ops.concatenate([maps, ops.cast(self._lower_map(x, maps.shape[1:3], training), maps.dtype)], axis=-1)
 
     def _lower_map(self, x, cells, training):
         """The map of preprocessed images `x` at the next lower scale, read where each of the `cells` looks."""
-        form, sides = self.form, x.shape[1:3]
+        spec, sides = self.spec, x.shape[1:3]
         smaller = [round(side / networks.CONTEXT) for side in sides]
-        before, after = form.stride, 2 * form.stride  # of the mean, so that the map reaches as far as the cells look
+        before, after = spec.stride, 2 * spec.stride  # of the mean, so that the map reaches as far as the cells look
         lower = ops.pad(_resize(x, smaller), ((0, 0), (before, after), (before, after), (0, 0)))
         maps = ops.cast(self.features_model(ops.cast(lower, self.compute_dtype), training=training), "float32")
         for axis in (1, 2):
-            centers = form.center + form.stride * np.arange(cells[axis - 1])
-            place = (centers * smaller[axis - 1] / sides[axis - 1] + before - form.center) / form.stride
+            centers = spec.center + spec.stride * np.arange(cells[axis - 1])
+            place = (centers * smaller[axis - 1] / sides[axis - 1] + before - spec.center) / spec.stride
             maps = _read(maps, place, axis)
         return maps
 
@@ -300,7 +280,7 @@ class OverFeat(Detector):
             raise ValueError(f"`layer` must be one of {', '.join(convolutions + dense)}; got {layer!r}.")
         if layer in dense:
             unpooled = self._unpooled(images)
-            return networks.run_dense(self.classifier, unpooled, self.config["variant"], self.config["fine"])[layer]
+            return networks.run_dense(self.classifier, unpooled, self.config.variant, self.config.fine)[layer]
         x = (ops.cast(images, "float32") - networks.MEAN) * networks.SCALE
         network = keras.Model(self.features_model.input, self.features_model.get_layer(layer).output)
         return network(ops.cast(x, self.compute_dtype))
@@ -337,8 +317,8 @@ class OverFeat(Detector):
         raise ValueError(f"{os.fspath(path)} has {size:,} bytes; with {len(classes)} classes it should have {known}.")
 
     def folded(self):
-        """The same network without batch normalization: the paper's form, with the same outputs."""
-        plain = type(self)(**(self.config | {"batch_norm": False}))
+        """The same network without batch normalization: the paper's spec, with the same outputs."""
+        plain = type(self)(**self.get_config() | {"batch_norm": False})
         for mine, theirs in zip(self._parts(), plain._parts()):
             networks.fold_batch_norm(mine, theirs)
         return plain
@@ -349,19 +329,19 @@ class OverFeat(Detector):
     @property
     def window(self):
         """Side of a window in pixels, 221 or 231."""
-        return self.form.field
+        return self.spec.field
 
     def windows(self, size):
         """`[h w, 4]` float32 windows of an image of `size` pixels, rel_yxyx of it, row by row."""
-        step = self.form.stride * (1 if self.config["fine"] else self.form.pool)
-        low = [np.arange(self.form.cells(side, self.config["fine"])) * step for side in size]
+        step = self.spec.stride * (1 if self.config.fine else self.spec.pool)
+        low = [np.arange(self.spec.cells(side, self.config.fine)) * step for side in size]
         corners = np.stack(np.meshgrid(*low, indexing="ij"), axis=-1).reshape(-1, 2)
-        return (np.concatenate([corners, corners + self.form.field], axis=1) / np.tile(size, 2)).astype("float32")
+        return (np.concatenate([corners, corners + self.spec.field], axis=1) / np.tile(size, 2)).astype("float32")
 
     def _take_from(self, donor):
         """Copy the layers of another form that fit; with context the lower scale counts for nothing yet."""
         missing = copy_fitting(donor, self)
-        if self.config["context"] and not donor.config["context"]:
+        if self.config.context and not donor.config.context:
             missing = [name for name in missing if not self._extend(name, donor)]
         if missing:
             print(f"for {self.task}, {', '.join(missing)} start from random values.", file=sys.stderr)
@@ -384,10 +364,10 @@ class OverFeat(Detector):
         """Classification: crops of images whose shorter side is 256 pixels; else crops at all scales."""
         from keras_det.data import ScaledCrops
 
-        scales = self.config["training_scales"] or self.scales
+        scales = self.config.training_scales or self.scales
         scales = (SHORTER_SIDE,) if self.task == "classification" else scales
-        sides = self.config["smallest_object"] * self.window, self.window
-        return ScaledCrops(self.image_size, scales, self.config["border"], self.config["around"], sides)
+        sides = self.config.smallest_object * self.window, self.window
+        return ScaledCrops(self.image_size, scales, self.config.border, self.config.around, sides)
 
     def encode_targets(self, labels):
         """The object of each window of a training sample.
@@ -428,9 +408,9 @@ class OverFeat(Detector):
         has_object = ops.max(score, axis=-1) >= 0
         boxes = _to_frame(boxes, windows[None])
         if self.task == "detection":
-            large = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.config["smallest_object"]
+            large = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.config.smallest_object
             has_object = ops.logical_and(has_object, large)
-            classified = ops.logical_and(has_object, _offset(boxes) <= self.config["largest_offset"])
+            classified = ops.logical_and(has_object, _offset(boxes) <= self.config.largest_offset)
             empty = ops.logical_not(self._shows_object(every, windows, covered))
             trained = ops.where(classified, classes + self.background, ops.where(empty, 0, -1))
         else:
@@ -455,8 +435,8 @@ class OverFeat(Detector):
         boxes = _to_frame(ops.expand_dims(boxes, 1), windows[None, :, None])
         side = ops.max(boxes[..., 2:] - boxes[..., :2], axis=-1)
         fits = ops.logical_and(
-            side >= TOO_SMALL * self.config["smallest_object"],
-            _offset(boxes) <= self.config["largest_offset"] + TOO_FAR,
+            side >= TOO_SMALL * self.config.smallest_object,
+            _offset(boxes) <= self.config.largest_offset + TOO_FAR,
         )
         return ops.any(ops.logical_and(fits, covered >= BACKGROUND), axis=-1)
 
@@ -471,15 +451,15 @@ class OverFeat(Detector):
         terms = {"classification": zero, "localization": zero}
         if self.task != "localization":
             noise = None
-            if self.config["negative_choice"] == "random":
+            if self.config.negative_choice == "random":
                 noise = keras.random.uniform((batch, n), seed=self.noise)
             logits = ops.reshape(outputs["logits"], (-1, n, outputs["logits"].shape[-1]))
-            negatives = self.config["negatives"] if self.background else None
+            negatives = self.config.negatives if self.background else None
             found = losses.classification_loss(targets["classes"], logits, negatives, noise)
             terms["classification"] = self._mean(found["classification"], found["windows"])
         if self.regressor is not None:
             boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
-            if self.config["per_class"]:
+            if self.config.per_class:
                 own = ops.one_hot(targets["labels"], len(self.classes))
                 boxes = ops.sum(boxes * ops.expand_dims(own, -1), axis=2)
             found = losses.regression_loss(targets["has_object"], targets["boxes"], boxes)
@@ -518,7 +498,7 @@ class OverFeat(Detector):
         if ten_views:
             return self._ten_views(images)
         votes = ops.concatenate([self.scale_votes(images, size, flip, fine) for size in scales or self.scales])
-        return (ops.max if (over_scales or self.config["over_scales"]) == "max" else ops.mean)(votes, axis=0)
+        return (ops.max if (over_scales or self.config.over_scales) == "max" else ops.mean)(votes, axis=0)
 
     def scale_votes(self, images, size, flip=True, fine=None):
         """The votes of one scale: the windows' highest probability of each class, `[1 or 2, B, C]` float32.
@@ -535,14 +515,14 @@ class OverFeat(Detector):
 
     def _probabilities(self, images, fine=None):
         """`[B, h, w, C]` softmax of each window, without background."""
-        fine = self.config["fine"] if fine is None else fine
-        logits = networks.run_dense(self.classifier, self._unpooled(images), self.config["variant"], fine)["output"]
+        fine = self.config.fine if fine is None else fine
+        logits = networks.run_dense(self.classifier, self._unpooled(images), self.config.variant, fine)["output"]
         return ops.softmax(logits)[..., self.background :]
 
     def _ten_views(self, images):
         shape = images.shape[1:3]
         size = [round(SHORTER_SIDE * side / min(shape)) for side in shape]
-        images, field = _resize(images, size), self.form.field
+        images, field = _resize(images, size), self.spec.field
         bottom, right = (side - field for side in size)
         corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
         views = [images[:, y : y + field, x : x + field] for y, x in corners]
@@ -570,7 +550,7 @@ class OverFeat(Detector):
 
     def _scored_scale(self, images, size, center):
         """Boxes and confidences of the windows of images at one scale."""
-        border, classes = self.config["border"], len(self.classes)
+        border, classes = self.config.border, len(self.classes)
         images = self._at_scale(images, size)
         padded = [side + 2 * border for side in size]
         # Windows relative to the image without its border.
@@ -579,25 +559,25 @@ class OverFeat(Detector):
         n = len(windows)
         scores = ops.reshape(ops.softmax(outputs["logits"])[..., self.background :], (-1, n, classes))
         best = ops.max(scores, axis=1, keepdims=True)
-        least = ops.top_k(best, min(self.config["top_classes"], classes))[0][..., -1:]
+        least = ops.top_k(best, min(self.config.top_classes, classes))[0][..., -1:]
         scores = ops.where(best >= least, scores, 0.0)
         if self.regressor is None:
             boxes = ops.clip(ops.broadcast_to(windows[None], (ops.shape(scores)[0], n, 4)), 0.0, 1.0)
         else:
             boxes = ops.reshape(outputs["boxes"], (-1, n, *outputs["boxes"].shape[3:]))
-            own = windows[None, :, None] if self.config["per_class"] else windows[None]
+            own = windows[None, :, None] if self.config.per_class else windows[None]
             boxes = ops.clip(_from_frame(boxes, own), 0.0, 1.0)
             low, high = boxes[..., :2], boxes[..., 2:]  # edges are predicted each for itself and may have crossed
             boxes = ops.concatenate([ops.minimum(low, high), ops.maximum(low, high)], axis=-1)
         if center:
-            rows, columns = (self.form.cells(side, self.config["fine"]) for side in padded)
+            rows, columns = (self.spec.cells(side, self.config.fine) for side in padded)
             middle = rows // 2 * columns + columns // 2
             boxes, scores = boxes[:, middle : middle + 1], scores[:, middle : middle + 1]
         return boxes, scores
 
     def _at_scale(self, images, size):
         """Images resized, with their border."""
-        border = self.config["border"]
+        border = self.config.border
         images = _resize(images, size) - networks.MEAN
         return ops.pad(images, ((0, 0), (border, border), (border, border), (0, 0))) + networks.MEAN
 
@@ -613,17 +593,17 @@ class OverFeat(Detector):
             Detections dict; merged boxes have the sum of their windows' confidences.
         """
         a = self.config
-        nms_options = {name: a[name] for name in ("score_threshold", "max_per_class", "max_detections")}
-        if (how or a["combine"]) == "merge":
-            nms_options["max_classes"] = a["top_classes"] * len(self.scales)  # no other has a confidence
-            return box_ops.merge(boxes, scores, merge_threshold=a["merge_threshold"], **nms_options)
+        nms_options = {name: getattr(a, name) for name in ("score_threshold", "max_per_class", "max_detections")}
+        if (how or a.combine) == "merge":
+            nms_options["max_classes"] = a.top_classes * len(self.scales)  # no other has a confidence
+            return box_ops.merge(boxes, scores, merge_threshold=a.merge_threshold, **nms_options)
         if len(boxes.shape) == 4:  # suppression shares boxes among the classes: each class's boxes with its own scores
             own = ops.eye(len(self.classes))
             scores = ops.reshape(
                 ops.expand_dims(scores, -1) * own, (-1, scores.shape[1] * len(self.classes), len(self.classes))
             )
             boxes = ops.reshape(boxes, (-1, scores.shape[1], 4))
-        return box_ops.nms(boxes, scores, iou_threshold=a["iou_threshold"], **nms_options)
+        return box_ops.nms(boxes, scores, iou_threshold=a.iou_threshold, **nms_options)
 
     def compiled_combine(self, how=None):
         """`combine`, compiled, the merge by XLA: twenty times faster; exports have it in plain operations.
@@ -634,7 +614,7 @@ class OverFeat(Detector):
         Args:
             how: as `combine` takes it.
         """
-        how = how or self.config["combine"]
+        how = how or self.config.combine
         if how not in self._combiners:
 
             def combine(boxes, scores):
@@ -667,7 +647,7 @@ class OverFeat(Detector):
         if self.task != "classification":
             return self.combine(*self.scored_windows(images))
         votes = self.classify(images)
-        scores, labels = ops.top_k(votes, min(self.config["max_detections"], len(self.classes)))
+        scores, labels = ops.top_k(votes, min(self.config.max_detections, len(self.classes)))
         whole = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
         return {
             "boxes": ops.ones_like(scores)[..., None] * whole,
@@ -675,10 +655,6 @@ class OverFeat(Detector):
             "labels": ops.cast(labels, "int32"),
             "num_detections": ops.sum(ops.ones_like(labels, "int32"), axis=1),
         }
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
 
 
 def vote(networks_, images, **options):
@@ -700,28 +676,13 @@ def vote(networks_, images, **options):
     return sum(network.classify(images, **options) for network in networks_) / len(networks_)
 
 
-def _check(config):
-    """Refuse arguments that no network or procedure is for."""
-    choices = {"task": TASKS, "negative_choice": ("offending", "random"), "combine": ("merge", "nms")}
-    choices["over_scales"] = ("mean", "max")
-    for name, values in choices.items():
-        if config[name] not in values:
-            raise ValueError(f"`{name}` must be one of {', '.join(values)}; got {config[name]!r}.")
-    for name in ("negatives", "top_classes", "max_per_class", "max_detections"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
-    for name in ("score_threshold", "merge_threshold", "iou_threshold", "detect_threshold"):
-        if not 0 <= config[name] < float("inf"):
-            raise ValueError(f"`{name}` must be a number of at least 0; got {config[name]!r}.")
-
-
-def _training_size(config, form):
+def _training_size(config, spec):
     """Size of training samples: one window, or seven a side."""
-    size = config["image_size"]
+    size = config.image_size
     if size is None:
-        return (form.field + (0 if config["task"] == "classification" else 6 * form.stride),) * 2
-    if len(size) != 2 or min(size) < form.field:
-        raise ValueError(f"`image_size` must be two numbers of at least {form.field}; got {size!r}.")
+        return (spec.field + (0 if config.task == "classification" else 6 * spec.stride),) * 2
+    if len(size) != 2 or min(size) < spec.field:
+        raise ValueError(f"`image_size` must be two numbers of at least {spec.field}; got {size!r}.")
     return tuple(size)
 
 

@@ -57,7 +57,7 @@ class Checkpoint:
         if classes is None or tuple(classes) == model.classes:
             self._load(model)
             return
-        donor = type(model)(**(model.config | {"classes": classes}))
+        donor = type(model)(**model.get_config() | {"classes": classes})
         self._load(donor)
         kept = carry_over(donor, model, classes, model.classes)
         new = [name for name in model.classes if name not in kept]
@@ -185,7 +185,7 @@ def save_weights(model, path, optimizer=True, training=None):
         OSError: the file cannot be written, for want of space or of permission; one of this name stays as it was.
     """
     path = Path(path)
-    metadata = {"model": type(model).__name__, "config": model.config, "training": training}
+    metadata = {"model": type(model).__name__, "config": model.config.to_dict(), "training": training}
     if path.suffix == ".safetensors":
         zoo.write_safetensors(path, zoo.parameters(model), metadata)
     elif path.name.endswith(".weights.h5"):

@@ -1,14 +1,20 @@
 """The sliding window classifier that DetectorNet is compared with (Szegedy et al. 2013, section 7)."""
 
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_det import boxes as box_ops
 from keras_det.models.classifier import Classifier
+from keras_det.models.config import check_ratios
 from keras_det.models.detector import Detector, compiled
-from keras_det.models.pretrained import find_checkpoint
 
+ASPECT_RATIOS = tuple(np.geomspace(1 / 3, 3.0, 8).round(4).tolist())
 SCALES = 10
 BATCH = 128  # crops that go through the network together
 
@@ -41,47 +47,55 @@ class SlidingWindows(Detector):
 
     class_predictors = ("logits",)
     loss_terms = Classifier.loss_terms
-    defaults = {
-        "stride": 5,
-        "aspect_ratios": tuple(np.geomspace(1 / 3, 3.0, 8).round(4).tolist()),
-        "score_threshold": 0.05,
-        "iou_threshold": 0.5,
-        "max_detections": 100,
-    }
+    starts_from_classifier = True
+    counts = ("stride", "max_detections")
+    fractions = ("score_threshold", "iou_threshold")
 
     def __init__(
         self,
-        weights=None,
-        classifier=None,
-        classes=None,
-        stride=None,
-        aspect_ratios=None,
-        score_threshold=None,
-        iou_threshold=None,
-        max_detections=None,
+        weights: str | os.PathLike | None = None,
+        classifier: Any = None,
+        classes: Sequence[str] | None = None,
+        stride: int = 5,
+        aspect_ratios: tuple = ASPECT_RATIOS,
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.5,
+        max_detections: int = 100,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights, from_classifier=True)
-        config = self.defaults | ({} if checkpoint.from_classifier else checkpoint.config) | given
-        if checkpoint.from_classifier:
-            classifier = {"weights": checkpoint.path}
-        elif classifier is None:
-            classifier = config.get("classifier", {"background": True})
+        super().__init__(weights, **kwargs)
+        own = {"classifier": self.classifier.config.to_dict(), "classes": self.classes}
+        self.config = dataclasses.replace(self.config, **own)
+        self.built = True
+        self.load_checkpoint()
+
+    def class_list(self):
+        """The classifier's classes; it is built here."""
+        classifier, classes = self.config.classifier or {"background": True}, self.config.classes
+        if self._checkpoint.from_classifier:
+            classifier = {"weights": self._checkpoint.path}
         if isinstance(classifier, dict):
-            classifier = Classifier(**(classifier | ({} if classes is None else {"classes": list(classes)})))
+            classifier = Classifier(**classifier | ({} if classes is None else {"classes": classes}))
         if not classifier.background:
             raise ValueError("`classifier` must have been built with `background=True`: most boxes show no object.")
-        super().__init__(classes=classifier.classes, image_size=classifier.image_size, **kwargs)
         self.classifier = classifier
-        ratios = [float(ratio) for ratio in config["aspect_ratios"]]
-        own = {"classifier": classifier.config, "classes": list(self.classes), "aspect_ratios": ratios}
-        self.config = config | own
-        _check_arguments(self.config)
-        self.built = True
-        if not checkpoint.from_classifier:
-            checkpoint.load_into(self)
+        return classifier.classes
+
+    def input_size(self):
+        """The classifier's input."""
+        return self.classifier.image_size
+
+    def check_config(self, config):
+        """As of every network, and ratios are positive."""
+        super().check_config(config)
+        check_ratios(config.aspect_ratios)
+
+    def load_checkpoint(self):
+        """Put weights in; a classifier's file is in the classifier already."""
+        if self._checkpoint.from_classifier:
+            self._checkpoint = None
+        else:
+            super().load_checkpoint()
 
     def class_entries(self, layer):
         """As of the classifier."""
@@ -139,9 +153,9 @@ class SlidingWindows(Detector):
         A size is a scale s, the square root of its fraction of the image's area, and an aspect ratio a: s / sqrt(a) of
         the height and s sqrt(a) of the width, and no more than all of them.
         """
-        found, stride = [], self.config["stride"]
+        found, stride = [], self.config.stride
         for scale in np.linspace(1 / SCALES, 1, SCALES):
-            for ratio in self.config["aspect_ratios"]:
+            for ratio in self.config.aspect_ratios:
                 sides = np.minimum([scale / ratio**0.5, scale * ratio**0.5], 1.0)
                 low = [
                     np.arange(int((1 - fraction) * side // stride) + 1) * stride / side
@@ -172,7 +186,9 @@ class SlidingWindows(Detector):
             raise ValueError("sliding windows need a size of `images` that is known when they are compiled.")
         windows = self.windows(height, width)
         boxes = ops.broadcast_to(ops.convert_to_tensor(windows)[None], (ops.shape(images)[0], *windows.shape))
-        nms_options = {name: self.config[name] for name in ("score_threshold", "iou_threshold", "max_detections")}
+        nms_options = {
+            name: getattr(self.config, name) for name in ("score_threshold", "iou_threshold", "max_detections")
+        }
         return box_ops.nms(boxes, self.window_scores(images, windows), **nms_options)
 
     def window_scores(self, images, windows):
@@ -193,20 +209,3 @@ class SlidingWindows(Detector):
     def _compile(self):
         """`serve`, compiled for each size of image, as its number of windows is part of the program."""
         return compiled(self.serve, self, any_size=False)
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
-
-
-def _check_arguments(config):
-    """Refuse what the model cannot work with."""
-    for name in ("stride", "max_detections"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
-    for name in ("score_threshold", "iou_threshold"):
-        if not 0 <= config[name] <= 1:
-            raise ValueError(f"`{name}` must be in 0 .. 1; got {config[name]!r}.")
-    ratios = config["aspect_ratios"]
-    if not ratios or not all(np.isfinite(ratio) and ratio > 0 for ratio in ratios):
-        raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")

@@ -4,6 +4,8 @@ Default boxes of several scales and aspect ratios stand on several feature maps;
 them, its class and its offset to the object. One pass, no proposals.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -16,7 +18,7 @@ from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act, same, sy
 from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
 from keras_det.models.detector import Detector
-from keras_det.models.pretrained import find_checkpoint, load_backbone
+from keras_det.models.pretrained import load_backbone
 from keras_det.weights.registry import VOC_CLASSES
 
 CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
@@ -135,32 +137,15 @@ class SSD(Detector):
 
     loss_terms = ("localization", "confidence")
     counters = ("matched",)
+    choices = {"backbone": BACKBONES, "mining": ("image", "batch")}
+    counts = ("max_per_class", "max_detections")
+    fractions = ("score_threshold", "iou_threshold", "matching_iou")
+    from_zero = ("localization_weight", "negative_ratio")
     size: int
     tiling: Tiling
     lite = False  # SSDLite: separable extra layers and predictors
     first_source = 0  # of the backbone's maps of stride 8, 16, 32 the first in use
     predictor_kernel = 3
-    defaults = {
-        "classes": VOC_CLASSES,
-        "backbone": "vgg16",
-        "box_scales": "voc",
-        "aspect_ratios": None,
-        "sources": None,
-        "atrous": True,
-        "boundary_boxes": True,
-        "localization_weight": 1.0,
-        "matching_iou": 0.5,
-        "negative_ratio": 3,
-        "mining": "image",
-        "sampling": True,
-        "expand": True,
-        "freeze": None,
-        "clip": None,
-        "score_threshold": 0.01,
-        "iou_threshold": 0.45,
-        "max_per_class": 400,
-        "max_detections": 200,
-    }
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -168,39 +153,31 @@ class SSD(Detector):
 
     def __init__(
         self,
-        weights=None,
-        classes=None,
-        backbone=None,
-        box_scales=None,
-        aspect_ratios=None,
-        sources=None,
-        atrous=None,
-        boundary_boxes=None,
-        localization_weight=None,
-        matching_iou=None,
-        negative_ratio=None,
-        mining=None,
-        sampling=None,
-        expand=None,
-        freeze=None,
-        clip=None,
-        score_threshold=None,
-        iou_threshold=None,
-        max_per_class=None,
-        max_detections=None,
-        backbone_weights=None,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        backbone: str = "vgg16",
+        box_scales: str | tuple = "voc",
+        aspect_ratios: tuple | None = None,
+        sources: tuple | None = None,
+        atrous: bool = True,
+        boundary_boxes: bool = True,
+        localization_weight: float = 1.0,
+        matching_iou: float = 0.5,
+        negative_ratio: float = 3,
+        mining: str = "image",
+        sampling: bool = True,
+        expand: bool = True,
+        freeze: str | None = None,
+        clip: str | None = None,
+        score_threshold: float = 0.01,
+        iou_threshold: float = 0.45,
+        max_per_class: int = 400,
+        max_detections: int = 200,
+        backbone_weights: str | None = None,
         **kwargs,
     ):
-        local = locals()
-        given = {name: local[name] for name in self.defaults if local[name] is not None}
-        checkpoint = find_checkpoint(type(self).__name__, weights)
-        config = self.defaults | checkpoint.config | given
-        super().__init__(classes=config["classes"], image_size=(self.size, self.size), **kwargs)
-        self.config = config | {"classes": list(self.classes)}
-        self.backbone_name = self.config["backbone"]
-        _check_limits(self.config)
-        if self.backbone_name not in BACKBONES:
-            raise ValueError(f"`backbone` must be one of {', '.join(BACKBONES)}; got {self.backbone_name!r}.")
+        super().__init__(weights, **kwargs)
+        self.backbone_name = self.config.backbone
         self.features, self.sources = self._features()
         self.priors = self._prior_boxes()
         self.head = MultiBoxHead(
@@ -217,8 +194,12 @@ class SSD(Detector):
         self.build((None, *self.image_size, 3))
         if backbone_weights is not None:
             self._load_backbone(backbone_weights)
-        checkpoint.load_into(self)
-        self._freeze(self.config["freeze"])
+        self.load_checkpoint()
+        self._freeze(self.config.freeze)
+
+    def input_size(self):
+        """A square of `size`."""
+        return self.size, self.size
 
     # Network, sections 2.1 and 3
 
@@ -234,7 +215,7 @@ class SSD(Detector):
             x = _extra(x, name, int(squeeze * width), int(filters * width), shrink, self.backbone_name == "vgg16")
             maps[name if self.first_source else f"{name}_2"] = x
         self.all_sources = tuple(maps)
-        sources = tuple(maps if self.config["sources"] is None else self.config["sources"])
+        sources = tuple(maps if self.config.sources is None else self.config.sources)
         if not sources or not set(sources) <= set(maps) or len(set(sources)) < len(sources):
             raise ValueError(f"`sources` must be some of {', '.join(maps)}, each once; got {sources}.")
         return keras.Model(backbone.input, {name: maps[name] for name in sources}, name="features"), sources
@@ -244,8 +225,8 @@ class SSD(Detector):
         name, entry, options = self.backbone_name, BACKBONES[self.backbone_name], {}
         names = entry.sources
         if name == "vgg16":
-            options["atrous"] = self.config["atrous"]
-            names = names if self.config["atrous"] else ("conv4_3", "conv5_3", "fc7")
+            options["atrous"] = self.config.atrous
+            names = names if self.config.atrous else ("conv4_3", "conv5_3", "fc7")
         if self.first_source:
             if name == "vgg16":
                 raise ValueError(f"`backbone` 'vgg16' has no map of stride 32, which {type(self).__name__} needs.")
@@ -260,7 +241,7 @@ class SSD(Detector):
         entry = BACKBONES[self.backbone_name]
         if name != "imagenet" or entry.imagenet is None:
             raise ValueError(f"`backbone_weights` must be None or 'imagenet', and not with 'tiny'; got {name!r}.")
-        options = {"atrous": self.config["atrous"]} if self.backbone_name == "vgg16" else {}
+        options = {"atrous": self.config.atrous} if self.backbone_name == "vgg16" else {}
         load_backbone(self.features, entry.imagenet(**options))
 
     def _freeze(self, last):
@@ -276,7 +257,7 @@ class SSD(Detector):
     def _prior_boxes(self):
         """A `PriorBox` for each source layer, section 2.2."""
         index = [self.all_sources.index(name) for name in self.sources]
-        box_scales, aspect_ratios = self.config["box_scales"], self.config["aspect_ratios"]
+        box_scales, aspect_ratios = self.config.box_scales, self.config.aspect_ratios
         if isinstance(box_scales, str) and box_scales not in self.tiling.scales:
             raise ValueError(f"`box_scales` must be one of {', '.join(self.tiling.scales)}; got {box_scales!r}.")
         scales = self.tiling.scales[box_scales] if isinstance(box_scales, str) else box_scales
@@ -295,7 +276,7 @@ class SSD(Detector):
                 raise ValueError(f"`{argument}` must be given for {len(index)} source layers; got {len(value)}.")
         steps = self.tiling.steps
         return [
-            PriorBox(s, r, steps[k] / self.size if steps else None, self.config["clip"], name=f"{name}_priors")
+            PriorBox(s, r, steps[k] / self.size if steps else None, self.config.clip, name=f"{name}_priors")
             for s, r, k, name in zip(scales, ratios, index, self.sources)
         ]
 
@@ -334,7 +315,7 @@ class SSD(Detector):
     @property
     def _valid_boxes(self):
         """`[A]` bool: the default boxes that are trained: all, or those inside the image (Table 3)."""
-        if self.config["boundary_boxes"]:
+        if self.config.boundary_boxes:
             return np.ones(len(self.default_boxes), bool)
         return (self.default_boxes[:, :2] >= 0).all(1) & (self.default_boxes[:, 2:] <= 1).all(1)
 
@@ -357,7 +338,7 @@ class SSD(Detector):
                 ops.pad(x, ((0, 0), (0, 1), (0, 0))[: len(x.shape)]) for x in (boxes, classes, valid)
             )
         ious = box_ops.iou(boxes, self.default_boxes[None])
-        matched = box_ops.match(ious, valid, threshold=self.config["matching_iou"], valid_boxes=self._valid_boxes)
+        matched = box_ops.match(ious, valid, threshold=self.config.matching_iou, valid_boxes=self._valid_boxes)
         positive, index = matched >= 0, ops.maximum(matched, 0)
         boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
         offsets = box_ops.encode_offsets(boxes, self.default_boxes[None])
@@ -368,9 +349,9 @@ class SSD(Detector):
 
     def compute_losses(self, targets, outputs):
         """Equation 1: both terms divided by N, the matched boxes of the global batch; 0 where N is 0."""
-        over_batch = self.config["mining"] == "batch"
-        terms = multibox_loss(targets, outputs, self.config["negative_ratio"], self._valid_boxes, over_batch)
-        terms["localization"] = self.config["localization_weight"] * terms["localization"]
+        over_batch = self.config.mining == "batch"
+        terms = multibox_loss(targets, outputs, self.config.negative_ratio, self._valid_boxes, over_batch)
+        terms["localization"] = self.config.localization_weight * terms["localization"]
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
@@ -382,9 +363,9 @@ class SSD(Detector):
         """Patches, expansion, photometric distortion and flips of sections 2.2 and 3.6, or flips alone."""
         from keras_det.data import HorizontalFlip, SSDAugmentation
 
-        if not self.config["sampling"]:
+        if not self.config.sampling:
             return HorizontalFlip(self.image_size)
-        return SSDAugmentation(self.image_size, expand=self.config["expand"])
+        return SSDAugmentation(self.image_size, expand=self.config.expand)
 
     # Inference, section 3.7
 
@@ -416,26 +397,7 @@ class SSD(Detector):
     def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         names = ("score_threshold", "iou_threshold", "max_per_class", "max_detections")
-        return {name: self.config[name] for name in names}
-
-    def get_config(self):
-        """Constructor arguments."""
-        return super().get_config() | self.config
-
-
-def _check_limits(config):
-    """Refuse numbers that suppression, matching and mining cannot work with."""
-    for name in ("score_threshold", "iou_threshold", "matching_iou"):
-        if not 0 <= config[name] <= 1:
-            raise ValueError(f"`{name}` must be in 0 .. 1; got {config[name]!r}.")
-    for name in ("max_per_class", "max_detections"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1; got {config[name]!r}.")
-    if config["mining"] not in ("image", "batch"):
-        raise ValueError(f"`mining` must be 'image' or 'batch'; got {config['mining']!r}.")
-    for name in ("localization_weight", "negative_ratio"):
-        if not 0 <= config[name] < float("inf"):
-            raise ValueError(f"`{name}` must be a number of at least 0; got {config[name]!r}.")
+        return {name: getattr(self.config, name) for name in names}
 
 
 def _extra(x, name, squeeze, filters, shrink, plain):
@@ -511,12 +473,18 @@ class SSDLite320(SSD):
     tiling = TILING_LITE
     lite = True
     first_source = 1
-    defaults = SSD.defaults | {
-        "backbone": "mobilenet_v3_large",
-        "box_scales": "coco",
-        "clip": "sides",
-        "score_threshold": 0.001,
-        "iou_threshold": 0.55,
-        "max_per_class": 300,
-        "max_detections": 300,
-    }
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        backbone: str = "mobilenet_v3_large",
+        box_scales: str | tuple = "coco",
+        clip: str | None = "sides",
+        score_threshold: float = 0.001,
+        iou_threshold: float = 0.55,
+        max_per_class: int = 300,
+        max_detections: int = 300,
+        **kwargs,
+    ):
+        super().__init__(weights, **kwargs)

@@ -5,6 +5,8 @@ maps, a sigmoid for each class beside one for background.
 """
 
 import math
+import os
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from keras import ops
 from keras_det import boxes as box_ops
 from keras_det.losses import sigmoid_multibox_loss
 from keras_det.models.ssd import SSD, Tiling
+from keras_det.weights.registry import VOC_CLASSES
 
 SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # min_scale 0.2, max_scale 0.95, and 1 after the last
 RATIOS = (1.0, 2.0, 0.5, 3.0, 0.3333)  # width over height, in the files' digits
@@ -49,28 +52,34 @@ class TFODSSD(SSD):
 
     size = 300
     first_source = 1
-    defaults = SSD.defaults | {
-        "backbone": "mobilenet_v2",
-        "box_scales": "tfod",
-        "score_threshold": 1e-8,
-        "iou_threshold": 0.6,
-        "max_per_class": 1917,
-        "max_detections": 100,
-    }
+
+    def __init__(
+        self,
+        weights: str | os.PathLike | None = None,
+        classes: Sequence[str] = VOC_CLASSES,
+        backbone: str = "mobilenet_v2",
+        box_scales: str | tuple = "tfod",
+        score_threshold: float = 1e-8,
+        iou_threshold: float = 0.6,
+        max_per_class: int = 1917,
+        max_detections: int = 100,
+        **kwargs,
+    ):
+        super().__init__(weights, **kwargs)
 
     def _prior_boxes(self):
         """The API's anchors, or `PriorBox`es where `box_scales` says so."""
-        if self.config["box_scales"] != "tfod":
+        if self.config.box_scales != "tfod":
             return super()._prior_boxes()
         return [Anchors(self.all_sources.index(name)) for name in self.sources]
 
     def compute_losses(self, targets, outputs):
         """Sigmoid losses and smooth L1, divided by the matched anchors of the global batch; hard negatives 3:1."""
         terms = sigmoid_multibox_loss(
-            targets, outputs, self.config["negative_ratio"], self._valid_boxes, least=LEAST_NEGATIVES
+            targets, outputs, self.config.negative_ratio, self._valid_boxes, least=LEAST_NEGATIVES
         )
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
-        terms["localization"] = self.config["localization_weight"] * terms["localization"]
+        terms["localization"] = self.config.localization_weight * terms["localization"]
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
     def scored_boxes(self, outputs):

@@ -71,7 +71,7 @@ def read(path, model, plan):
     name = type(model).__name__
     if metadata["model"] != name:
         raise ValueError(f"{path} does not hold the weights of this {name}, but of a {metadata['model']}.")
-    for what, theirs, ours in (("config", metadata["config"], model.config), ("plan", state["plan"], plan)):
+    for what, theirs, ours in (("config", metadata["config"], model.config.to_dict()), ("plan", state["plan"], plan)):
         known = ours if what == "config" else theirs  # a plan of before the last version has fewer keys
         other = [key for key in ours if key in known and theirs.get(key) != _plain(ours[key])]
         if what == "config" and other:

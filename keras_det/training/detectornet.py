@@ -77,7 +77,7 @@ def train_by_class(build, recipe, source, folder, val_source=None, seed=0, resum
             continue
         keras.utils.set_random_seed(seed)
         model = build(name)
-        own = of_one_class(source, name, model.config["negative_fraction"])
+        own = of_one_class(source, name, model.config.negative_fraction)
         val = None if val_source is None else relabel(val_source, {name: name})
         going_on = resume and (run / LAST).exists()
         rows[name] = train(model, recipe, own, run, val, seed=seed, resume=going_on, verbose=verbose)

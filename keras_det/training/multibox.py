@@ -21,9 +21,9 @@ def at_scales(localizer, scales):
 
 def with_arguments(model, **changes):
     """The same weights with other constructor arguments of how they are used."""
-    if all(model.config[name] == value for name, value in changes.items()):
+    if all(getattr(model.config, name) == value for name, value in changes.items()):
         return model
-    other = type(model)(**(model.config | changes))
+    other = type(model)(**model.get_config() | changes)
     other.set_weights(model.get_weights())
     return other
 

@@ -153,7 +153,7 @@ def figure_9(network, source, batch_size=16):
     """
     if network.regressor is None:
         raise ValueError("Figure 9 needs a network with a regressor: one for localization or detection.")
-    kind, scales = "PCR" if network.config["per_class"] else "SCR", network.scales
+    kind, scales = "PCR" if network.config.per_class else "SCR", network.scales
 
     def windows(images):  # every scale goes through the network once
         each = [network.scored_windows(images, [size]) for size in scales]

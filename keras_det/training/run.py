@@ -280,7 +280,7 @@ def describe(model, recipe, source, seed):
     """What a run was made of, as JSON values."""
     return {
         "model": type(model).__name__,
-        "config": model.config,
+        "config": model.config.to_dict(),
         "recipe": dataclasses.asdict(recipe),
         "data": source.name,
         "images": len(source),

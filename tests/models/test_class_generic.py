@@ -112,9 +112,9 @@ def test_decode_is_suppression_over_the_local_maxima(model):
         steps = np.stack(np.meshgrid(*[(-1, 0, 1)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
         return all(value.get(tuple(np.array(cell) + step), 0) <= value[cell] for step in steps)
 
-    rows = np.array([n for n, cell in enumerate(cells) if is_peak(cell) and p[n] > model.config["score_threshold"]])
+    rows = np.array([n for n, cell in enumerate(cells) if is_peak(cell) and p[n] > model.config.score_threshold])
     boxes = np.clip(model.grid.boxes[rows], 0, 1)
-    kept = greedy(boxes, p[rows], model.config["iou_threshold"])
+    kept = greedy(boxes, p[rows], model.config.iou_threshold)
     count = int(found["num_detections"][0])
     assert count == len(kept) > 3
     np.testing.assert_allclose(found["scores"][0, :count], p[rows][kept], rtol=1e-5)

@@ -191,7 +191,7 @@ def test_targets_and_the_five_terms(model):
 def test_the_three_forms_have_the_same_outputs(mode, networks):
     network = build(mode=mode)
     outputs, targets = network(batch()[0]), network.encode_targets(batch()[1])
-    assert len(network.backbones) == networks and outputs["masks"].shape == (2, 2, 5, 8, 8)
+    assert len(network.mask_backbones) == networks and outputs["masks"].shape == (2, 2, 5, 8, 8)
     assert all(np.isfinite(float(value)) for value in network.compute_losses(targets, outputs).values())
 
 
@@ -229,7 +229,7 @@ def test_a_classifiers_backbone_is_taken_over():
     network = build(mode="class", d=4, **options)
     network.load_backbone(classifier)
     images = np.random.default_rng(0).integers(0, 256, (1, 67, 67, 3)).astype("float32")
-    for each in network.backbones:
+    for each in network.mask_backbones:
         np.testing.assert_array_equal(each(images), classifier.features(images)["features"])
     with pytest.raises(ValueError, match="`classifier`"):
         network.load_backbone(Classifier(classes=CLASSES, backbone="alexnet", image_size=67, width=0.03))

@@ -85,7 +85,7 @@ def test_frozen_layers_do_not_move(tmp_path):
     assert not moved & frozen
     assert {"stage4_conv2", "stage4_conv2_bn", "stage5_conv1"} <= moved
     model.save_weights(tmp_path / "a.weights.h5")
-    assert models.SSD300(weights=tmp_path / "a.weights.h5").config["freeze"] == "stage4_conv1_bn"
+    assert models.SSD300(weights=tmp_path / "a.weights.h5").config.freeze == "stage4_conv1_bn"
 
 
 def test_an_unknown_layer_cannot_be_frozen():

@@ -23,7 +23,7 @@ def localizer(**config):
     keras.utils.set_random_seed(0)
     model = MultiBox(**{"boxes": 12, "backbone": "tiny", "image_size": SIZE} | config)
     rng = np.random.default_rng(0)
-    model.confidences.bias.assign(rng.normal(size=model.config["boxes"]))
+    model.confidences.bias.assign(rng.normal(size=model.config.boxes))
     return model
 
 
@@ -231,7 +231,7 @@ def test_a_file_holds_both_networks(model, classifier, tmp_path, ending):
     path, images = tmp_path / f"both{ending}", random_images(80, 100)
     detector.save(path) if ending == ".keras" else detector.save_weights(path)
     again = MultiBoxDetector(weights=path)
-    assert again.classes == tuple(CLASSES) and again.config["windows"] == 3
+    assert again.classes == tuple(CLASSES) and again.config.windows == 3
     for name, value in detector.detections(images).items():
         np.testing.assert_array_equal(again.detections(images)[name], value)
 

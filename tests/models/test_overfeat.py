@@ -170,7 +170,7 @@ def test_folding_batch_normalization_keeps_the_outputs():
         if "_bn" in variable.path:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     plain, image = model.folded(), random_images(247, 263)
-    assert not plain.config["batch_norm"] and len(plain.weights) < len(model.weights)
+    assert not plain.config.batch_norm and len(plain.weights) < len(model.weights)
     for name, value in model(image).items():
         np.testing.assert_allclose(plain(image)[name], value, rtol=1e-3, atol=1e-3 * np.abs(value).max())
     for mine, theirs in zip(plain._parts(), model._parts()):
@@ -427,7 +427,7 @@ def test_the_center_window_alone(detector):
 def test_no_window_of_the_papers_scales_is_cut_before_the_merge():
     for form in networks.ARCHITECTURES.values():
         windows = sum(form.cells(height) * form.cells(width) for height, width in form.scales)
-        assert windows <= OverFeat.defaults["max_per_class"]
+        assert windows <= OverFeat.Config().max_per_class
 
 
 def test_what_is_compiled_is_serve(detector):
@@ -528,7 +528,7 @@ def test_a_network_with_context_starts_as_the_network_without(tmp_path, capsys):
     plain = build()
     plain.save_weights(path)
     model = OverFeat(weights=path, context=True)
-    assert capsys.readouterr().err == "" and model.config["context"]
+    assert capsys.readouterr().err == "" and model.config.context
     for name, value in plain(images).items():
         np.testing.assert_allclose(model(images)[name], value, rtol=1e-4, atol=1e-5)
 

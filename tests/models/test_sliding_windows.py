@@ -205,7 +205,7 @@ def test_it_starts_from_a_classifiers_file(tmp_path):
     np.testing.assert_array_equal(model.classifier.head.kernel, classifier.head.kernel)
     model.save_weights(tmp_path / "s.weights.h5")
     again = SlidingWindows(weights=tmp_path / "s.weights.h5")
-    assert again.config["stride"] == 7 and again.classes == ("cat", "dog")
+    assert again.config.stride == 7 and again.classes == ("cat", "dog")
     Classifier(**CLASSIFIER | {"background": False}).save_weights(tmp_path / "b.weights.h5")
     with pytest.raises(ValueError, match="background"):
         SlidingWindows(weights=tmp_path / "b.weights.h5")

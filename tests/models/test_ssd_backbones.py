@@ -49,7 +49,7 @@ def test_the_whole_recipe(name, backbone, tmp_path):
     for one, other in zip(model.weights, again.weights):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
     found = again.detections(images.astype("uint8"))
-    assert found["boxes"].shape == (size, again.config["max_detections"], 4)
+    assert found["boxes"].shape == (size, again.config.max_detections, 4)
     assert np.isfinite(found["boxes"]).all() and found["num_detections"][0] > 0
     keras.backend.clear_session()
 

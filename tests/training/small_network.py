@@ -18,12 +18,14 @@ class Small(Network):
     loss_terms = ("regression",)
 
     def __init__(self, classes, dropout=0.5):
-        super().__init__(classes, (SIZE, SIZE))
-        self.config = {"classes": list(self.classes), "dropout": dropout}
+        super().__init__()
         self.normalize = keras.layers.BatchNormalization()
         self.drop = keras.layers.Dropout(dropout)
         self.dense = keras.layers.Dense(4)
         self.build((None, SIZE, SIZE, 3))
+
+    def input_size(self):
+        return SIZE, SIZE
 
     def build(self, shape):
         self.normalize.build(shape)

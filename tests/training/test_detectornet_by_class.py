@@ -79,7 +79,7 @@ def test_networks_put_together_give_their_own_masks(mode, tmp_path):
         paths.append(tmp_path / f"{k}.weights.h5")
         masks.append(np.asarray(one(images)["masks"]))
     whole = detectornet.assemble(paths)
-    assert whole.classes == CLASSES and whole.config["mode"] == ("class" if mode == "all" else mode)
+    assert whole.classes == CLASSES and whole.config.mode == ("class" if mode == "all" else mode)
     np.testing.assert_allclose(whole(images)["masks"], np.concatenate(masks, 1), atol=1e-6)
 
 
@@ -117,8 +117,8 @@ def test_it_starts_from_a_classifiers_file(tmp_path):
     classifier = Classifier(classes=["x", "y", "z"], background=True, **options)
     classifier.save_weights(tmp_path / "c.weights.h5")
     model = DetectorNet(weights=tmp_path / "c.weights.h5", classes=CLASSES, mode="mask", d=4)
-    assert len(model.backbones) == 10 and model.image_size == (67, 67)
-    for each in model.backbones:
+    assert len(model.mask_backbones) == 10 and model.image_size == (67, 67)
+    for each in model.mask_backbones:
         for ours, theirs in zip(each.get_weights(), classifier.features.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 

@@ -56,7 +56,7 @@ def test_two_machines_train_as_one(tmp_path):
     assert found[0] == found[1]  # the same weights and metrics everywhere
     np.testing.assert_allclose(found[0]["metrics"], metrics, rtol=1e-4, atol=1e-6)  # each image evaluated once
     together = models.MultiBox(weights=tmp_path / "two" / "last.weights.h5")
-    untrained = machine.models.MultiBox(**alone.config)
+    untrained = machine.models.MultiBox(**alone.get_config())
     for mine, theirs in zip(together.weights, alone.weights, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=mine.path)
     assert any(np.abs(np.array(a) - np.array(b)).max() > 1e-3 for a, b in zip(alone.weights, untrained.weights))

@@ -56,7 +56,7 @@ def test_figure_1_has_a_curve_for_each_number_of_scales(networks, scenes):
     assert list(rates) == ["One shot (max center crop)", "Max center + 1 scale", "Max center + 2 scales"]
     for values in rates.values():
         assert (np.diff(values) >= 0).all() and values.max() <= 1
-    assert networks[0].config["scales"] == 1
+    assert networks[0].config.scales == 1
 
 
 def test_classifying_the_true_boxes_ranks_all_classes(scenes):
@@ -92,8 +92,8 @@ def test_table_2_suppresses_at_its_own_threshold_and_the_baseline_not_at_all(net
     monkeypatch.setattr(multibox, "find_boxes", spy)
     plain = Classifier(classes=scenes.classes, crops="images", **OPTIONS)  # as the paper's, without background
     multibox.table_2(networks[0], plain, scenes, OneBoxPerClass(classes=scenes.classes, **OPTIONS), windows=(2,))
-    assert seen[0].config["iou_threshold"] == 1.0
-    assert seen[1].localizer.config["iou_threshold"] == 0.4 and seen[1].config["region"] == "minimum"
+    assert seen[0].config.iou_threshold == 1.0
+    assert seen[1].localizer.config.iou_threshold == 0.4 and seen[1].config.region == "minimum"
     for mine, theirs in zip(seen[1].localizer.weights, networks[0].weights):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -135,7 +135,7 @@ def test_the_papers_recipes_say_what_the_paper_says():
         if name.startswith("multibox-") and name != "multibox-shapes":
             config = {k: v for k, v in recipe.config.items()} | {"backbone": "tiny", "image_size": 64}
             models.get(recipe.model)(classes=["cat", "dog"], **config)
-    assert MultiBox.defaults["alpha"] == 0.3 and MultiBox.defaults["image_size"] == 220
+    assert MultiBox.Config().alpha == 0.3 and MultiBox.Config().image_size == 220
 
 
 def call(*arguments):
@@ -151,7 +151,7 @@ def test_commands_train_and_print_the_tables(tmp_path):
     assert "val_top1" in (tmp_path / "c" / "results.csv").read_text()
     call("train", "--model", "multibox", "--recipe", "multibox-voc12", *common, "--out", tmp_path / "l")
     localizer = MultiBox(weights=tmp_path / "l" / "last.weights.h5")
-    assert localizer.priors.shape == (100, 4) and localizer.config["backbone"] == "tiny"
+    assert localizer.priors.shape == (100, 4) and localizer.config.backbone == "tiny"
     data = ("--data", "shapes", "--images", 4, "--json")
     table = call("multibox", "table-1", "--classifier", classifier, *data)["rows"]["DeepMultiBox"]
     assert "mean" in table and "star" in table

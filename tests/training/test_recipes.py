@@ -33,9 +33,9 @@ def test_overfeats_tables_and_figures_are_there():
     for name, recipe in RECIPES.items():
         if name.startswith("overfeat-") and recipe.data.startswith("ilsvrc:") and name not in seven:
             found[name] = models.get(recipe.model)(**recipe.config | small)
-    assert found["overfeat-localization-per-class"].config["per_class"]
-    assert found["overfeat-localization-single-scale"].config["training_scales"]
-    assert found["overfeat-detection-context"].config["context"]
+    assert found["overfeat-localization-per-class"].config.per_class
+    assert found["overfeat-localization-single-scale"].config.training_scales
+    assert found["overfeat-detection-context"].config.context
     assert RECIPES["overfeat-detection"].split == RECIPES["overfeat-detection-context"].split == "DET/train"
     for name, model in found.items():
         if model.task != "classification":

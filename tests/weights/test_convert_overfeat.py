@@ -54,7 +54,7 @@ def test_a_file_of_the_authors_form_gives_their_network(tmp_path, variant):
     path = tmp_path / "net_weight"
     arrays = write(path, variant)
     model = OverFeat.from_released(path, CLASSES, width=WIDTH)
-    assert (model.config["variant"], model.task, model.classes) == (variant, "classification", tuple(CLASSES))
+    assert (model.config.variant, model.task, model.classes) == (variant, "classification", tuple(CLASSES))
     side = model.window
     image = np.random.default_rng(1).integers(0, 256, (side, side, 3)).astype("float32")
     found = np.asarray(model.features(image[None], "output"))[0, 0, 0]
