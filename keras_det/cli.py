@@ -15,7 +15,7 @@ import platform
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, in the functions below
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 error_console = Console(stderr=True, soft_wrap=True)
+_UsageError = typer.BadParameter.__base__  # of the command line that Typer brings along or imports
 
 Model = Annotated[str, typer.Option("--model", help="Detector: see `keras-det models`.")]
 Weights = Annotated[str | None, typer.Option("--weights", help="Registered name, such as `shapes`, or a file.")]
@@ -45,10 +46,9 @@ SOURCES = "shapes, voc:DEVKIT, coco:FOLDER, ilsvrc:FOLDER, folder:FOLDER (images
 Data = Annotated[str, typer.Option("--data", help=f"{SOURCES}.")]
 Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]
 Missing = Annotated[
-    str,
+    Literal["error", "skip"],
     typer.Option(
         "--missing",
-        metavar="error|skip",
         help="What to do where --data names files that are absent: skip leaves them out.",
     ),
 ]
@@ -78,18 +78,27 @@ def main():
     for stream in (sys.stdout, sys.stderr):  # names of classes and files, on a terminal that may lack their letters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        app(prog_name="keras-det")  # also for `python -m keras_det`, which shells cannot complete
-    except KeyboardInterrupt:
+    try:  # with the name also for `python -m keras_det`, which shells cannot complete
+        sys.exit(app(prog_name="keras-det", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
         error_console.print("[bold]keras-det:[/bold] stopped.")
         sys.exit(130)
     except (ValueError, TypeError, OSError, ImportError) as error:  # what bad input raises; anything else is a defect
         if os.environ.get("KERAS_DET_DEBUG"):
             raise
-        error_console.print(
-            "[bold red]keras-det: error:[/bold red]", escape(" ".join(str(error).split())), highlight=False
-        )
-        sys.exit(2)
+        _end(str(error))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is all that there is to say
+            error.show()
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else "keras-det"
+        _end(f"{error.format_message().replace('Value error, ', '').rstrip('.')}; see {command} --help.")
+
+
+def _end(message):
+    """End the command for bad input, with one line."""
+    error_console.print("[bold red]keras-det: error:[/bold red]", escape(" ".join(message.split())), highlight=False)
+    sys.exit(2)
 
 
 def _print_version(wanted):
@@ -259,7 +268,8 @@ def evaluate(
         ),
     ] = None,
     competition: Annotated[
-        str, typer.Option("--competition", help="Of VOC's results files: comp4, or comp3 if trained on VOC alone.")
+        Literal["comp3", "comp4"],
+        typer.Option("--competition", help="Of VOC's results files: comp3 if trained on VOC alone."),
     ] = "comp4",
     data: Annotated[str | None, typer.Option("--data", help=f"{SOURCES}. Default with a model: shapes.")] = None,
     split: Split = None,
@@ -282,8 +292,6 @@ def evaluate(
     from keras_det.files import remove_leftovers
     from keras_det.metrics.report import write_report
 
-    if competition not in ("comp3", "comp4"):
-        raise ValueError(f"--competition must be comp3 or comp4; got {competition!r}.")
     if results is None:
         name, weights = model or "ssd300", weights or "shapes"
         what, title = {"model": name, "weights": weights}, f"{name} {weights}"
@@ -343,10 +351,12 @@ def train(
         ),
     ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="none, mirrored (all GPUs of the machine), multiworker or tpu.")
+        Literal["none", "mirrored", "multiworker", "tpu"],
+        typer.Option("--strategy", help="What trains together; mirrored: all GPUs of the machine."),
     ] = "none",
     precision: Annotated[
-        str | None, typer.Option("--precision", help="float32, mixed_bfloat16 or mixed_float16.")
+        Literal["float32", "mixed_bfloat16", "mixed_float16"] | None,
+        typer.Option("--precision", help="Precision of the layers' arithmetic; default: the recipe's."),
     ] = None,
     jit_compile: Annotated[bool | None, typer.Option("--jit-compile", help="Compile the step with XLA.")] = None,
     accumulate: Annotated[
@@ -360,7 +370,8 @@ def train(
         typer.Option("--ema", min=0.0, max=1.0, help="Momentum of the weights' moving average, such as 0.999."),
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option("--schedule", help="Learning rate schedule: cosine, step or constant.")
+        Literal["cosine", "step", "constant"] | None,
+        typer.Option("--schedule", help="Learning rate schedule; default: the recipe's."),
     ] = None,
     warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps of linear warm-up.")] = None,
     scale_learning_rate: Annotated[
@@ -373,7 +384,8 @@ def train(
         int | None, typer.Option("--mining-rounds", min=1, help="Rounds of hard negative mining of sliding_windows.")
     ] = None,
     supervision: Annotated[
-        str | None, typer.Option("--supervision", help="Labels that train class_generic: boxes, classes or both.")
+        Literal["boxes", "classes", "both"] | None,
+        typer.Option("--supervision", help="Labels that train class_generic."),
     ] = None,
     without_classes: Annotated[
         str | None,
@@ -499,9 +511,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model, else a file.")],
     model: Model = "ssd300",
     weights: Weights = "shapes",
-    format: Annotated[str, typer.Option("--format", help="saved_model, tflite or onnx.")] = "saved_model",
+    format: Annotated[
+        Literal["saved_model", "tflite", "onnx"], typer.Option("--format", help="Format of the file.")
+    ] = "saved_model",
     precision: Annotated[
-        str, typer.Option("--precision", help="float32; for tflite also float16, dynamic or int8.")
+        Literal["float32", "float16", "dynamic", "int8"],
+        typer.Option("--precision", help="Precision of the weights; other than float32 for tflite alone."),
     ] = "float32",
     version: Annotated[
         int, typer.Option("--version", min=1, help="Version of a saved_model: its folder in --out.")

@@ -253,7 +253,7 @@ def test_set_gives_the_constructor_its_arguments(tmp_path):
 
 
 WRONG = {
-    "no such competition": (["evaluate", "--competition", "comp5"], "comp3 or comp4"),
+    "no such competition": (["evaluate", "--competition", "comp5"], "'comp3', 'comp4'"),
     "a rule for files": (["evaluate", "--missing", "skip"], "--missing is for annotation files"),
     "an empty folder": (["detect", "."], "holds no images"),
     "no such argument": (["train", "--data", "shapes", "--set", "expnd=false"], "did you mean expand?"),

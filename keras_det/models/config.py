@@ -7,6 +7,7 @@ import inspect
 import numbers
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ _WORDS = {
     float: "a number",
     str: "a text",
     tuple: "a list",
+    Sequence: "a list",
     type(None): "None",
 }
 

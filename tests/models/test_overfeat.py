@@ -141,10 +141,10 @@ def test_the_context_is_read_where_the_cells_look():
 @pytest.mark.parametrize("axis", [1, 2])
 def test_the_context_of_cells_at_the_borders_is_read_where_they_look(axis):
     model, size = averaging(), 407
-    cells = model.form.unpooled(size)
+    cells = model.spec.unpooled(size)
     for cell in (0, 1, 2, cells - 3, cells - 2, cells - 1):
         image = np.full((1, size, size, 3), 119, "float32")
-        middle = round(model.form.center + 16 * cell)
+        middle = round(model.spec.center + 16 * cell)
         index = [slice(None)] * 4
         index[axis] = slice(middle - 14, middle + 14)
         image[tuple(index)] = 255
