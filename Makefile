@@ -10,7 +10,7 @@ VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 COCO_TINY ?= ../shared/data/coco_tiny
 
-.PHONY: demo fuzz test extras test-extras test-long test-oldest test-nightly lint prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images wheel-test sdist-test clean
+.PHONY: demo fuzz test extras test-extras test-long test-oldest test-nightly lint types prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images wheel-test sdist-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -59,6 +59,10 @@ test-nightly:
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/python -m pip install --quiet 'basedpyright>=1.29'
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # The long trainings, each writing benchmarks/results/*.json and the weights that the package embeds.
 prove: prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat

@@ -3,6 +3,8 @@
 No other file names any of it; `tests/test_compat.py` says which release lacks a part.
 """
 
+from typing import Any
+
 
 class OptimizerBuild:
     """Goes before `keras.Model` among the bases of a model that is built when it is constructed."""
@@ -20,7 +22,7 @@ class OptimizerBuild:
         self.build_optimizer()
 
 
-def set_loss_metric(model, metric):
+def set_loss_metric(model: Any, metric: Any) -> None:
     """Have a compiled model report `metric` as its loss.
 
     `compile` makes a `Mean` that adds up the replicas' states. The public way, to override `metrics`, would leave that
@@ -29,7 +31,7 @@ def set_loss_metric(model, metric):
     vars(model)["_loss_tracker"] = metric
 
 
-def leave_gradients(optimizer):
+def leave_gradients(optimizer: Any) -> None:
     """Have an optimizer take gradients as those of the global batch.
 
     It would sum the replicas' gradients after it has clipped them. Keras 2 had an argument for this, Keras 3 has none.
@@ -37,19 +39,19 @@ def leave_gradients(optimizer):
     optimizer._all_reduce_sum_gradients = list
 
 
-def layers_within(model):
+def layers_within(model: Any) -> list[Any]:
     """The model and every layer within it, at any depth; `Model.layers` ends at layers that are no models."""
     return list(model._flatten_layers())
 
 
-def tflite_schema():
+def tflite_schema() -> Any:
     """The classes of a TFLite file's parts, to join models and add metadata; no core requirement has them publicly."""
     from tensorflow.lite.python import schema_py_generated
 
     return schema_py_generated
 
 
-def saved_model_message():
+def saved_model_message() -> Any:
     """The message that `saved_model.pb` holds, read without loading the model, which would run its initializers."""
     from tensorflow.core.protobuf import saved_model_pb2
 

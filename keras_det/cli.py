@@ -136,7 +136,7 @@ def reads_data(command):
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, (kind, default) in DATA_OPTIONS.items()
     ]
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])
+    vars(run)["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), *more])
     run.__annotations__ = command.__annotations__ | {name: kind for name, (kind, _) in DATA_OPTIONS.items()}
     return run
 

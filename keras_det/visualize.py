@@ -96,7 +96,7 @@ def draw_masks(image, masks, boxes=None) -> tuple[Image.Image, Image.Image]:
         Two PIL images: the full mask as a heat map, and the four halves in four colors.
     """
     drawn = _glow(image, masks[:1], HEAT[:1]), _glow(image, masks[1:], HEAT[1:])
-    return drawn if boxes is None else tuple(draw_boxes(canvas, boxes) for canvas in drawn)
+    return drawn if boxes is None else (draw_boxes(drawn[0], boxes), draw_boxes(drawn[1], boxes))
 
 
 def draw_heat(image, values) -> Image.Image:
@@ -118,7 +118,7 @@ def _glow(image, planes, colors):
     canvas = _canvas(image)
     mixed = np.asarray(canvas, float) * 0.45
     for plane, rgb in zip(planes, colors):
-        plane = Image.fromarray(np.clip(plane, 0, 1).astype("float32")).resize(canvas.size, Image.BILINEAR)
+        plane = Image.fromarray(np.clip(plane, 0, 1).astype("float32")).resize(canvas.size, Image.Resampling.BILINEAR)
         mixed = mixed + np.asarray(plane)[..., None] * np.array(rgb) * 0.6
     return Image.fromarray(np.clip(mixed, 0, 255).astype("uint8"))
 

@@ -72,6 +72,7 @@ def _v3_imagenet():
 
 def _lite0_imagenet():
     entry = get("Classifier", "imagenet")
+    assert entry.converter is not None
     parameters = entry.converter.rename(entry.converter.read(fetch(entry)))
     return {name: value for name, value in parameters.items() if not name.startswith("logits/")}
 

@@ -42,7 +42,7 @@ def convert(boxes, source, target, image_shape=None):
     if image_shape is None and from_relative != to_relative:
         raise ValueError(f"converting boxes from {source!r} to {target!r} needs `image_shape=(height, width)`.")
     corners = _corners(ops.unstack(ops.cast(boxes, "float32"), axis=-1), source.removeprefix("rel_"))
-    if from_relative != to_relative:
+    if image_shape is not None and from_relative != to_relative:
         height, width = (ops.cast(side, "float32") for side in image_shape)
         height, width = (height, width) if from_relative else (1 / height, 1 / width)
         corners = [side * corner for side, corner in zip((height, width) * 2, corners)]

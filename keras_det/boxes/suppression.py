@@ -75,7 +75,7 @@ def _visit(boxes, scores, labels, iou_threshold, max_detections, class_agnostic)
     batch, blocks = ops.shape(scores)[0], scores.shape[1] // BLOCK
 
     def suppresses(*pairs):
-        return _suppresses(*pairs, iou_threshold, class_agnostic)
+        return _suppresses(*pairs, iou_threshold=iou_threshold, class_agnostic=class_agnostic)
 
     def work_left(start, kept_boxes, kept_scores, kept_labels):
         open_list = kept_scores[:, -1] <= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from keras_det.data.coco import Coco
 from keras_det.data.folder import Folder
 from keras_det.data.ilsvrc import Ilsvrc
@@ -11,6 +13,12 @@ from keras_det.data.shapes import Shapes
 from keras_det.data.source import Annotation, AnnotationIssue, Source, clean_boxes
 from keras_det.data.tfds import Tfds
 from keras_det.data.voc import Voc
+
+if TYPE_CHECKING:  # else in `__getattr__`
+    from keras_det.data.augment import HorizontalFlip, SSDAugmentation
+    from keras_det.data.batching import batches, whole_images
+    from keras_det.data.crops import ObjectCrops, SquareCrops
+    from keras_det.data.negatives import Negatives, with_negatives
 
 __all__ = [
     "Annotation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,10 @@ class Coco(ReadSource):
         self._rescale = rescale_boxes
         super().__init__(f"coco {split}", names, issues)
 
-    def _group(self, entries: list[dict], labels: dict[int, int], left_out: set[int]) -> list[AnnotationIssue]:
+    def _group(self, entries: list[dict], labels: Mapping[Any, int], left_out: set[int]) -> list[AnnotationIssue]:
         """Keeps the sound annotations ordered by image, and reports the others."""
         file = self.annotation_file
-        places = {number: place for place, number in enumerate(self._ids)}
+        places: dict[Any, int] = {number: place for place, number in enumerate(self._ids)}
         ids = [whole(entry.get("image_id")) for entry in entries]
         image = np.array([places.get(number, -1) for number in ids], np.int64)
         label = np.array([labels.get(whole(entry.get("category_id")), -1) for entry in entries], np.int64)
@@ -159,7 +160,7 @@ def _check_split(root: str, split: str | None, annotated: bool) -> str:
     found = _splits(root, annotated)
     if split is None and len(found) == 1:
         return found[0]
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", split or ""):
+    if split is None or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", split):
         raise ValueError(f"split must be like 'val2017', got {split!r}; {root} has {', '.join(found) or 'none'}")
     return split
 

@@ -120,10 +120,11 @@ def _parse_split(folder: str, split: str | None) -> list[tuple[str, str, str]]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder}, expected one that holds ILSVRC's Data and ImageSets")
     parts = [_PART.fullmatch(part.strip()) for part in (split or "").split("+")]
-    if not all(parts) or len({part[1] for part in parts}) != 1:
+    sound = [part for part in parts if part]
+    if len(sound) < len(parts) or len({part[1] for part in sound}) != 1:
         example = "'CLS-LOC/train_loc' or 'DET/train+DET/val1', of one task"
         raise ValueError(f"split must be like {example}, got {split!r}; {_splits_there(folder)}")
-    return [(part[1], part[2], part[3]) for part in parts]
+    return [(part[1], part[2], part[3]) for part in sound]
 
 
 def _splits_there(folder: str) -> str:

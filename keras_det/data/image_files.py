@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -108,9 +109,9 @@ def stored_size(file: str | os.PathLike | bytes) -> tuple[tuple[int, int], int]:
     """Height and width in pixels as the image is stored, and its EXIF orientation, 1 to 8; as `read_image_size`."""
     with _opened(file) as (image, _):
         orientation = _orientation(image)
-        size = image.height, image.width
+        height, width = image.height, image.width
         swapped = image.format in _UPRIGHT_ALREADY and orientation in SIDEWAYS
-        return size[::-1] if swapped else size, orientation
+        return (width, height) if swapped else (height, width), orientation
 
 
 def turn_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
@@ -174,7 +175,7 @@ def to_bytes(values: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _opened(file):
+def _opened(file: str | os.PathLike | bytes | Image.Image) -> Iterator[tuple[Image.Image, str]]:
     """The open image and its name; whatever goes wrong with its content is a ValueError that names it."""
     if isinstance(file, Image.Image):
         name = "the image given"
@@ -189,7 +190,7 @@ def _opened(file):
         raise TypeError(f"an image must be a path, bytes or a PIL image, got {type(file).__name__}")
     with opened as content:
         try:
-            image = content if isinstance(file, Image.Image) else Image.open(content, formats=_formats())
+            image = content if isinstance(content, Image.Image) else Image.open(content, formats=_formats())
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are read")
             yield image, name
@@ -241,6 +242,6 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     sixteen = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))  # Pillow keeps the upper 8 itself
     # A palette goes through RGBA, since a transparent color is a warning on the direct way.
     rgb = (image.convert("RGBA") if image.mode in ("P", "PA") else image).convert("RGB")
-    if sixteen and 0 < max(high for _, high in rgb.getextrema()) < _TWELVE_BITS >> 8:
+    if sixteen and 0 < max(np.ravel(rgb.getextrema())) < _TWELVE_BITS >> 8:
         warnings.warn(f"{name} has 16 bits but no value over {_TWELVE_BITS - 1}: it is seen nearly black", stacklevel=2)
     return rgb

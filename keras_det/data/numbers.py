@@ -64,4 +64,4 @@ def reals(values: Sequence[Any], length: int) -> tuple[np.ndarray, np.ndarray]:
     for row, value in enumerate(values):
         if isinstance(value, list) and len(value) == length:
             array[row] = [real(number) for number in value]
-    return array, ~np.isnan(array).any(-1)
+    return array, np.asarray(~np.isnan(array).any(-1))

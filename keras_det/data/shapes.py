@@ -329,7 +329,7 @@ class _Painter:
 
     def _distinct_color(self, apart: int = 90) -> tuple[int, ...]:
         """A color that stands out against those in use, or the one of eight that does so best."""
-        best, gap = None, -1
+        best, gap = (0, 0, 0), -1
         for _ in range(8):
             color = self._color()
             near = min((max(abs(p - q) for p, q in zip(color, other)) for other in self.used), default=255)

@@ -411,13 +411,13 @@ def clean_boxes(
     """
     corners = np.asarray(corners, np.float64).reshape(-1, 4)
     with np.errstate(invalid="ignore", over="ignore"):
-        finite = np.isfinite(corners).all(-1)
+        finite = np.all(np.isfinite(corners), axis=-1)
         extent = corners[:, 2:] - corners[:, :2]
         raw = (corners - [first_pixel, first_pixel, 0, 0]) / [height, width, height, width]
         boxes = np.clip(raw, 0.0, 1.0).astype(np.float32)
-        leaves = (np.abs(raw - np.clip(raw, 0.0, 1.0)) > _ROUNDING).any(-1)
-        valid = finite & (extent > 0).all(-1)
-        keep = valid & (boxes[:, 2:] > boxes[:, :2]).all(-1)
+        leaves = np.any(np.abs(raw - np.clip(raw, 0.0, 1.0)) > _ROUNDING, axis=-1)
+        valid = finite & np.all(extent > 0, axis=-1)
+        keep = valid & np.all(boxes[:, 2:] > boxes[:, :2], axis=-1)
     issues = []
     for row in np.flatnonzero(~keep | leaves):
         if not finite[row]:
@@ -430,7 +430,7 @@ def clean_boxes(
         else:
             message = "has no area"
         values = ", ".join(f"{k} {v:g}" for k, v in zip(("ymin", "xmin", "ymax", "xmax"), corners[row]))
-        number = int(row) if numbers is None else int(numbers[row])
+        number = int(row if numbers is None else numbers[int(row)])
         action = "clipped" if keep[row] else "dropped"
         issues.append(AnnotationIssue(str(file), number, f"the box ({values}) {message}", action))
     return boxes[keep], np.flatnonzero(keep), issues

@@ -163,7 +163,7 @@ def _read_size(root: Element) -> tuple[int, int] | None:
     return (int(height), int(width)) if whole else None
 
 
-def _read_object(element: Element) -> tuple[str, list[float], str, str]:
+def _read_object(element: Element) -> tuple[str, list[float | None], str, str]:
     """Name, corners and difficult flag of one object, and what is wrong with it, empty for nothing."""
     name = (element.findtext("name") or "").strip()
     # Only the object's own box: VOC's persons have parts (head, hand, foot) with boxes of theirs.
@@ -232,7 +232,7 @@ class VocFiles(ReadSource):
     def __len__(self) -> int:
         return len(self._items)
 
-    def path(self, i: int) -> str:
+    def path(self, i: int) -> str | None:
         """The file of image `i`; None once its annotation was found to be unreadable."""
         return None if i in self._unusable else self._items[self._check_index(i)].image
 
@@ -335,10 +335,11 @@ def _parse_split(root: str, split: str | None) -> list[tuple[str, str]]:
     if not os.path.isdir(root):
         raise FileNotFoundError(f"there is no folder {root}, expected one that holds VOC2007 or the like")
     parts = [_SPLIT.fullmatch(part.strip()) for part in (split or "").split("+")]
-    if not all(parts):
+    sound = [part for part in parts if part]
+    if len(sound) < len(parts):
         example = "'2007_test' or '2007_trainval+2012_trainval'"
         raise ValueError(f"split must be like {example}, got {split!r}; {_splits_there(root)}")
-    return [(part[1], part[2]) for part in parts]
+    return [(part[1], part[2]) for part in sound]
 
 
 def _splits_there(root: str) -> str:

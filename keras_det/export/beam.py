@@ -136,7 +136,7 @@ def _example(record):
 
 def main(config=None):
     """The command: its own options, and those of Beam's runners."""
-    parser = argparse.ArgumentParser("python -m keras_det.export.beam", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m keras_det.export.beam", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--input", nargs="+", required=True, help="globs of images or of *.tfrecord* files")
     parser.add_argument("--model", required=True, help="version folder of `keras-det export --format saved_model`")
     parser.add_argument("--output", required=True, help="folder for detections-*.jsonl and bad-*.jsonl")
@@ -149,7 +149,7 @@ def main(config=None):
     handler = Detector(options.model, options.score_threshold, options.batch_size)
     with beam.Pipeline(options=PipelineOptions(rest, save_main_session=True)) as pipeline:
         for name, lines in (read(pipeline, options.input) | "Images" >> Detect(handler)).items():
-            lines | f"Write {name}" >> beam.io.WriteToText(join(options.output, name), ".jsonl")
+            _ = lines | f"Write {name}" >> beam.io.WriteToText(join(options.output, name), ".jsonl")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ numpy and the runtime alone, and is run as a script by `keras-det export --check
 
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,8 @@ def _onnx(path):
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda pixels: {n: v[0] for n, v in zip(names, session.run(None, {"images": pixels[None]}))}
+    run: Any = session.run  # whose results may be sparse, by their type
+    return lambda pixels: {n: v[0] for n, v in zip(names, run(None, {"images": pixels[None]}))}
 
 
 def main(kind, path, path_of_images, detections, repeats="0"):

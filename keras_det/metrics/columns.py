@@ -59,12 +59,12 @@ class GroundTruth:
     image: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    difficult: np.ndarray | None = None
-    is_crowd: np.ndarray | None = None
-    area: np.ndarray | None = None
-    category_ids: tuple[int, ...] | None = None
-    names: tuple[str, ...] | None = None
-    orientation: np.ndarray | None = None
+    difficult: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+    is_crowd: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+    area: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+    category_ids: tuple[int, ...] = None  # pyright: ignore[reportAssignmentType]
+    names: tuple[str, ...] = None  # pyright: ignore[reportAssignmentType]
+    orientation: np.ndarray = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self):
         _set(self, classes=tuple(self.classes), image_ids=tuple(str(i) for i in self.image_ids))

@@ -138,9 +138,9 @@ class Evaluator:
     def _columns(self):
         """The collected columns, in order of image; kept as one part from now on."""
         empty = (np.zeros(0, np.int32), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
-        columns = tuple(np.concatenate(parts) for parts in zip(empty, *self._parts))
-        order = np.argsort(columns[0], kind="stable")
-        self._parts = [tuple(column[order] for column in columns)]
+        image, boxes, scores, labels = (np.concatenate(parts) for parts in zip(empty, *self._parts))
+        order = np.argsort(image, kind="stable")
+        self._parts = [(image[order], boxes[order], scores[order], labels[order])]
         return self._parts[0]
 
     def _voc_metrics(self, curves: list[voc.Curve], variant: str) -> dict[str, float]:

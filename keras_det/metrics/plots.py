@@ -211,7 +211,8 @@ def plot_confusion(
     count = len(truth.classes)
     labels = list(range(count) if labels is None else labels)
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    matrix, fractions = (values[np.ix_([*labels, count], [*labels, count])] for values in (matrix, fractions))
+    shown = np.ix_([*labels, count], [*labels, count])
+    matrix, fractions = matrix[shown], fractions[shown]
     side = 2.2 + 0.36 * len(labels) if len(labels) <= _NUMBERED_CLASSES else 2.2 + 0.14 * len(labels)
     figure = _figure(max(side, 4.2) + 0.6, max(side, 4.2))
     axis = figure.subplots()

@@ -6,6 +6,7 @@ class across data sets `map_classes` carries labels over by name.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from keras_det.metrics.columns import GroundTruth, Predictions
 from keras_det.metrics.matching import paired_iou, pairs
 
 _OBJECTS_AT_ONCE = 2000
+_Rows = TypeVar("_Rows", GroundTruth, Predictions)
 
 
 def best_ious(truth: GroundTruth, results: Predictions, budgets: Sequence[int]) -> np.ndarray:
@@ -100,7 +102,7 @@ def pr_auc(curve: voc.Curve) -> float:
     return float(np.sum(np.diff(curve.recall, prepend=0.0) * curve.precision))
 
 
-def without_classes(rows: GroundTruth | Predictions) -> GroundTruth | Predictions:
+def without_classes(rows: _Rows) -> _Rows:
     """The same with one class, "object"."""
     if isinstance(rows, GroundTruth):
         zeros = np.zeros_like(rows.labels)

@@ -130,7 +130,8 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
 def finished(folder, recipe):
     """Whether the run in a folder, a `Path`, has had all its steps."""
     path = folder / LAST
-    return path.exists() and pretrained.read_metadata(path)["training"]["progress"]["step"] >= recipe.steps
+    metadata = pretrained.read_metadata(path) if path.exists() else None
+    return metadata is not None and metadata["training"]["progress"]["step"] >= recipe.steps
 
 
 class RunFolder(keras.callbacks.Callback):
@@ -223,7 +224,7 @@ class RunFolder(keras.callbacks.Callback):
         start = time.perf_counter()
         with averaged(self.model):
             if self.evaluation is not None:
-                self._evaluate(row)
+                self._evaluate(self.evaluation, row)
             row["seconds"] = round(row["seconds"] + time.perf_counter() - start, 3)
             if self._is_best(row):
                 pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
@@ -232,11 +233,11 @@ class RunFolder(keras.callbacks.Callback):
         self.tensorboard.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
         self.line.epoch(row, self.progress.step)
 
-    def _evaluate(self, row):
+    def _evaluate(self, evaluation, row):
         """Add the evaluation's metrics to the row; images of detections where it is its turn."""
-        before = self.evaluation.values
-        self.evaluation.on_epoch_end(row["epoch"] - 1, row)
-        if self.evaluation.values is not before and isinstance(self.model, Detector):
+        before = evaluation.values
+        evaluation.on_epoch_end(row["epoch"] - 1, row)
+        if evaluation.values is not before and isinstance(self.model, Detector):
             if shown := _detections(self.model, self.val_source, BOARD):
                 self.tensorboard.images("detections", shown, self.progress.step)
 

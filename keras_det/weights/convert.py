@@ -96,7 +96,7 @@ class Converter:
         used = [rule for rule in self.rules if rule.ours is not None]
         missing = [rule.theirs for rule in used if rule.theirs not in parameters]
         raise_problems(f"the parameters are not those of {self.publisher}", {"missing": missing})
-        return {rule.ours: _changed(rule, parameters[rule.theirs]) for rule in used}
+        return {str(rule.ours): _changed(rule, parameters[rule.theirs]) for rule in used}
 
     def known(self, parameters):
         """How many of the names a file of this publisher would have."""

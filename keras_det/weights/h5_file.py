@@ -85,11 +85,12 @@ def check_h5(
     Raises:
         ValueError: the file is refused; names the array.
     """
-    groups, seen = [file["/"]], set()
+    groups: list[h5py.Group] = [file]
+    seen = set()
     while groups:
         group = groups.pop()
         for name in group:
-            place = f"{group.name.rstrip('/')}/{name}"
+            place = f"{(group.name or '').rstrip('/')}/{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(f"{place} is a link to another place, expected an array")
             if name in unread:  # of the model, or of one that it is made of
@@ -100,7 +101,7 @@ def check_h5(
                 continue
             if not isinstance(item, h5py.Group):
                 raise ValueError(f"{place} is a type, expected an array")
-            address = h5py.h5o.get_info(item.id).addr
+            address = h5py.h5o.get_info(item.id).addr  # pyright: ignore[reportAttributeAccessIssue]
             if address not in seen:  # a group may hold itself
                 seen.add(address)
                 groups.append(item)
@@ -113,7 +114,8 @@ def _check_array(array: h5py.Dataset, place: str, shapes: Collection[tuple[int, 
         raise ValueError(f"the array {place} is of {array.dtype}, expected numbers")
     if array.shape is None or (shapes is not None and array.shape not in shapes):
         raise ValueError(f"the array {place} has the shape {array.shape}, which no variable has")
-    if array.size > most:
-        raise ValueError(f"the array {place} claims {array.size} numbers, expected at most {most}")
-    if math.prod(array.chunks or ()) > array.size + _SPARE:
-        raise ValueError(f"the array {place} of {array.size} numbers lies in chunks of {array.chunks}")
+    size = math.prod(array.shape)
+    if size > most:
+        raise ValueError(f"the array {place} claims {size} numbers, expected at most {most}")
+    if math.prod(array.chunks or ()) > size + _SPARE:
+        raise ValueError(f"the array {place} of {size} numbers lies in chunks of {array.chunks}")

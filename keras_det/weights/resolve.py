@@ -60,12 +60,13 @@ def _find_published(model, path):
     """A `Found` for a publisher's file, by the converter that knows most of its names."""
     reader = READERS[path.suffix]
     parameters = reader(path)
-    candidates = [entry for entry in entries(model) if entry.converter and entry.converter.read is reader]
-    entry = max(candidates, key=lambda entry: entry.converter.known(parameters), default=None)
-    if entry is None or not entry.converter.known(parameters):
+    candidates = [(entry, entry.converter) for entry in entries(model) if entry.converter]
+    candidates = [(entry, converter) for entry, converter in candidates if converter.read is reader]
+    entry, converter = max(candidates, key=lambda pair: pair[1].known(parameters), default=(None, None))
+    if entry is None or converter is None or not converter.known(parameters):
         raise ValueError(f"{path} holds no weights in a form that is known for {model}.")
     config = entry.constructor_arguments
-    if entry.converter.num_classes(parameters) != len(entry.classes) + 1:
+    if converter.num_classes(parameters) != len(entry.classes) + 1:
         del config["classes"]
     return Found(entry, config, parameters)
 
