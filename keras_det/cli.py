@@ -15,7 +15,7 @@ import platform
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, in the functions below
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 error_console = Console(stderr=True, soft_wrap=True)
-_UsageError = typer.BadParameter.__base__  # of the command line that Typer brings along or imports
+_UsageError: Any = typer.BadParameter.__base__  # of the command line that Typer brings along or imports
 
 Model = Annotated[str, typer.Option("--model", help="Detector: see `keras-det models`.")]
 Weights = Annotated[str | None, typer.Option("--weights", help="Registered name, such as `shapes`, or a file.")]
