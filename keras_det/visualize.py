@@ -155,17 +155,15 @@ def grid(images, columns: int = 4, titles=None) -> Image.Image:
     return sheet
 
 
-def plot_curves(rows, path: str | os.PathLike) -> None:
+def plot_curves(rows, losses, path: str | os.PathLike) -> None:
     """Write an image of a run's losses and of its mAP against the epoch.
 
     Args:
-        rows: dicts with `epoch`, `loss`, the loss's terms and perhaps `val_map50`, as a run's `results.csv` holds them.
+        rows: dicts with `epoch`, the losses and perhaps `val_map50`, as a run's `results.csv` holds them.
+        losses: names of the columns that are losses: `"loss"` and the model's `loss_terms`; others may be counts.
         path: PNG file to write.
     """
-    names = list(dict.fromkeys(n for row in rows for n in row))
-    scores = [n for n in names if n.startswith("val_")]
-    others = ("epoch", "seconds", "skipped_steps", "matched", "images_per_second", "input_wait")
-    losses = [n for n in names if n not in (*scores, *others)]
+    scores = [n for n in dict.fromkeys(n for row in rows for n in row) if n.startswith("val_")]
     figure, axes = _figure(2 if scores else 1)
     for axis, names in zip(axes, (losses, scores)):
         for name in names:

@@ -73,12 +73,21 @@ def test_default_boxes_matched_ones_in_color():
     "rows", [[{"epoch": 1, "loss": 2.0}], [{"epoch": e, "loss": 1 / e, "val_map50": 0.5} for e in (1, 2)]]
 )
 def test_curves_are_images_and_nothing_else_is_left(rows, tmp_path):
-    visualize.plot_curves(rows, tmp_path / "c.png")
+    visualize.plot_curves(rows, ("loss",), tmp_path / "c.png")
     visualize.plot_precision_recall({"a": ([0, 1], [1, 0.5])}, tmp_path / "p.png")
     for name in ("c.png", "p.png"):
         with Image.open(tmp_path / name) as image:
             assert image.format == "PNG" and (np.asarray(image.convert("L")) < 128).any()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "p.png"]
+
+
+def test_curves_are_of_losses_and_not_of_counts(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(visualize, "_save", lambda figure, path: drawn.append(figure))
+    rows = [{"epoch": 1, "loss": 2.0, "localization": 0.5, "positives": 400.0, "val_map50": 0.5}]
+    visualize.plot_curves(rows, ("loss", "localization"), tmp_path / "c.png")
+    legends = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in drawn[0].axes]
+    assert legends == [["loss", "localization"], ["map50"]]
 
 
 def test_wrong_input_is_named():

@@ -115,9 +115,9 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
                     verbose=0,
                 )
         except KeyboardInterrupt:
-            _say(f"stopped at step {progress.step}. {run.how_to_go_on()}")
+            _say(f"stopped at step {progress.step}. {run.how_to_resume()}")
         except (OSError, ValueError) as error:
-            text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_go_on()}"
+            text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_resume()}"
             raise (OSError if isinstance(error, OSError) else ValueError)(text) from error
     if skipped:
         names = ", ".join(issue.file for issue in skipped[:5])
@@ -208,7 +208,7 @@ class RunFolder(keras.callbacks.Callback):
         self._save()
         self._complete(row)
 
-    def how_to_go_on(self):
+    def how_to_resume(self):
         """What is saved and how the run is resumed, in words."""
         if not (self.folder / LAST).exists():
             return "Nothing was saved yet."
@@ -229,7 +229,7 @@ class RunFolder(keras.callbacks.Callback):
             if self._is_best(row):
                 pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
         write_csv(self.folder / "results.csv", self.rows)
-        visualize.plot_curves(self.rows, self.folder / "curves.png")
+        visualize.plot_curves(self.rows, ("loss", *self.model.loss_terms), self.folder / "curves.png")
         self.tensorboard.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
         self.line.epoch(row, self.progress.step)
 
