@@ -6,9 +6,9 @@ and from random weights, detection is trained from the boxes of 50 to 600 scenes
 the held-out classes. Three seeds, each with initial weights, pretraining and scenes of its own. The learning
 rate of each start is chosen once, on validation scenes of the first seed.
 
-Cost: under an hour on 2 free cores. Each cell that is done is kept in `runs/prove/class_generic_pretraining`, and the
-script continues from there. Writes `results/class_generic_pretraining.json` and the AUC against the number of scenes,
-`results/class_generic_pretraining.png`.
+Cost: under an hour on 2 free cores. Each cell that is done is kept in `results/class_generic_pretraining_cells.json`,
+from which the script continues, a seed at a time. Writes `results/class_generic_pretraining.json` and the AUC against
+the number of scenes, `results/class_generic_pretraining.png`.
 
     python benchmarks/class_generic_pretraining.py
 """
@@ -39,9 +39,10 @@ BATCH = 32
 CLASS_ROUNDS = ((4000, 2e-3), (2000, 1e-3), (2000, 1e-3), (2000, 1e-3))  # steps and rates of pretraining, until
 HIGHEST_ERROR = 0.1  # of new images is named wrongly
 BOX_STEPS = 300
-RATES, SWEPT = (1e-3, 2e-3, 4e-3), (100, 600)  # rates of detection, and the scenes they are compared on
+RATES, SWEPT = (1e-3, 2e-3, 4e-3, 8e-3), (300,)  # rates of detection, and the scenes they are compared on
 STARTS, BOXES = ("pretrained", "random"), ("all", "held-out removed")
-RUN = Path("runs/prove/class_generic_pretraining")
+RUN = Path("runs/prove/class_generic_pretraining")  # of weights
+CELLS = FOLDER / "class_generic_pretraining_cells.json"
 
 
 class Training:
@@ -99,15 +100,15 @@ def prepare(held_out):
 
 
 def kept(name, make, *arguments):
-    """The JSON value of this name in the run's folder, where it is missing made by `make(*arguments)`."""
-    path = RUN / f"{name}.json"
-    if not path.exists():
-        value = make(*arguments)
-        print(f"{name}: {value}", flush=True)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(value))
-        unfinished.replace(path)
-    return json.loads(path.read_text())
+    """The value of this name in `CELLS`, where it is missing made by `make(*arguments)`."""
+    cells = json.loads(CELLS.read_text()) if CELLS.exists() else {}
+    if name not in cells:
+        cells[name] = make(*arguments)
+        print(f"{name}: {cells[name]}", flush=True)
+        unfinished = CELLS.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(cells, indent=1) + "\n")
+        unfinished.replace(CELLS)
+    return cells[name]
 
 
 class Runs:
