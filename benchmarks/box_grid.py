@@ -67,8 +67,8 @@ def measure(shape, rounds, seed=0):
         "passes of the last layer": parts,
         "targets ms": round(target_ms, 2),
         "suppression ms": round(decode_ms - softmax_ms, 2),
-        "targets share": round(target_ms / forward, 4),
-        "suppression share": round((decode_ms - softmax_ms) / forward, 4),
+        "targets fraction": round(target_ms / forward, 4),
+        "suppression fraction": round((decode_ms - softmax_ms) / forward, 4),
         "softmax ms": round(softmax_ms, 2),
     }
 
@@ -81,7 +81,15 @@ def main():
     for shape in GRIDS:
         rows.append(measure(shape, rounds))
         print(rows[-1], flush=True)
-    names = ("cells", "in use", "forward ms", "targets ms", "suppression ms", "targets share", "suppression share")
+    names = (
+        "cells",
+        "in use",
+        "forward ms",
+        "targets ms",
+        "suppression ms",
+        "targets fraction",
+        "suppression fraction",
+    )
     print("  ".join(f"{name:>17s}" for name in names))
     for row in rows:
         print("  ".join(f"{row[name]:17}" for name in names))

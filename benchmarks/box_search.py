@@ -48,7 +48,7 @@ def main():
         "setting": {"image": [375, 500], "classes": options.classes, "boxes": boxes, "sizes": len(model.sizes)},
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "times_faster_than_direct": round(seconds["direct sums of the same boxes"] / fast, 1),
-        "three_scales_share_of_network": round(3 * fast / whole, 4),
+        "three_scales_fraction_of_network": round(3 * fast / whole, 4),
         "seconds_per_image_and_class": round(seconds["a whole image, first stage"] / options.classes, 4),
         "paper_seconds_per_image_and_class": "5 to 6 on 12 cores",
     }

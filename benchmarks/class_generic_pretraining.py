@@ -6,7 +6,7 @@ and from random weights, detection is trained from the boxes of 50 to 600 scenes
 the held-out classes. Three seeds, each with initial weights, pretraining and scenes of its own. The learning
 rate of each start is chosen once, on validation scenes of the first seed.
 
-Cost: under an hour on 2 free cores. Each cell that is done is kept in `results/class_generic_pretraining_cells.json`,
+Cost: under an hour on 2 free cores. Each cell that is done is kept in `cells/class_generic_pretraining.json`,
 from which the script continues, a seed at a time. Writes `results/class_generic_pretraining.json` and the AUC against
 the number of scenes, `results/class_generic_pretraining.png`.
 
@@ -42,7 +42,7 @@ BOX_STEPS = 300
 RATES, SWEPT = (1e-3, 2e-3, 4e-3, 8e-3), (300,)  # rates of detection, and the scenes they are compared on
 STARTS, BOXES = ("pretrained", "random"), ("all", "held-out removed")
 RUN = Path("runs/prove/class_generic_pretraining")  # of weights
-CELLS = FOLDER / "class_generic_pretraining_cells.json"
+CELLS = FOLDER.parent / "cells" / "class_generic_pretraining.json"
 
 
 class Training:

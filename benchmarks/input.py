@@ -257,7 +257,7 @@ def waiting(options):
     for name, value in means.items():
         print(f"{name:34} {1000 * value:8.1f} ms a batch of {BATCH}")
     print(f"fraction of a training step that waits for input: {fraction:.1%}")
-    return {"seconds": means, "share_waiting": round(fraction, 4)}
+    return {"seconds": means, "fraction_waiting": round(fraction, 4)}
 
 
 def timed(call):

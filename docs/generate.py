@@ -48,7 +48,7 @@ MEASURED = (
     ),
     ("Whole path beside the bare network, batch 1", "inference", "batch 1/whole path/ratio", "{:.3f} times"),
     ("Decoding and suppression at 8732 boxes", "inference", "decode and suppression/ms", "{:.1f} ms"),
-    ("Assignment beside the network's passes", "matching", "share/prior matching", "{:.2%}"),
+    ("Assignment beside the network's passes", "matching", "fraction/prior matching", "{:.2%}"),
     ("DetectorNet's box search beside direct sums", "box_search", "times_faster_than_direct", "{:.0f} times faster"),
     ("OverFeat dense beside a crop a window", "dense", "accurate/time_ratio", "{:.0f} times faster"),
     ("COCO engine beside pycocotools", "metrics", "times_faster", "{:.1f} times faster"),
