@@ -1,6 +1,7 @@
 """OverFeat's metrics against plain loops over the images."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -94,10 +95,10 @@ def test_evaluate_reports_them(network):
 class Voter:
     """Six scales whose votes and windows are functions of the image's mean, the size and a seed."""
 
-    classes, scales, regressor, config = CLASSES, tuple((247 + 16 * k, 247) for k in range(6)), True, {}
+    classes, scales, regressor = CLASSES, tuple((247 + 16 * k, 247) for k in range(6)), True
 
     def __init__(self, seed, per_class=False):
-        self.seed, self.config = seed, {"per_class": per_class}
+        self.seed, self.config = seed, types.SimpleNamespace(per_class=per_class)
 
     def noise(self, images, *shape, at):
         place = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
