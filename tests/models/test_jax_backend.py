@@ -40,10 +40,7 @@ if hasattr(model, "detections"):
 @pytest.mark.parametrize("case", SMALL)
 def test_trains_and_predicts_on_jax(case):
     path = os.pathsep.join([str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    quick = (
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # most of the time is compiling
-    )
-    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": path, "XLA_FLAGS": quick}
+    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
     result = subprocess.run(
         [sys.executable, "-c", RUN, case], capture_output=True, text=True, env=os.environ | environment
     )

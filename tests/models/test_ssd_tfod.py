@@ -82,6 +82,7 @@ def test_raw_outputs_are_those_of_the_graph_run_here(person, run_graph):
     np.testing.assert_allclose(person.default_boxes, expected["anchors"], atol=1e-6)
 
 
+@pytest.mark.long  # the outputs themselves are compared above
 def test_average_precision_of_persons_is_the_graphs(person, run_graph, shared):
     """On images of many sizes, which the graph resizes itself; fed the same, this network has the same metrics.
 

@@ -144,6 +144,7 @@ def call(*arguments):
     return json.loads(result.stdout[result.stdout.index("{") :])
 
 
+@pytest.mark.long  # the tables are compared above, as functions
 def test_commands_train_and_print_the_tables(tmp_path):
     common = ("--data", "shapes", "--images", 12, "--steps", 2, "--batch-size", 4, "--backbone", "tiny", "--json")
     call("train", "--model", "classifier", "--recipe", "multibox-classifier-voc12", *common, "--out", tmp_path / "c")
