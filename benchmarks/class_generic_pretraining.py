@@ -26,6 +26,7 @@ from prove_class_generic_shapes import framing, held_out_classes, rendered, top1
 from results import FOLDER, write_result
 
 from keras_det.data import load
+from keras_det.files import write_text
 from keras_det.models import ClassGeneric
 from keras_det.training.evaluation import evaluate, images_of
 
@@ -105,9 +106,7 @@ def kept(name, make, *arguments):
     if name not in cells:
         cells[name] = make(*arguments)
         print(f"{name}: {cells[name]}", flush=True)
-        unfinished = CELLS.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(cells, indent=1) + "\n")
-        unfinished.replace(CELLS)
+        write_text(CELLS, json.dumps(cells, indent=1) + "\n")
     return cells[name]
 
 

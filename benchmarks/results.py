@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from keras_det.files import write_text
 from keras_det.version import __version__
 from keras_det.weights.registry import EMBEDDED_FOLDER
 
@@ -32,9 +33,7 @@ def write_result(name, metrics, seed=None, folder=FOLDER, quiet=False):
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
     command = " ".join(["python", *(os.path.relpath(sys.argv[0], FOLDER.parents[1]), *sys.argv[1:])])
     result = {"command": command, "seed": seed, "versions": versions(), "machine": machine, "metrics": metrics}
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(result, indent=2, default=str) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(result, indent=2, default=str) + "\n")
     if not quiet:
         print(f"written: {path}")
 

@@ -138,7 +138,7 @@ class Source:
     def issues(self) -> list[AnnotationIssue]:
         """The issues found in the annotations, in the images' order. The first use reads every annotation."""
         found = (self._issues_of(i) for i in range(len(self)))
-        return [*self._general_problems(), *itertools.chain.from_iterable(found)]
+        return [*self._general_issues(), *itertools.chain.from_iterable(found)]
 
     def check(self) -> None:
         """Raises ValueError where too much is wrong; reads every annotation and every image's header.
@@ -173,7 +173,7 @@ class Source:
         """The issues of image `i`."""
         return ()
 
-    def _general_problems(self) -> Sequence[AnnotationIssue]:
+    def _general_issues(self) -> Sequence[AnnotationIssue]:
         """The issues that belong to no image of the source, such as images left out."""
         return ()
 
@@ -242,8 +242,8 @@ class _View(Source):
     def _issues_of(self, i: int) -> Sequence[AnnotationIssue]:
         return self._source._issues_of(self._indexes[i])
 
-    def _general_problems(self) -> Sequence[AnnotationIssue]:
-        return self._source._general_problems()
+    def _general_issues(self) -> Sequence[AnnotationIssue]:
+        return self._source._general_issues()
 
 
 class ReadSource(Source):
@@ -252,10 +252,10 @@ class ReadSource(Source):
     A subclass defines `__len__`, `path` (or `image`), and `_read` instead of `annotation`.
     """
 
-    def __init__(self, name: str, classes: Sequence[str], general_problems: Sequence[AnnotationIssue] = ()):
+    def __init__(self, name: str, classes: Sequence[str], general_issues: Sequence[AnnotationIssue] = ()):
         self.name = name
         self.classes = tuple(classes)
-        self._general = tuple(general_problems)
+        self._general = tuple(general_issues)
         self._kept: dict[int, tuple[Annotation, tuple[AnnotationIssue, ...]]] = {}
 
     def image(self, i: int) -> np.ndarray:
@@ -273,7 +273,7 @@ class ReadSource(Source):
     def _issues_of(self, i: int) -> Sequence[AnnotationIssue]:
         return self._entry(i)[1]
 
-    def _general_problems(self) -> Sequence[AnnotationIssue]:
+    def _general_issues(self) -> Sequence[AnnotationIssue]:
         return self._general
 
     def _entry(self, i: int) -> tuple[Annotation, tuple[AnnotationIssue, ...]]:

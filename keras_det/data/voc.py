@@ -14,7 +14,6 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import ElementTree
 
-from keras_det.data.image_files import read_image
 from keras_det.data.numbers import real
 from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, find_frame, unreadable, without_objects
 
@@ -245,7 +244,7 @@ class VocFiles(ReadSource):
         self.annotation(i)
         if i in self._unusable:
             raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
-        return read_image(self._items[i].image)
+        return super().image(i)
 
     def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         item = self._items[i]

@@ -123,9 +123,8 @@ class ClassGeneric(Detector):
         if len(config.widths) != 4 or min(config.widths) <= 0:
             raise ValueError(f"`widths` must be four positive numbers; got {config.widths!r}.")
 
-    def load_checkpoint(self):
+    def start_from(self, checkpoint):
         """Put weights in; where they name other classes, all but the recognition layer."""
-        checkpoint, self._checkpoint = self._checkpoint, None
         names = checkpoint.config.get("classes", self.class_names)
         weights = dataclasses.replace(checkpoint, config={})  # of which `classes` would be compared with "object"
         if tuple(names) == self.class_names:
@@ -214,8 +213,8 @@ class ClassGeneric(Detector):
         for term, name in (("localization", "boxes"), ("recognition", "classes")):
             excess = cross_entropy(targets[name], outputs[name]) - entropy(targets[name])
             has = targets[f"has_{name}"]
-            batch_size = ops.maximum(self.sum_over_replicas(ops.sum(has)), 1.0)
-            losses[term] = ops.sum(excess * has) / batch_size
+            labeled = ops.maximum(self.sum_over_replicas(ops.sum(has)), 1.0)
+            losses[term] = ops.sum(excess * has) / labeled
         return losses
 
     def augmentation(self):
@@ -258,8 +257,8 @@ class ClassGeneric(Detector):
         has = {"has_boxes": supervision != "classes", "has_classes": known and supervision != "boxes"}
 
         def tell(images, labels):
-            batch_size = ops.shape(images)[:1]
-            return images, labels | {name: ops.full(batch_size, value, "bool") for name, value in has.items()}
+            shape = ops.shape(images)[:1]
+            return images, labels | {name: ops.full(shape, value, "bool") for name, value in has.items()}
 
         return dataset.map(tell)
 

@@ -120,13 +120,12 @@ class DetectorNet(Detector):
             raise ValueError(f"`mask_weight` must be positive; got {config.mask_weight!r}.")
         check_ratios(config.aspect_ratios)
 
-    def load_checkpoint(self):
+    def start_from(self, checkpoint):
         """Put weights in; of a classifier's file the layers up to the masks."""
-        if not self._checkpoint.from_classifier:
-            super().load_checkpoint()
-            return
-        path, self._checkpoint = self._checkpoint.path, None
-        self.load_backbone(Classifier(weights=path))
+        if checkpoint.from_classifier:
+            self.load_backbone(Classifier(weights=checkpoint.path))
+        else:
+            super().start_from(checkpoint)
 
     def _backbone(self):
         """A network up to what masks are regressed from: the last hidden layer, or tiny's finest map."""

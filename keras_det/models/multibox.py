@@ -80,8 +80,7 @@ class MultiBox(Detector):
         scales: int = 1,
         iou_threshold: float = 0.5,
         max_detections: int = 100,
-        classes: Sequence[str]
-        | None = None,  # every detector takes them; here they are "object", whatever the data's are
+        classes: Sequence[str] | None = None,  # every detector takes them; here they are "object"
         **kwargs,
     ):
         super().__init__(weights, **kwargs)

@@ -86,6 +86,10 @@ class Network(_compat.OptimizerBuild, keras.Model):
     def load_checkpoint(self):
         """Copy the weights that the constructor was given into the network, which is built."""
         checkpoint, self._checkpoint = self._checkpoint, None
+        self.start_from(checkpoint)
+
+    def start_from(self, checkpoint):
+        """Copy the weights of a checkpoint, which may be those of another task or of a part."""
         checkpoint.load_into(self)
 
     def class_entries(self, layer):

@@ -166,14 +166,13 @@ class OverFeat(Detector):
         self.spec = networks.architecture(self.config.variant)
         return _training_size(self.config, self.spec)
 
-    def load_checkpoint(self):
+    def start_from(self, checkpoint):
         """Put weights in; of a network for another task the layers that both have."""
-        stored, kept = self._checkpoint.config, ("task", "context")  # what makes layers of another form
-        if self._checkpoint.name and any(stored[k] != getattr(self.config, k) for k in kept if k in stored):
-            name, self._checkpoint = self._checkpoint.name, None
-            self._take_from(type(self)(weights=name))
+        stored, kept = checkpoint.config, ("task", "context")  # what makes layers of another form
+        if checkpoint.name and any(stored[k] != getattr(self.config, k) for k in kept if k in stored):
+            self._take_from(type(self)(weights=checkpoint.name))
         else:
-            super().load_checkpoint()
+            super().start_from(checkpoint)
 
     # Network, sections 3.1, 4.2
 

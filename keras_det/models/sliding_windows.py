@@ -90,12 +90,10 @@ class SlidingWindows(Detector):
         super().check_config(config)
         check_ratios(config.aspect_ratios)
 
-    def load_checkpoint(self):
+    def start_from(self, checkpoint):
         """Put weights in; a classifier's file is in the classifier already."""
-        if self._checkpoint.from_classifier:
-            self._checkpoint = None
-        else:
-            super().load_checkpoint()
+        if not checkpoint.from_classifier:
+            super().start_from(checkpoint)
 
     def class_entries(self, layer):
         """As of the classifier."""
