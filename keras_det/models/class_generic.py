@@ -20,7 +20,7 @@ from keras_det.backbones.common import conv_bn
 from keras_det.layers import BoxGrid
 from keras_det.losses import box_grid_targets, cross_entropy, entropy
 from keras_det.models.detector import Detector, compiled
-from keras_det.models.network import check_classes
+from keras_det.models.network import check_classes, is_object
 from keras_det.models.pretrained import carry_over
 from keras_det.weights.registry import VOC_CLASSES
 
@@ -186,9 +186,7 @@ class ClassGeneric(Detector):
             `{"boxes": [B, N], "classes": [B, C], "has_boxes": [B], "has_classes": [B]}` float32. An image of several
             classes has the fractions of its objects; one whose objects have no class has no class label.
         """
-        valid = ops.cast(labels["labels"], "int32") >= 0
-        if "is_crowd" in labels:
-            valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
+        valid = is_object(labels)
         sizes = {name: getattr(self.config, name) for name in ("widths", "sub_cell")}
         classes = ops.cast(labels.get("classes", labels["labels"]), "int32")
         counts = ops.one_hot(ops.where(valid, classes, -1), len(self.class_names))

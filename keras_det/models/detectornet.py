@@ -231,9 +231,7 @@ class DetectorNet(Detector):
         Returns:
             `[B, C, 5, d, d]` float32 in 0 .. 1.
         """
-        boxes, valid = objects_of(labels)
-        classes = ops.cast(labels["labels"], "int32")
-        classes = classes if classes.shape[1] else ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
+        boxes, classes, valid = objects_of(labels)
         each = [mask_targets(boxes, ops.logical_and(valid, classes == k), self.d) for k in range(len(self.classes))]
         return ops.stack(each, axis=1)
 

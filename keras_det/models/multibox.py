@@ -132,7 +132,7 @@ class MultiBox(Detector):
             `{"boxes": [B, M, 4], "valid": [B, M] bool}`, with prior matching `"matched_prior" [B, M]` int32 too: the
             box of each object, -1 for none. Of more objects than boxes those are left out that fit the boxes worst.
         """
-        objects, valid = objects_of(labels)
+        objects, _, valid = objects_of(labels)
         targets = {"boxes": objects, "valid": valid}
         if self.config.matching == "priors":
             targets["matched_prior"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
@@ -312,10 +312,8 @@ class OneBoxPerClass(Detector):
             `{"fractions": [B, C], "boxes": [B, C, 4], "seen": [B, C] bool}`; shares are 0 in an image without objects,
             and a class none of whose objects the crop shows has no box.
         """
-        objects, valid = objects_of(labels)
+        objects, classes, valid = objects_of(labels)
         objects = ops.clip(objects, 0.0, 1.0)
-        classes = ops.cast(labels["labels"], "int32")
-        classes = classes if classes.shape[1] else ops.pad(classes, ((0, 0), (0, 1)))
         index = ops.reshape(ops.arange(len(self.classes), dtype="int32"), (1, -1, 1))
         mine = ops.logical_and(ops.expand_dims(classes, 1) == index, ops.expand_dims(valid, 1))
         areas = ops.where(mine, ops.expand_dims(box_ops.area(objects), 1), -1.0)

@@ -458,14 +458,29 @@ def place_among_workers(strategy):
     return index, max(chiefs + len(cluster.get("worker", ())), 1)
 
 
-def objects_of(labels):
-    """Boxes `[B, M, 4]` of padded labels and `[B, M]` which of them are objects, M at least 1; crowds are none."""
-    boxes, valid = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32") >= 0
+def is_object(labels):
+    """`[B, M]` bool, which rows of padded labels are objects: not padding, and no crowd regions; difficult ones are."""
+    valid = ops.cast(labels["labels"], "int32") >= 0
     if "is_crowd" in labels:
         valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
-    if not valid.shape[1]:
+    return valid
+
+
+def objects_of(labels):
+    """The rows of padded labels, at least one of each image, since nothing can be gathered from no rows.
+
+    Args:
+        labels: padded labels dict; M may be 0 or unknown until the graph runs.
+
+    Returns:
+        Boxes `[B, M, 4]` float32, classes `[B, M]` int32, and `[B, M]` bool of `is_object`. An added row is padding.
+    """
+    boxes, classes = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32")
+    valid = is_object(labels)
+    if not classes.shape[1]:
         boxes, valid = ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(valid, ((0, 0), (0, 1)))
-    return boxes, valid
+        classes = ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
+    return boxes, classes, valid
 
 
 def check_classes(classes):

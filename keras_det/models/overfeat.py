@@ -17,6 +17,7 @@ from keras_det import boxes as box_ops
 from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
+from keras_det.models.network import objects_of
 from keras_det.models.pretrained import copy_fitting
 from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
@@ -383,17 +384,7 @@ class OverFeat(Detector):
             N windows: classes as `call` counts them, -1 for windows that are not trained; boxes in the window's frame.
             Classification has the first two alone.
         """
-        boxes, classes = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32")
-        if not classes.shape[1]:  # 0 or unknown: a row of padding, since nothing can be gathered from no rows
-            boxes, classes = (
-                ops.pad(boxes, ((0, 0), (0, 1), (0, 0))),
-                ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1),
-            )
-        crowd = labels.get("is_crowd")
-        valid = classes >= 0
-        if crowd is not None:
-            crowd = ops.cast(crowd, "bool")
-            valid = ops.logical_and(valid, ops.logical_not(crowd if crowd.shape[1] else ops.zeros_like(valid)))
+        boxes, classes, valid = objects_of(labels)
         windows = self.windows(self.image_size)
         if self.task == "classification":
             return self._image_label(boxes, classes, valid, len(windows))

@@ -18,6 +18,7 @@ from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act, same, sy
 from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
 from keras_det.models.detector import Detector
+from keras_det.models.network import objects_of
 from keras_det.models.pretrained import load_backbone
 from keras_det.weights.registry import VOC_CLASSES
 
@@ -329,14 +330,7 @@ class SSD(Detector):
         Returns:
             `{"offsets": [B, A, 4] float32, "classes": [B, A] int32}`, class 0 for background.
         """
-        boxes, classes = ops.cast(labels["boxes"], "float32"), ops.cast(labels["labels"], "int32")
-        valid = classes >= 0
-        if "is_crowd" in labels:
-            valid = ops.logical_and(valid, ops.logical_not(ops.cast(labels["is_crowd"], "bool")))
-        if not classes.shape[1]:  # 0 or unknown: a row of padding, since nothing can be gathered from no rows
-            boxes, classes, valid = (
-                ops.pad(x, ((0, 0), (0, 1), (0, 0))[: len(x.shape)]) for x in (boxes, classes, valid)
-            )
+        boxes, classes, valid = objects_of(labels)
         ious = box_ops.iou(boxes, self.default_boxes[None])
         matched = box_ops.match(ious, valid, threshold=self.config.matching_iou, valid_boxes=self._valid_boxes)
         positive, index = matched >= 0, ops.maximum(matched, 0)

@@ -246,6 +246,15 @@ def test_an_image_has_the_label_of_its_largest_object():
     assert np.asarray(model.encode_targets(none)["classes"]).tolist() == [[-1]]
 
 
+def test_crowds_are_no_objects_where_the_number_of_rows_is_unknown():
+    model = build(task="classification")
+    _, labels = labeled(model, [[0, 0, 50, 50], [0, 0, 231, 231]], [0, 1])
+    labels |= {"is_crowd": np.array([[False, True]])}
+    unknown = {k: tf.TensorSpec([1, None, *np.shape(v)[2:]], tf.as_dtype(v.dtype)) for k, v in labels.items()}
+    found = tf.function(model.encode_targets, input_signature=[unknown])(labels)
+    assert np.asarray(found["classes"]).tolist() == [[0]]
+
+
 def test_for_localization_objects_of_every_size_and_place_are_regressed():
     for box in ([100, 100, 110, 110], [0, 0, 300, 60], [0, 0, 20, 20]):
         model = build(task="localization")

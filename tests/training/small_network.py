@@ -37,7 +37,7 @@ class Small(Network):
         return self.dense(self.drop(ops.reshape(x, (-1, SIZE * SIZE * 3)), training=training))
 
     def encode_targets(self, labels):
-        boxes, valid = objects_of(labels)
+        boxes, _, valid = objects_of(labels)
         weights = ops.cast(valid, "float32")[..., None]
         return ops.sum(boxes * weights, 1) / ops.maximum(ops.sum(weights, 1), 1.0)
 
