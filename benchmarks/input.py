@@ -24,6 +24,7 @@ from results import write_result
 
 from keras_det.data import SSDAugmentation, batches, load
 from keras_det.data.augment import DRAWS, MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS
+from keras_det.metrics.matching import paired_iou
 from keras_det.models import SSD300
 
 OUR_ORDER = "albumentations, colors last"
@@ -229,10 +230,7 @@ def choose(rng, boxes):
     patches = np.concatenate([low, low + size], 1)
     if kind == len(MIN_OVERLAPS):
         return patches[0]
-    corner, end = np.maximum(low[:, None], boxes[:, :2]), np.minimum(patches[:, None, 2:], boxes[:, 2:])
-    shared = np.maximum(end - corner, 0).prod(-1)
-    union = size.prod(-1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(-1) - shared
-    fits = np.flatnonzero((shared / union).max(1, initial=0) >= MIN_OVERLAPS[kind])
+    fits = np.flatnonzero(paired_iou(patches[:, None], boxes).max(1, initial=0) >= MIN_OVERLAPS[kind])
     return patches[fits[0]] if len(fits) else whole
 
 

@@ -7,7 +7,7 @@ from keras_det.boxes.formats import convert
 from keras_det.boxes.greedy_merge import match_score, merge, merge_boxes
 from keras_det.boxes.matching import match
 from keras_det.boxes.offsets import decode_offsets, encode_offsets
-from keras_det.boxes.overlap import area, iou
+from keras_det.boxes.overlap import area, intersection, iou
 from keras_det.boxes.suppression import nms
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "crop_and_resize",
     "decode_offsets",
     "encode_offsets",
+    "intersection",
     "iou",
     "kmeans",
     "match",

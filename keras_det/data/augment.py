@@ -186,13 +186,22 @@ def place(window, shape, size):
     return moved / scale, *whole
 
 
-def ious(patches, boxes):
-    """`[p, n]` IoU, in TensorFlow's own operations: the input pipeline is TensorFlow's on any backend."""
+def intersections(patches, boxes):
+    """`[p, n]` areas, in TensorFlow's own operations: the input pipeline is TensorFlow's on any backend."""
     low = tf.maximum(patches[:, None, :2], boxes[None, :, :2])
     high = tf.minimum(patches[:, None, 2:], boxes[None, :, 2:])
-    intersection = tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
-    areas = [tf.reduce_prod(b[:, 2:] - b[:, :2], axis=-1) for b in (patches, boxes)]
-    return intersection / (areas[0][:, None] + areas[1][None] - intersection)
+    return tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
+
+
+def areas(boxes):
+    """`[n]` areas of boxes `[n, 4]`."""
+    return tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
+
+
+def ious(patches, boxes):
+    """`[p, n]` IoU."""
+    common = intersections(patches, boxes)
+    return common / (areas(patches)[:, None] + areas(boxes)[None] - common)
 
 
 def to_window(boxes, window):

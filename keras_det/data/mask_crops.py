@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_det.data.augment import flip_boxes, to_window
+from keras_det.data.augment import areas, flip_boxes, intersections, to_window
 
 TRIALS = 128  # crops drawn for a sample; the first that fits is taken
 
@@ -69,7 +69,4 @@ class MaskCrops:
 
 def covered_parts(windows, boxes):
     """`[t, n]` fraction of each box's area that lies in each window."""
-    low = tf.maximum(windows[:, None, :2], boxes[None, :, :2])
-    high = tf.minimum(windows[:, None, 2:], boxes[None, :, 2:])
-    areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    return tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1) / tf.maximum(areas, 1e-12)
+    return intersections(windows, boxes) / tf.maximum(areas(boxes), 1e-12)

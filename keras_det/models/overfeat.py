@@ -689,14 +689,9 @@ def _read(maps, place, axis):
 
 def _fractions(windows, boxes):
     """`[B, N, M]` fraction of each object that lies in each window, and their IoU."""
-    w, b = windows[None, :, None], ops.expand_dims(boxes, 1)
-    sides = [
-        ops.maximum(ops.minimum(w[..., k + 2], b[..., k + 2]) - ops.maximum(w[..., k], b[..., k]), 0.0) for k in (0, 1)
-    ]
-    both = sides[0] * sides[1]
-    area = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
-    either = area + (w[..., 2] - w[..., 0]) * (w[..., 3] - w[..., 1]) - both
-    return both / ops.maximum(area, 1e-9), both / ops.maximum(either, 1e-9)
+    common, areas = box_ops.intersection(windows[None], boxes), ops.expand_dims(box_ops.area(boxes), 1)
+    union = areas + ops.expand_dims(box_ops.area(windows), 1) - common
+    return common / ops.maximum(areas, 1e-9), common / ops.maximum(union, 1e-9)
 
 
 def _to_frame(boxes, windows):
