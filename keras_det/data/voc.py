@@ -16,30 +16,7 @@ from defusedxml import ElementTree
 
 from keras_det.data.numbers import real
 from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, find_frame, unreadable, without_objects
-
-CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
-"""The 20 classes of VOC, in the order of the alphabet, which is that of the labels."""
+from keras_det.weights.registry import VOC_CLASSES
 
 MAX_XML_BYTES = 4 * 2**20
 """The largest XML file that is read, in bytes."""
@@ -307,7 +284,7 @@ class Voc(VocFiles):
         annotated: bool = True,
     ):
         items, issues = present(_listed_items(root, split), f"voc {split}", missing, annotated)
-        super().__init__(f"voc {split}", CLASSES, items, issues, rescale_boxes, annotated)
+        super().__init__(f"voc {split}", VOC_CLASSES, items, issues, rescale_boxes, annotated)
 
     @classmethod
     def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
@@ -348,7 +325,7 @@ def _splits_there(root: str) -> str:
         lists = os.path.join(root, folder, "ImageSets", "Main")
         if re.fullmatch(r"VOC\d{4}", folder) and os.path.isdir(lists):
             names = sorted(name[:-4] for name in os.listdir(lists) if name.endswith(".txt"))
-            found += [f"{folder[3:]}_{name}" for name in names if name.rpartition("_")[0] not in CLASSES]
+            found += [f"{folder[3:]}_{name}" for name in names if name.rpartition("_")[0] not in VOC_CLASSES]
     return (
         f"{root} has the splits {', '.join(found)}" if found else f"{root} holds no VOC2007/ImageSets/Main or the like"
     )

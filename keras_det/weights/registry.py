@@ -9,6 +9,7 @@ from keras_det.weights.convert import Converter
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
+# The 20 classes of VOC, in the order of the alphabet, which is that of the labels.
 VOC_CLASSES = tuple(
     """
     aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep

@@ -15,7 +15,8 @@ from PIL import Image
 from test_voc import voc_xml
 
 from keras_det.data.tfds import Tfds
-from keras_det.data.voc import CLASSES, Voc
+from keras_det.data.voc import Voc
+from keras_det.weights.registry import VOC_CLASSES
 
 HEIGHT, WIDTH = 40, 60
 
@@ -154,10 +155,10 @@ def test_voc(install, tmp_path, form):
         voc_example("000009.jpg", [(5, 5, 5, 9), (2, 2, 4, 4)], [0, 14], [False, False], encoded(3)),
     ]
     splits = {"train": [(examples[:1], 0, 1)], "validation": [(examples[1:], 0, -1)]}
-    builder = install("voc/2007", Builder("voc", CLASSES, splits, tmp_path if form == "tfrecord" else None))
+    builder = install("voc/2007", Builder("voc", VOC_CLASSES, splits, tmp_path if form == "tfrecord" else None))
     source = Tfds("voc/2007", "train+validation", data_dir=tmp_path)
     assert builder.prepared and builder.data_dir == str(tmp_path)
-    assert (len(source), source.name, source.classes) == (3, "tfds voc/2007 train+validation", CLASSES)
+    assert (len(source), source.name, source.classes) == (3, "tfds voc/2007 train+validation", VOC_CLASSES)
     first, second, third = (source.annotation(i) for i in range(3))
     assert [one.image_id for one in (first, second, third)] == ["000005", "000007", "000009"]
     assert (first.height, first.width) == (HEIGHT, WIDTH)
@@ -194,7 +195,7 @@ def test_coco(install):
 
 def test_parts_of_files(install, tmp_path):
     examples = [voc_example(f"{i}.jpg", [(1, 1, 9, 9 + i)], [i], [False], encoded(i)) for i in range(7)]
-    install("voc/2007", Builder("voc", CLASSES, {"train": [(examples[:4], 1, 2), (examples[4:], 2, -1)]}, tmp_path))
+    install("voc/2007", Builder("voc", VOC_CLASSES, {"train": [(examples[:4], 1, 2), (examples[4:], 2, -1)]}, tmp_path))
     source = Tfds("voc/2007", "train")
     assert [source.annotation(i).image_id for i in range(3)] == ["1", "2", "6"]
     assert [source.image(i)[0, 0, 0] for i in (2, 0, 1)] == [6, 1, 2]
@@ -202,7 +203,9 @@ def test_parts_of_files(install, tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
 def test_a_record_file_cut_short(install, tmp_path, cut):
-    install("voc/2007", Builder("voc", CLASSES, {"train": [([voc_example("a.jpg", [], [], [])] * 2, 0, 2)]}, tmp_path))
+    install(
+        "voc/2007", Builder("voc", VOC_CLASSES, {"train": [([voc_example("a.jpg", [], [], [])] * 2, 0, 2)]}, tmp_path)
+    )
     file = tmp_path / "train-0.tfrecord"
     content = file.read_bytes()
     file.write_bytes(content[:-cut])
@@ -218,7 +221,8 @@ def test_a_record_file_cut_short(install, tmp_path, cut):
 
 def test_a_corrupt_image(install):
     install(
-        "voc/2007", Builder("voc", CLASSES, {"train": [([voc_example("a.jpg", [(1, 1, 9, 9)], [1], [0], b"x")], 0, 1)]})
+        "voc/2007",
+        Builder("voc", VOC_CLASSES, {"train": [([voc_example("a.jpg", [(1, 1, 9, 9)], [1], [0], b"x")], 0, 1)]}),
     )
     source = Tfds("voc/2007", "train")
     assert len(source.annotation(0)) == 0
@@ -228,7 +232,7 @@ def test_a_corrupt_image(install):
 
 
 def test_wrong_names_and_splits(install):
-    install("voc/2007", Builder("voc", CLASSES, {"train": [([], 0, 0)], "test": [([], 0, 0)]}))
+    install("voc/2007", Builder("voc", VOC_CLASSES, {"train": [([], 0, 0)], "test": [([], 0, 0)]}))
     with pytest.raises(ValueError, match="has no 'voc/1066': Dataset voc/1066 not found.$"):
         Tfds("voc/1066", "train")
     for split in (None, "", "val"):
@@ -266,7 +270,7 @@ def test_the_package_itself_gives_what_voc_gives(tmp_path, form):
             height, width = rng.integers(100, 500, 2).tolist()
             Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(folder / f"JPEGImages/{stem}.jpg")
             corners = rng.integers(1, 50, (4, 4)) + [0, 0, 49, 49]
-            objects = [(CLASSES[k], *row.tolist(), k % 2) for k, row in enumerate(corners)]
+            objects = [(VOC_CLASSES[k], *row.tolist(), k % 2) for k, row in enumerate(corners)]
             text = voc_xml(*objects, size=(height, width)).replace(
                 "<part>", "<pose>Left</pose><truncated>0</truncated><part>"
             )
@@ -281,7 +285,7 @@ def test_the_package_itself_gives_what_voc_gives(tmp_path, form):
     ours = Voc(tmp_path / "VOCdevkit", "2007_train+2007_val")
     theirs = Tfds("voc/2007", "train+validation", data_dir=tmp_path / "tfds")
     place = {theirs.annotation(i).image_id: i for i in range(len(theirs))}
-    assert (len(ours), theirs.issues, theirs.classes) == (len(theirs), [], CLASSES)
+    assert (len(ours), theirs.issues, theirs.classes) == (len(theirs), [], VOC_CLASSES)
     for i in range(len(ours)):
         one, other = ours.annotation(i), theirs.annotation(place[ours.annotation(i).image_id])
         assert (one.height, one.width) == (other.height, other.width)

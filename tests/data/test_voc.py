@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_det.data import voc as module
-from keras_det.data.voc import CLASSES, Voc, read_list, read_xml
+from keras_det.data.voc import Voc, read_list, read_xml
+from keras_det.weights.registry import VOC_CLASSES
 
 HEIGHT, WIDTH = 40, 60
 
@@ -57,14 +58,14 @@ def test_a_box_is_counted_from_one_and_inclusive(devkit):
     assert (one.image_id, one.height, one.width) == ("000005", HEIGHT, WIDTH)
     expected = [[0, 0, 1, 1], [20 / 40, 30 / 60, 30 / 40, 45 / 60], [1.25 / 40, 0.5 / 60, 9 / 40, 7 / 60]]
     np.testing.assert_allclose(one.boxes, expected, atol=1e-7)
-    assert [CLASSES[label] for label in one.labels] == ["dog", "cat", "person"]
+    assert [VOC_CLASSES[label] for label in one.labels] == ["dog", "cat", "person"]
     assert one.difficult.tolist() == [False, True, False]
     assert one.is_crowd.tolist() == [False] * 3
     np.testing.assert_allclose(one.area, [2400, 150, 6.5 * 7.75], rtol=1e-5)
     assert source.issues == []
     assert source.image(0).shape == (HEIGHT, WIDTH, 3)
     assert source.path(0).endswith("VOC2007/JPEGImages/000005.jpg")
-    assert (source.name, source.classes) == ("voc 2007_train", CLASSES)
+    assert (source.name, source.classes) == ("voc 2007_train", VOC_CLASSES)
 
 
 def test_a_union_takes_each_image_once(devkit):
@@ -251,7 +252,7 @@ def test_faulty_boxes_are_reported_with_file_and_object(devkit):
     )
     source = Voc(devkit.root, "2007_train")
     one = source.annotation(1)
-    assert [CLASSES[label] for label in one.labels] == ["dog", "cat", "horse"]
+    assert [VOC_CLASSES[label] for label in one.labels] == ["dog", "cat", "horse"]
     assert one.difficult.tolist() == [False, False, True]
     np.testing.assert_allclose(one.boxes[1], [0, 0, 1, 1])
     assert [(p.object, p.action) for p in source.issues] == [
@@ -348,7 +349,7 @@ def test_one_faulty_object_is_listed_and_the_others_stay(devkit, text, words, ac
     devkit("a", xml=voc_xml(("dog", 1, 1, 60, 40)).replace("</annotation>", f"{text}</annotation>"))
     source = Voc(devkit.root, "2007_train")
     one = source.annotation(0)
-    assert [CLASSES[label] for label in one.labels] == (["dog"] if action == "dropped" else ["dog", "cat"])
+    assert [VOC_CLASSES[label] for label in one.labels] == (["dog"] if action == "dropped" else ["dog", "cat"])
     assert not one.difficult.any()
     (issue,) = source.issues
     assert (issue.object, issue.action) == (1, action) and words in issue.message
@@ -446,7 +447,7 @@ def test_the_real_voc2007(shared):
         assert (one.height, one.width) == (entry["height"], entry["width"]) == source.image(i).shape[:2]
         pixels = one.boxes[:, [1, 0, 3, 2]] * np.tile([one.width, one.height], 2) + [1, 1, 0, 0]
         np.testing.assert_allclose(pixels, [o["bbox"] for o in entry["objects"]], atol=1e-3)
-        assert [CLASSES[label] for label in one.labels] == [o["name"] for o in entry["objects"]]
+        assert [VOC_CLASSES[label] for label in one.labels] == [o["name"] for o in entry["objects"]]
         assert one.difficult.tolist() == [bool(o["difficult"]) for o in entry["objects"]]
         compared += 1
     assert compared == 25

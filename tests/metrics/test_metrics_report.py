@@ -384,9 +384,9 @@ def test_the_confusion_matrixs_cells(sample):
 
 
 def test_known_groups():
-    from keras_det.data.voc import CLASSES
+    from keras_det.weights.registry import VOC_CLASSES
 
-    assert plots.groups_of(CLASSES) is diagnosis.VOC_GROUPS
+    assert plots.groups_of(VOC_CLASSES) is diagnosis.VOC_GROUPS
     names = [name for group in plots.COCO_GROUPS.values() for name in group]
     assert plots.groups_of(names) is plots.COCO_GROUPS
     assert len(names) == len(set(names)) == 79  # COCO's 80 but for person, whose supercategory has no other
