@@ -22,6 +22,7 @@ from results import write_result
 from timing import in_turn
 
 from keras_det import export, models
+from keras_det.weights.registry import CAFFE_MEAN
 
 SIZE = (375, 500)
 
@@ -55,7 +56,7 @@ def torch_network(model):
     weights = {layer.name: tensors(layer) for layer in model.features.layers if type(layer).__name__ == "Conv2D"}
     heads = [[tensors(layer) for layer in part] for part in (model.head.localization, model.head.confidence)]
     length = torch.from_numpy(np.array(model.features.get_layer("conv4_3_norm").get_weights()[0])).view(1, -1, 1, 1)
-    mean = torch.tensor([123.0, 117.0, 104.0]).view(1, 3, 1, 1)
+    mean = torch.tensor(CAFFE_MEAN).view(1, 3, 1, 1)
 
     def apply(layer, x):
         kind = type(layer).__name__

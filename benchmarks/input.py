@@ -26,13 +26,13 @@ from keras_det.data import SSDAugmentation, batches, load
 from keras_det.data.augment import DRAWS, MIN_OVERLAPS, PATCH_ASPECT, PATCH_SCALE, TRIALS
 from keras_det.metrics.matching import paired_iou
 from keras_det.models import SSD300
+from keras_det.weights.registry import CAFFE_MEAN
 
 OUR_ORDER = "albumentations, colors last"
 AHEAD = 4  # batches that may lie ready
 BATCH = 32
 SEED = 0
 SIZE = (300, 300)
-MEAN = (123, 117, 104)
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 
@@ -185,7 +185,7 @@ def baseline(source, colors_last):
     contrast = A.RandomBrightnessContrast(brightness_limit=0, contrast_limit=0.5, p=0.5)
     saturation, hue = jitter(saturation=(0.5, 1.5)), jitter(hue=(-0.05, 0.05))
     geometry = [
-        A.CropAndPad(percent=(0, 1.5), sample_independently=True, keep_size=False, fill=MEAN, p=0.5),
+        A.CropAndPad(percent=(0, 1.5), sample_independently=True, keep_size=False, fill=CAFFE_MEAN, p=0.5),
         Patch(p=1),
         A.Resize(*SIZE),
         A.HorizontalFlip(p=0.5),

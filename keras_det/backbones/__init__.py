@@ -19,6 +19,7 @@ from keras_det.backbones.mobilenet import (
 from keras_det.backbones.tiny_net import tiny
 from keras_det.backbones.vgg import from_application, vgg16
 from keras_det.weights import fetch, get
+from keras_det.weights.registry import CAFFE_MEAN
 
 __all__ = [
     "BACKBONES",
@@ -80,7 +81,7 @@ def _lite0_imagenet():
 _SYMMETRIC = {"mean": (127.5, 127.5, 127.5), "scale": 1 / 127.5}
 
 BACKBONES = {
-    "vgg16": Backbone(vgg16, (123.0, 117.0, 104.0), 1.0, ("conv4_3", "fc7"), _vgg16_imagenet),
+    "vgg16": Backbone(vgg16, CAFFE_MEAN, 1.0, ("conv4_3", "fc7"), _vgg16_imagenet),
     "mobilenet_v1": Backbone(
         mobilenet_v1,
         sources=("conv5_pointwise", "conv11_pointwise", "conv13_pointwise"),

@@ -7,6 +7,7 @@ from keras_det.backbones.alex_net import alexnet, scaled
 from keras_det.backbones.common import conv_bn
 from keras_det.backbones.efficientnet_lite import efficientnet_lite0
 from keras_det.backbones.tiny_net import tiny
+from keras_det.weights.registry import CAFFE_MEAN
 
 VECTOR_BACKBONES = ("alexnet", "efficientnet_lite0", "tiny")
 _SQUEEZED = 14  # channels of the tiny backbone's map, of which each cell is a part of the vector
@@ -37,7 +38,7 @@ def build_backbone(name, image_size, width=1.0):
         raise ValueError(f"`width` must be positive; got {width}.")
     inputs = keras.Input((*image_size, 3))
     if name == "alexnet":
-        x = layers.Rescaling(1.0, [-123.0, -117.0, -104.0], name="subtract_mean")(inputs)
+        x = layers.Rescaling(1.0, [-value for value in CAFFE_MEAN], name="subtract_mean")(inputs)
         maps = alexnet(image_size, width)(x)
         return keras.Model(inputs, {"map": maps["pool5"], "features": maps["fc7"]}, name="backbone")
     if name == "efficientnet_lite0":

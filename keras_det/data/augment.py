@@ -9,6 +9,7 @@ function; colors, the mean around the image and the horizontal flip are another,
 import tensorflow as tf
 
 from keras_det.data.resize import resize
+from keras_det.weights.registry import CAFFE_MEAN
 
 MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole image
 TRIALS = 50  # patches tried for each minimum overlap, as in the authors' code
@@ -36,7 +37,7 @@ class SSDAugmentation:
     Call with a `OriginalImage`, its objects and a seed, as `keras_det.data.batches` does.
     """
 
-    def __init__(self, image_size, expand=True, mean=(123.0, 117.0, 104.0)):
+    def __init__(self, image_size, expand=True, mean=CAFFE_MEAN):
         self.image_size = tuple(image_size)
         self.expand = expand
         self.mean = tuple(mean)

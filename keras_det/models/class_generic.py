@@ -22,11 +22,10 @@ from keras_det.losses import box_grid_targets, cross_entropy, entropy
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import check_classes, is_object
 from keras_det.models.pretrained import carry_over
-from keras_det.weights.registry import VOC_CLASSES
+from keras_det.weights.registry import CAFFE_MEAN, VOC_CLASSES
 
 BACKBONES = ("alexnet_lcn", "tiny")
 TINY_HIDDEN = 128  # channels of the tiny network's hidden layer
-MEAN = (123.0, 117.0, 104.0)  # subtracted from RGB images in 0 .. 255
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -165,7 +164,7 @@ class ClassGeneric(Detector):
         """
         by_place = self.config.backbone == "tiny"
         x = ops.cast(images, "float32")
-        x = x / 127.5 - 1.0 if by_place else x - ops.convert_to_tensor(MEAN)
+        x = x / 127.5 - 1.0 if by_place else x - ops.convert_to_tensor(CAFFE_MEAN)
         x = self.features(ops.cast(x, self.compute_dtype), training=training)
         boxes = self.boxes(x)
         boxes = self.grid.gather(boxes) if by_place else boxes

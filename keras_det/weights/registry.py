@@ -9,6 +9,11 @@ from keras_det.weights.convert import Converter
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
+# ImageNet's mean color, RGB in 0 .. 255: in whole levels, as the authors' Caffe networks subtract it, and in fractions of
+# 255 with five digits, as torchvision's copy of SSD has it. (Keras's own VGG16 subtracts 123.68, 116.779 and 103.939.)
+CAFFE_MEAN = (123.0, 117.0, 104.0)
+TORCHVISION_MEAN = (122.99925, 116.9991, 103.9992)
+
 # The 20 classes of VOC, in the order of the alphabet, which is that of the labels.
 VOC_CLASSES = tuple(
     """
@@ -165,7 +170,7 @@ class WeightsEntry:
         return {"classes": list(self.classes), **scales, **self.config}
 
 
-_CAFFE = Preprocessing((123.0, 117.0, 104.0))
+_CAFFE = Preprocessing(CAFFE_MEAN)
 _TORCHVISION = "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection."
 _BALANCAP = "https://github.com/balancap/SSD-Tensorflow"
 
@@ -307,7 +312,7 @@ ENTRIES = (
         classes=COCO_CLASSES,
         box_scales="coco",
         config={"clip": "sides"},
-        preprocessing=Preprocessing((122.99925, 116.9991, 103.9992)),
+        preprocessing=Preprocessing(TORCHVISION_MEAN),
         license="BSD-3-Clause",
         reported=Reported(0.251, "mAP@[.5:.95]", "COCO val2017", f"{_TORCHVISION}ssd300_vgg16.html"),
         parameters=35_641_826,
