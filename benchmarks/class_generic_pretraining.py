@@ -26,7 +26,7 @@ from prove_class_generic_shapes import framing, held_out_classes, rendered, top1
 from results import FOLDER, write_result
 
 from keras_det.data import load
-from keras_det.files import write_text
+from keras_det.files import whole, write_text
 from keras_det.models import ClassGeneric
 from keras_det.training.evaluation import evaluate, images_of
 
@@ -199,7 +199,8 @@ def draw(auc, meetings, path):
         axis.set_xticks(SCENES, labels=[str(n) for n in SCENES])
         axis.minorticks_off()
         axis.legend(fontsize=8, loc="upper left")
-    figure.savefig(path, dpi=110)
+    with whole(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def main():

@@ -19,6 +19,7 @@ from timing import shortest
 
 from keras_det.backbones import overfeat as networks
 from keras_det.boxes import merge_boxes
+from keras_det.files import whole
 
 SEED = 0
 CLASSES = 1000
@@ -145,7 +146,8 @@ def draw(areas, path):
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    with whole(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def main():

@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 
+from keras_det.files import write_text
 from keras_det.metrics import Evaluator, GroundTruth, Predictions, coco, coco_metrics
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "metrics.json"
@@ -139,7 +140,7 @@ def main():
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 
 

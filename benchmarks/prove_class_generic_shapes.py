@@ -40,6 +40,7 @@ from keras_det.boxes import iou
 from keras_det.data import load
 from keras_det.data.resize import resize
 from keras_det.data.source import Source
+from keras_det.files import whole, write_image, write_text
 from keras_det.metrics import proposals
 from keras_det.models import ClassGeneric
 from keras_det.training.evaluation import evaluate, images_of
@@ -230,7 +231,8 @@ def draw_curves(curves, path):
         title = f"held-out classes, trained on {SCENES[count]} scenes"
         axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
         axis.legend(fontsize=8, loc="lower left")
-    figure.savefig(path, dpi=110)
+    with whole(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def draw_losses(losses, path):
@@ -253,7 +255,7 @@ def draw_images(model, source, path, each=4):
         correct = bool((paired_iou.max(axis=1) > 0.5).all() and len(set(paired_iou.argmax(axis=1))) == len(truth))
         if len(rows[correct]) < each:
             rows[correct].append(draw(source.pixels[i], truth, boxes))
-    visualize.grid(rows[True] + rows[False], columns=each).save(path)
+    write_image(path, visualize.grid(rows[True] + rows[False], columns=each))
 
 
 def draw(pixels, truth, boxes, scale=2):
@@ -282,7 +284,7 @@ def main():
             draw_images(unseen, data["held-out scenes"], FOLDER / "class_generic_shapes_detections.png")
             draw_curves(curves, FOLDER / "class_generic_shapes_curves.png")
             write_weights(models["many", "pretrained", "all"], WEIGHTS)
-        (RUN / f"{seed}.json").write_text(json.dumps(metrics))
+        write_text(RUN / f"{seed}.json", json.dumps(metrics))
     write([json.loads((RUN / f"{seed}.json").read_text()) for seed in SEEDS], held_out, data or prepare(held_out))
 
 

@@ -20,6 +20,7 @@ from results import FOLDER, write_result, write_weights
 from keras_det import visualize
 from keras_det.boxes.integral import search
 from keras_det.data import load
+from keras_det.files import write_image
 from keras_det.metrics import voc
 from keras_det.metrics.matching import paired_iou, pairs
 from keras_det.models import DetectorNet
@@ -120,7 +121,7 @@ def draw_figure_3(model, source, scenes=4):
         found = model.detections(image[None])
         kept = (found["labels"][0] == label) & (found["scores"][0] > 0.3)
         shown += [image, *visualize.draw_masks(image, masks, found["boxes"][0][kept])]
-    visualize.grid(shown, columns=3).save(FOLDER / "detectornet_shapes_figure_3.png")
+    write_image(FOLDER / "detectornet_shapes_figure_3.png", visualize.grid(shown, columns=3))
 
 
 if __name__ == "__main__":

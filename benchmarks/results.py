@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from keras_det.files import write_text
+from keras_det.files import whole, write_text
 from keras_det.version import __version__
 from keras_det.weights.registry import EMBEDDED_FOLDER
 
@@ -42,8 +42,7 @@ def write_weights(model, name):
     """Write a model's weights, compressed, to the package's embedded files; the path."""
     path = EMBEDDED_FOLDER / f"{name}.weights.h5"
     model.save_weights(path, optimizer=False)
-    compact = path.with_name(f".{path.name}")
-    with h5py.File(path) as source, h5py.File(compact, "w") as target:
+    with whole(path) as compact, h5py.File(path) as source, h5py.File(compact, "w") as target:
 
         def copy(place, item):
             if isinstance(item, h5py.Dataset):
@@ -55,5 +54,4 @@ def write_weights(model, name):
 
         target.attrs.update(source.attrs)
         source.visititems(copy)
-    compact.replace(path)
     return path

@@ -9,6 +9,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _TEMPORARY = re.compile(r"\.([0-9]+)-.+", re.DOTALL)
 _DAY = 24 * 3600.0
@@ -44,6 +48,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write text in UTF-8, whole or not at all, with the line ends that it has."""
     with whole(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_image(path: str | os.PathLike, image: Image.Image) -> None:
+    """Write a PIL image whole or not at all, in the format that the path's ending names, PNG where it has none."""
+    with whole(path) as temporary:
+        image.save(temporary, None if temporary.suffix else "png")
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

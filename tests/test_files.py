@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 import keras_det
 from keras_det import files
@@ -31,6 +32,26 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         raise ZeroDivisionError
     assert path.read_bytes() == "\u732b\r\n".encode()
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_image_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    image = Image.new("RGB", (4, 2))
+    for name in ("a.jpg", "no ending"):
+        files.write_image(tmp_path / name, image)
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(TypeError):
+            files.write_image(tmp_path / name, Half())
+        assert (tmp_path / name).read_bytes() == before
+    assert [Image.open(tmp_path / name).format for name in ("a.jpg", "no ending")] == ["JPEG", "PNG"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "no ending"]
+
+
+class Half:
+    """An image of which half is written when the disk gives out."""
+
+    def save(self, path, format):
+        path.write_bytes(b"half")
+        raise TypeError
 
 
 def test_only_what_dead_processes_left_is_removed(tmp_path):

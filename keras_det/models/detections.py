@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from keras_det.files import whole
+from keras_det.files import write_image
 
 
 @dataclass(frozen=True)
@@ -75,5 +75,4 @@ class Detections:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `plot()` to `path`, whose ending names the format, PNG where it has none; whole or not at all."""
-        with whole(path) as temporary:
-            self.plot().save(temporary, None if temporary.suffix else "png")
+        write_image(path, self.plot())

@@ -10,7 +10,7 @@ from rich.rule import Rule
 from keras_det import visualize
 from keras_det.data import load
 from keras_det.data.relabeling import relabel
-from keras_det.files import write_text
+from keras_det.files import write_image, write_text
 from keras_det.models import SSD300
 from keras_det.training.evaluation import evaluate
 from keras_det.training.recipes import RECIPES
@@ -40,7 +40,7 @@ def run_demo(folder):
     for i, detections in enumerate(found):
         names = ", ".join(f"{n} {s:.2f}" for n, s in zip(detections.names, detections.scores))
         console.print(f"scene {i}: {names}", highlight=False)
-    visualize.grid([detections.plot() for detections in found], columns=4).save(folder / "detections.png")
+    write_image(folder / "detections.png", visualize.grid([detections.plot() for detections in found], columns=4))
 
     console.print(Rule(f"2. Evaluate on {SCENES} scenes"))
     metrics, _ = evaluate(model, scenes, progress=True)

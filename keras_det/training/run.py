@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det import visualize
-from keras_det.files import remove_leftovers, write_text
+from keras_det.files import remove_leftovers, write_image, write_text
 from keras_det.models import Detector, pretrained
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
@@ -100,7 +100,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     )
     if not resume:
         with in_words():
-            visualize.grid(_samples(batches, model.label_names(source)), columns=4).save(folder / "samples.png")
+            write_image(folder / "samples.png", visualize.grid(_samples(batches, model.label_names(source)), columns=4))
     with ProgressLine(recipe.steps, epochs, verbose) as line:
         run = RunFolder(folder, recipe, plan, progress, rows, line, val_source, means)
         try:
@@ -325,7 +325,7 @@ def versions():
 def draw_detections(model, source, path):
     """Write an image of detections beside the truth on the first images of a source."""
     if shown := _detections(model, source, IMAGES):
-        visualize.grid(shown, columns=4).save(path)
+        write_image(path, visualize.grid(shown, columns=4))
 
 
 def _detections(model, source, images):

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from keras_det.files import remove_leftovers, whole, write_text
 from keras_det.weights import pypi
 from keras_det.weights.convert import raise_problems
 from keras_det.weights.registry import entries
@@ -95,13 +96,10 @@ def add(file):
     entry = _recognize(file)
     path = home() / "downloads" / entry.filename
     with lock(path):
-        temporary = path.with_name(path.name + ".new")
-        try:
+        remove_leftovers(path.parent)
+        with whole(path) as temporary:
             shutil.copyfile(file, temporary)
             verify(temporary, entry)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     return entry, path
 
 
@@ -314,7 +312,7 @@ def _write_note(note, url, headers):
     """Remember which version of the server's file is being received; weak ETags cannot be resumed with."""
     tag = headers.get("ETag", "")
     validator = tag if tag.startswith('"') else headers.get("Last-Modified")
-    note.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+    write_text(note, json.dumps({"url": url, "validator": validator}))
 
 
 class _SameSecurity(urllib.request.HTTPRedirectHandler):
