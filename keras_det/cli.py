@@ -9,6 +9,7 @@ import importlib.metadata
 import inspect
 import io
 import json
+import logging
 import math
 import os
 import platform
@@ -78,6 +79,7 @@ def main():
     for stream in (sys.stdout, sys.stderr):  # names of classes and files, on a terminal that may lack their letters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("keras_det").addHandler(_messages)
     try:  # with the name also for `python -m keras_det`, which shells cannot complete
         sys.exit(app(prog_name="keras-det", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
@@ -93,6 +95,17 @@ def main():
             sys.exit(2)
         command = error.ctx.command_path if error.ctx else "keras-det"
         _end(f"{error.format_message().replace('Value error, ', '').rstrip('.')}; see {command} --help.")
+
+
+class _Messages(logging.Handler):
+    """What the package logs, each a line on stderr, since stdout may be JSON."""
+
+    def emit(self, record):
+        """Print a message as it is."""
+        error_console.out(record.getMessage(), highlight=False)
+
+
+_messages = _Messages()
 
 
 def _end(message):

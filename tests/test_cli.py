@@ -1,6 +1,7 @@
 """The command, as a user runs it: in a process of its own where exit codes and streams matter, else in this one."""
 
 import json
+import logging
 import os
 import platform
 import re
@@ -168,6 +169,13 @@ def test_too_many_unreadable_images_are_one_line_and_exit_code_2(folder, command
         cli.main()
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert end.value.code == 2 and "2 of the 6 images" in last and "--max-unreadable" in last and "scene 3.jpg" in last
+
+
+def test_what_the_package_logs_is_a_line_on_stderr(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", lambda **_: logging.getLogger("keras_det.models.any").warning("1 of [2] :x:"))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr() == ("", "1 of [2] :x:\n")
 
 
 def test_results_are_written_for_servers_and_read_again(folder, tmp_path):

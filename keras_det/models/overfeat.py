@@ -5,8 +5,8 @@ several scales. Each window votes for a class and predicts the edges of its obje
 and their confidences add up.
 """
 
+import logging
 import os
-import sys
 from collections.abc import Sequence
 
 import keras
@@ -21,6 +21,8 @@ from keras_det.models.network import objects_of
 from keras_det.models.pretrained import copy_fitting
 from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
+
+logger = logging.getLogger(__name__)
 
 TASKS = ("classification", "localization", "detection")
 COVERED = 0.5  # fraction of an object that lies in a window whose object it is, section 4.2
@@ -344,7 +346,7 @@ class OverFeat(Detector):
         if self.config.context and not donor.config.context:
             missing = [name for name in missing if not self._extend(name, donor)]
         if missing:
-            print(f"for {self.task}, {', '.join(missing)} start from random values.", file=sys.stderr)
+            logger.warning(f"for {self.task}, {', '.join(missing)} start from random values.")
 
     def _extend(self, name, donor):
         """Take a dense layer whose inputs the donor has half of; whether it is one."""

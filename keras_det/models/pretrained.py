@@ -3,11 +3,11 @@
 import contextlib
 import errno
 import json
+import logging
 import math
 import os
 import re
 import shutil
-import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from keras_det import weights as zoo
 from keras_det.files import whole
 from keras_det.weights.registry import same_class
 from keras_det.weights.variables import place
+
+logger = logging.getLogger(__name__)
 
 ATTRIBUTE = "keras_det"  # of a .weights.h5 file: the model's name and constructor arguments, as JSON
 FORMATS = (".weights.h5", ".keras", ".safetensors")
@@ -61,11 +63,10 @@ class Checkpoint:
         self._load(donor)
         kept = carry_over(donor, model, classes, model.classes)
         new = [name for name in model.classes if name not in kept]
-        print(
+        logger.warning(
             f"Weights {self.name}: the classes differ ({len(classes)} there, {len(model.classes)} here). "
             f"Class predictors start from {f'those of {_some(kept)}' if kept else 'random values'}"
-            f"{f' and from random values for {_some(new)}' if kept and new else ''}; everything else is loaded.",
-            file=sys.stderr,
+            f"{f' and from random values for {_some(new)}' if kept and new else ''}; everything else is loaded."
         )
 
     def _start_from_classifier(self, model):
@@ -75,7 +76,7 @@ class Checkpoint:
         donor = Classifier(weights=self.path)
         own = () if donor.classes == model.classes else model.class_predictors
         missing = copy_fitting(donor, model, own)
-        print(f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values.", file=sys.stderr)
+        logger.warning(f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values.")
 
     def _load(self, model):
         if self.found is not None:
@@ -334,7 +335,7 @@ def load_backbone(features, parameters):
         variable.assign(parameters[place(variable)])
     left_out = sorted(name for name in parameters if name not in {place(v) for v in fitting})
     if left_out:
-        print(f"of the backbone's parameters {len(left_out)} have no place: {', '.join(left_out[:4])}", file=sys.stderr)
+        logger.warning(f"of the backbone's parameters {len(left_out)} have no place: {', '.join(left_out[:4])}")
 
 
 def check_weights(model, path, fitting=True):

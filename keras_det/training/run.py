@@ -5,8 +5,8 @@ import csv
 import dataclasses
 import io
 import json
+import logging
 import re
-import sys
 import time
 import zlib
 
@@ -24,6 +24,8 @@ from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.progress import ProgressLine, TensorBoardLog, rates
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
+
+logger = logging.getLogger(__name__)
 
 WATCHED = {"area": "val_map50", "voc2007_11point": "val_map50_voc07", "coco": "val_AP"}  # by the recipe's first metric
 ELSE_WATCHED = ("val_pr_auc", "val_top1")  # of class-agnostic detectors and of classifiers
@@ -79,7 +81,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     if val_source is not None:
         check(model, val_source)
         if isinstance(model, Detector) and (words := unknown_classes(model, val_source)):
-            _say(f"validation data: {words}")
+            logger.warning(f"validation data: {words}")
     _make_folder(folder, resume, describe(model, recipe, source, seed))
     replicas = model.distribute_strategy.num_replicas_in_sync
     model.compile(optimizer=recipe.build_optimizer(replicas), jit_compile=recipe.jit_compile)
@@ -115,13 +117,13 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
                     verbose=0,
                 )
         except KeyboardInterrupt:
-            _say(f"stopped at step {progress.step}. {run.how_to_resume()}")
+            logger.warning(f"stopped at step {progress.step}. {run.how_to_resume()}")
         except (OSError, ValueError) as error:
             text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_resume()}"
             raise (OSError if isinstance(error, OSError) else ValueError)(text) from error
     if skipped:
         names = ", ".join(issue.file for issue in skipped[:5])
-        _say(f"{len(skipped)} unreadable images were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
+        logger.warning(f"{len(skipped)} unreadable images were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
     if val_source is not None and isinstance(model, Detector):
         draw_detections(model, val_source, folder / "detections.png")
     return rows
@@ -307,11 +309,6 @@ def in_words():
         if said:
             raise ValueError(said.group(1)) from None
         raise
-
-
-def _say(text):
-    """A line on stderr, since stdout may be JSON."""
-    print(text, file=sys.stderr)
 
 
 def versions():

@@ -9,8 +9,8 @@ from keras_det.weights.convert import Converter
 
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
-# ImageNet's mean color, RGB in 0 .. 255: in whole levels, as the authors' Caffe networks subtract it, and in five digits
-# of fractions of 255, as torchvision's SSD does. (Keras's own VGG16 subtracts 123.68, 116.779 and 103.939.)
+# ImageNet's mean color, RGB in 0 .. 255: in whole levels, as the authors' Caffe networks subtract it, and in five
+# digits of fractions of 255, as torchvision's SSD does. (Keras's own VGG16 subtracts 123.68, 116.779 and 103.939.)
 CAFFE_MEAN = (123.0, 117.0, 104.0)
 TORCHVISION_MEAN = (122.99925, 116.9991, 103.9992)
 

@@ -19,12 +19,12 @@ def test_voc_is_known_by_cocos_names():
 
 
 @pytest.mark.parametrize("lite", [False, True])
-def test_ssd_scores_equal_classes_as_before(lite, tmp_path, capsys):
+def test_ssd_scores_equal_classes_as_before(lite, tmp_path, caplog):
     model = models.SSDLite320 if lite else models.SSD300
     there = model(classes=THERE, backbone="tiny")
     there.save_weights(tmp_path / "there.weights.h5")
     here = model(weights=tmp_path / "there.weights.h5", classes=HERE)
-    said = capsys.readouterr().err
+    said = caplog.text
     assert "those of aeroplane, cat and from random values for dog" in said
     images = IMAGES[:, : model.size, : model.size]
     before, after = (np.asarray(m(images)["logits"]) for m in (there, here))
@@ -66,7 +66,7 @@ def test_overfeats_regressor_is_kept_where_it_knows_no_classes():
         np.testing.assert_allclose(logits[1][..., [0, 1, 3]], logits[0][..., [0, 3, 2]], atol=1e-4)
 
 
-def test_without_equal_classes_predictors_start_anew(tmp_path, capsys):
+def test_without_equal_classes_predictors_start_anew(tmp_path, caplog):
     models.SSD300(classes=["a"], backbone="tiny").save_weights(tmp_path / "a.weights.h5")
     models.SSD300(weights=tmp_path / "a.weights.h5", classes=["b"])
-    assert "Class predictors start from random values; everything else is loaded" in capsys.readouterr().err
+    assert "Class predictors start from random values; everything else is loaded" in caplog.text

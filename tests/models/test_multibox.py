@@ -317,15 +317,15 @@ def test_one_box_per_class_looks_at_the_max_center_crop():
     np.testing.assert_allclose(found["boxes"], there, atol=1e-3)
 
 
-def test_the_baseline_starts_from_a_classification_network(tmp_path, capsys):
+def test_the_baseline_starts_from_a_classification_network(tmp_path, caplog):
     path, keep = tmp_path / "classifier.weights.h5", Classifier(classes=CLASSES, backbone="tiny", image_size=SIZE)
     keep.save_weights(path)
     network = OneBoxPerClass(weights=path, classes=CLASSES)
-    assert "locations start from random values" in capsys.readouterr().err
+    assert "locations start from random values" in caplog.text
     for mine, theirs in zip(network.features.weights + network.head.weights, keep.features.weights + keep.head.weights):
         np.testing.assert_array_equal(mine, theirs)
     other = OneBoxPerClass(weights=path, classes=["ape", "bat", "cow"])
-    assert "locations, logits start" in capsys.readouterr().err
+    assert "locations, logits start" in caplog.text
     assert np.abs(np.asarray(other.head.kernel) - np.asarray(keep.head.kernel)).max() > 0
     with pytest.raises(ValueError, match="holds weights of Classifier, not of MultiBox"):
         MultiBox(weights=path)

@@ -512,13 +512,13 @@ def test_a_saved_model_detects_the_same(tmp_path):
     np.testing.assert_allclose(found["detection_scores"], expected["scores"], rtol=1e-4, atol=1e-6)
 
 
-def test_a_classifiers_weights_go_on_in_the_other_tasks(tmp_path, capsys):
+def test_a_classifiers_weights_go_on_in_the_other_tasks(tmp_path, caplog):
     path = tmp_path / "a.weights.h5"
     classifier = build(task="classification")
     classifier.save_weights(path)
     for task in ("localization", "detection"):
         model = OverFeat(weights=path, task=task)
-        said = capsys.readouterr().err
+        said = caplog.messages[-1]
         assert (
             ("classifier_output" in said) == (task == "detection") and "regressor_full6" in said and "conv1" not in said
         )
@@ -532,12 +532,12 @@ def test_a_classifiers_weights_go_on_in_the_other_tasks(tmp_path, capsys):
         )
 
 
-def test_a_network_with_context_starts_as_the_network_without(tmp_path, capsys):
+def test_a_network_with_context_starts_as_the_network_without(tmp_path, caplog):
     path, images = tmp_path / "plain.weights.h5", random_images(263, 279)
     plain = build()
     plain.save_weights(path)
     model = OverFeat(weights=path, context=True)
-    assert capsys.readouterr().err == "" and model.config.context
+    assert not caplog.messages and model.config.context
     for name, value in plain(images).items():
         np.testing.assert_allclose(model(images)[name], value, rtol=1e-4, atol=1e-5)
 

@@ -74,7 +74,7 @@ def whole_run(scenes, tmp_path_factory):
 
 
 @pytest.fixture
-def stopped(scenes, tmp_path, monkeypatch, capsys):
+def stopped(scenes, tmp_path, monkeypatch, caplog):
     """A folder with a run that Ctrl-C ended at step 7, in the middle of its second epoch."""
     keras.utils.set_random_seed(1)
     after_step = run.RunFolder.after_step
@@ -87,7 +87,7 @@ def stopped(scenes, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(run.RunFolder, "after_step", interrupted)
         train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", verbose=0)
-    assert "stopped at step 7" in (said := capsys.readouterr().err) and "holds step 6; continue with --resume" in said
+    assert "stopped at step 7" in (said := caplog.text) and "holds step 6; continue with --resume" in said
     return tmp_path / "run"
 
 
@@ -98,13 +98,13 @@ def test_ctrl_c_says_what_is_saved_and_resuming_loses_nothing(stopped, whole_run
     assert_same_runs(stopped, whole_run)
 
 
-def test_ctrl_c_before_the_first_checkpoint(scenes, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_before_the_first_checkpoint(scenes, tmp_path, monkeypatch, caplog):
     def interrupted(self):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run.RunFolder, "after_step", interrupted)
     assert train(Small(scenes.classes), RECIPE, scenes, tmp_path, verbose=0) == []
-    assert "stopped at step 1. Nothing was saved yet." in capsys.readouterr().err
+    assert "stopped at step 1. Nothing was saved yet." in caplog.text
 
 
 def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_resumes_to_more(scenes, whole_run, tmp_path):
