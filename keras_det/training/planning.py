@@ -32,8 +32,9 @@ def plan(model, recipe, source, val_source=None, seed=0):
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
     optimizer = recipe.build_optimizer(replicas)
-    batches = model.batches(source, recipe.batch_size, training=True, seed=seed, **recipe.batch_options(model))
-    with in_words():
+    options, skipped = recipe.batch_options(model), []
+    batches = model.batches(source, recipe.batch_size, training=True, seed=seed, skipped=skipped, **options)
+    with in_words(source, skipped):
         images, labels = next(iter(batches))
     if val_source is not None:
         check(model, val_source)

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import logging
-import re
 import time
 import zlib
 
@@ -101,12 +100,12 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
         **recipe.batch_options(model) | (batch_options or {}),
     )
     if not resume:
-        with in_words():
+        with in_words(source, skipped):
             write_image(folder / "samples.png", visualize.grid(_samples(batches, model.label_names(source)), columns=4))
     with ProgressLine(recipe.steps, epochs, verbose) as line:
         run = RunFolder(folder, recipe, plan, progress, rows, line, val_source, means)
         try:
-            with in_words(), Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
+            with in_words(source, skipped), Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
                 model.fit(
                     batches,
                     epochs=epochs,
@@ -300,15 +299,21 @@ def fingerprint(source):
 
 
 @contextlib.contextmanager
-def in_words():
-    """Raise what the input pipeline said of unreadable images, inside TensorFlow's error, as a ValueError."""
+def in_words(source, skipped):
+    """Where too many unreadable images end the input pipeline, inside TensorFlow's error, say so in a ValueError.
+
+    Args:
+        source: the data.
+        skipped: the list of unreadable images that the pipeline fills.
+    """
+    failed = None
     try:
         yield
     except tf.errors.OpError as error:
-        said = re.search(r"ValueError: (\d+ of the \d+ images .* cannot be read.*)", str(error))
-        if said:
-            raise ValueError(said.group(1)) from None
-        raise
+        failed = error
+    if failed is not None:
+        source.check_unreadable(skipped)
+        raise failed
 
 
 def versions():
