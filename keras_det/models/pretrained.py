@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import re
 import shutil
 import zipfile
 from dataclasses import dataclass, field
@@ -198,31 +197,28 @@ def save_weights(model, path, optimizer=True, training=None):
 def _save_h5(model, path, optimizer, metadata):
     """Keras's format with the metadata as an attribute, first in a temporary file."""
     state = getattr(model, "optimizer", None)
-    leave_out = state is not None and not optimizer
+    written = model.weights + (state.variables if optimizer and state is not None else [])
+    needed = 4 * sum(math.prod(v.shape) for v in written)
     try:
-        if leave_out:
-            model.optimizer = None
-        _check_space(model, path.parent)
+        _check_space(path.parent, needed)
         with whole(path) as temporary:
-            keras.Model.save_weights(model, temporary)
-            with h5py.File(temporary, "a") as file:
-                file.attrs[ATTRIBUTE] = json.dumps(metadata)
+            try:
+                keras.saving.save_weights(model, temporary, objects_to_skip=() if optimizer else (state,))
+                with h5py.File(temporary, "a") as file:
+                    file.attrs[ATTRIBUTE] = json.dumps(metadata)
+            except RuntimeError:  # in closing a file HDF5 has no kinds of errors; the disk itself knows if it is full
+                _check_space(path.parent, needed)
+                raise
             _flush(temporary, os.O_RDWR)  # so that a crash of the machine, too, leaves the old file or the new one
         if os.name == "posix":  # elsewhere a folder cannot be opened
             _flush(path.parent, os.O_RDONLY)
-    except (OSError, RuntimeError) as error:  # on a full disk HDF5 raises either
-        said = re.search(r"error message = '([^']*)'", str(error))
-        reason = said.group(1) if said else getattr(error, "strerror", None) or error
-        raise OSError(f"{path} could not be written: {reason}.") from error
-    finally:
-        if leave_out:
-            model.optimizer = state
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        raise OSError(f"{path} could not be written: {os.strerror(number) if number else error}.") from error
 
 
-def _check_space(model, folder):
+def _check_space(folder, needed):
     """Refuse a disk that is too full before HDF5 does, which fills stderr with its own words."""
-    variables = [*model.weights, *(model.optimizer.variables if getattr(model, "optimizer", None) else ())]
-    needed = 4 * sum(math.prod(v.shape) for v in variables)
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

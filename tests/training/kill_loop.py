@@ -56,16 +56,16 @@ def tell_of_steps(writer):
 
 def stand_still_in_write(writer, fraction):
     """Let the first checkpoint stop with a fraction of its bytes on the disk, say `w`, and wait to be killed."""
-    save_weights = keras.Model.save_weights
+    save_weights = keras.saving.save_weights
 
-    def half(self, path, *args, **kwargs):
-        save_weights(self, path, *args, **kwargs)
+    def half(model, path, **kwargs):
+        save_weights(model, path, **kwargs)
         if run.LAST in str(path):
             os.truncate(path, int(os.path.getsize(path) * fraction))
             os.write(writer, b"w")
             time.sleep(600)
 
-    keras.Model.save_weights = half
+    keras.saving.save_weights = half
 
 
 def kill_somewhere(folder, chance, in_write):

@@ -215,11 +215,31 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_leaves_the_checkpoint(stop
             OSError, match=f"^{stopped / 'x.weights.h5'} could not be written: No space left on device.$"
         ):
             pretrained.save_weights(Small(scenes.classes), stopped / "x.weights.h5")
-    monkeypatch.setattr(keras.Model, "save_weights", full)  # in the midst of it
+    monkeypatch.setattr(keras.saving, "save_weights", full)  # in the midst of it
     with pytest.raises(OSError, match=r"stopped at step 8.*No space left on device.*intact and holds step 6.*--resume"):
         train(Small(scenes.classes), RECIPE, scenes, stopped, resume=True, verbose=0)
     assert (stopped / LAST).read_bytes() == before
     assert not list(stopped.glob(".*"))
+
+
+def test_what_hdf5_says_of_a_write_is_put_in_one_sentence(stopped, scenes, monkeypatch):
+    """Its own words are places, addresses of bytes and the like; in closing a file it tells less."""
+    network, free = Small(scenes.classes), iter([10**9, 0])
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=next(free, 10**9)))
+    closing = RuntimeError("Can't decrement id ref count (file write failed: time = now, errno = 28, ...)")
+    for error, words in (
+        (closing, "No space left on device"),
+        (OSError(errno.EFBIG, "Can't synchronously write data (file write failed: ...)"), "File too large"),
+        (closing, "Can't decrement id .*"),
+    ):
+        monkeypatch.setattr(keras.saving, "save_weights", lambda *args, error=error, **kwargs: failing(error))
+        with pytest.raises(OSError, match=f"x.weights.h5 could not be written: {words}.$"):
+            pretrained.save_weights(network, stopped / "x.weights.h5")
+    assert not list(stopped.glob("*x.weights.h5"))
+
+
+def failing(error):
+    raise error
 
 
 def test_a_folder_that_cannot_be_written_is_named(scenes):

@@ -163,7 +163,7 @@ def test_a_failed_write_leaves_the_file_before_it(whole_run, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(keras.Model, "save_weights", full)
+    monkeypatch.setattr(keras.saving, "save_weights", full)
     with pytest.raises(OSError, match="No space"):
         pretrained.save_weights(model, path)
     assert path.read_bytes() == before
