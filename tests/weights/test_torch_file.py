@@ -1,4 +1,7 @@
 import struct
+import subprocess
+import sys
+import time
 import zipfile
 
 import numpy as np
@@ -91,6 +94,41 @@ def test_every_way_to_a_callable_is_closed(tmp_path, code, name):
     pf.write_torch_zip(tmp_path / "x.pth", {}, pf.pickle(code))
     with pytest.raises(ValueError, match=f"{name}.*refused"):
         read_torch(tmp_path / "x.pth")
+
+
+HOSTILE = {
+    "a deep tuple as a key": (b"})" + b"\x85" * 1_000_000 + b"Ns", "a tuple stands where a str belongs"),
+    "a tuple of itself as a key": (b"})" + b"q\x00h\x00\x86" * 40 + b"Ns", "a tuple stands where a str belongs"),
+    "keys of one hash": (
+        b"}(" + b"".join(pf.integer((2**61 - 1) * k) + b"N" for k in range(1, 40_000)) + b"u",
+        "a int stands where a str belongs",
+    ),
+    "a far place in the memo": (b"}r" + struct.pack("<I", 2**31 - 1), None),
+}
+
+
+@pytest.mark.parametrize(("body", "words"), HOSTILE.values(), ids=HOSTILE)
+def test_pickles_that_call_nothing_take_no_time_or_memory_either(tmp_path, body, words):
+    pf.write_torch_zip(tmp_path / "x.pth", {}, pf.pickle(body))
+    started = time.process_time()
+    if words is None:
+        assert read_torch(tmp_path / "x.pth") == {}
+    else:
+        with pytest.raises(ValueError, match=words):
+            read_torch(tmp_path / "x.pth")
+    assert time.process_time() - started < 30
+
+
+def test_pythons_unpickler_still_dies_of_one(tmp_path):
+    """The reason for a reader of our own: `find_class` is not even asked."""
+    (tmp_path / "x.pkl").write_bytes(pf.pickle(HOSTILE["a deep tuple as a key"][0]))
+    script = (
+        "import pickle, sys; type('Closed', (pickle.Unpickler,), {'find_class': None})(open(sys.argv[1], 'rb')).load()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "x.pkl"], capture_output=True)
+    assert done.returncode != 0
+    if done.returncode == 1:
+        pytest.skip("this Python refuses the pickle with an error, so its reader could take the place of ours")
 
 
 @pytest.mark.parametrize("call", ["torch FloatStorage", "collections OrderedDict"])
