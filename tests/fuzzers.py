@@ -270,6 +270,31 @@ class Weights:
             raise ValueError("none of them")
 
 
+class CheckpointIndex:
+    """Indexes of TensorFlow's checkpoints in files; checksums are put right, which else would refuse all of them."""
+
+    def seeds(self):
+        import published_files as pf
+
+        pairs = [(b"", pf.INDEX_HEADER), (b"a", pf.index_entry([3, 2], 24)), (b"b", pf.index_entry([], 8, 2, 24))]
+        return [pf.block(pairs)]
+
+    def prepare(self, folder):
+        (folder / "m.data-00000-of-00001").write_bytes(bytes(32))
+
+    def check(self, content, folder):
+        import published_files as pf
+
+        from keras_det.weights.tf_graph import read_variables
+
+        (folder / "m.index").write_bytes(pf.checkpoint_index(content))
+        try:
+            found = read_variables(folder / "m")
+        except FileNotFoundError:
+            raise ValueError("a part is missing") from None
+        assert sum(array.nbytes for array in found.values()) <= 32
+
+
 class Hdf5:
     """Keras's weight files, into a small network, which stays as it was where they are refused."""
 
@@ -296,7 +321,8 @@ class Hdf5:
         pretrained.load_weights(self.model(), path)
 
 
-FUZZERS = {kind.__name__: kind for kind in (Xml, NameList, CocoJson, Predictions, Images, TfRecords, Weights, Hdf5)}
+KINDS = (Xml, NameList, CocoJson, Predictions, Images, TfRecords, Weights, CheckpointIndex, Hdf5)
+FUZZERS = {kind.__name__: kind for kind in KINDS}
 
 
 def fuzz(name, seed, iterations=None, seconds=None, keep=None):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_det import _compat
-from keras_det.weights.tf_checkpoint import read_checkpoint
+from keras_det.weights.tf_checkpoint import floating_dtypes, read_checkpoint
 
 MAX_BYTES = 2**30
 _DTYPES = (1, 2, 19)  # float, double, half: DataType in tensorflow/core/framework/types.proto
@@ -66,19 +66,24 @@ def read_variables(path):
 
 
 def _read_bundle(prefix):
-    """The variables of a checkpoint, by TensorFlow's own reader, which parses and runs nothing."""
-    from tensorflow import errors
-    from tensorflow.train import load_checkpoint
+    """The floating-point variables of a checkpoint: TensorFlow reads what our reader found in the index."""
+    from tensorflow import device, errors, raw_ops
 
     try:
-        reader = load_checkpoint(str(prefix))
-        names, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-        size = sum(int(np.prod(shape, dtype=object)) * 8 for shape in names.values())
-        if size > MAX_BYTES:
-            raise ValueError(f"{prefix} claims {size} bytes of variables, more than the {MAX_BYTES} that are read.")
-        return {name: reader.get_tensor(name) for name in names if dtypes[name].is_floating}
-    except (errors.OpError, RuntimeError) as error:
-        raise ValueError(f"{prefix} is no checkpoint that can be read: {str(error).splitlines()[0]}.") from error
+        dtypes = floating_dtypes(prefix)
+        if not dtypes:
+            raise ValueError("it holds no variables of floating-point numbers")
+        with device("CPU"):
+            values = raw_ops.RestoreV2(
+                prefix=str(prefix),
+                tensor_names=list(dtypes),
+                shape_and_slices=[""] * len(dtypes),
+                dtypes=list(dtypes.values()),
+            )
+    except (ValueError, errors.OpError) as error:
+        reason = str(error).splitlines()[0].split("}} ")[-1].removesuffix(" [Op:RestoreV2]")
+        raise ValueError(f"{prefix} is no checkpoint that can be read: {reason}.") from error
+    return {name: value.numpy() for name, value in zip(dtypes, values)}
 
 
 def _nodes(path):

@@ -96,3 +96,77 @@ def write_checkpoint(path, arrays, folder="", name="model.ckpt"):
     with zipfile.ZipFile(path, "w") as archive:
         for end in (".index", ".data-00000-of-00001"):
             archive.write(prefix + end, f"{folder}{name}{end}")
+
+
+# The index of a TensorFlow checkpoint, a table of LevelDB's, by hand: with right checksums whatever is in it.
+
+TABLE_MAGIC = 0xDB4775248B80FB57
+CRC32C = [0] * 256
+for _byte in range(256):
+    _crc = _byte
+    for _ in range(8):
+        _crc = _crc >> 1 ^ (0x82F63B78 if _crc & 1 else 0)
+    CRC32C[_byte] = _crc
+
+
+def varint(value):
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    return bytes(data + bytes([value]))
+
+
+def snappy_literals(data):
+    """A Snappy block without copies."""
+    parts = [data[i : i + 60] for i in range(0, len(data), 60)]
+    return varint(len(data)) + b"".join(bytes([(len(part) - 1) << 2]) + part for part in parts)
+
+
+def block(pairs):
+    """A block of keys and values."""
+    entries = b"".join(varint(0) + varint(len(k)) + varint(len(v)) + k + v for k, v in pairs)
+    return entries + struct.pack("<II", 0, 1)
+
+
+def checksum(content):
+    """TensorFlow's masked CRC-32C."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc = CRC32C[(crc ^ byte) & 255] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def checkpoint_index(data, compress=0, times=1):
+    """An index of one data block, to which its own index points so many times."""
+
+    def stored(content):
+        content = (snappy_literals(content) if compress else content) + bytes([compress])
+        return content + checksum(content)
+
+    def handle(offset, content):
+        return varint(offset) + varint(len(content) - 5)
+
+    data = stored(data)
+    index = stored(block([(b"~", handle(0, data))] * times))
+    meta = stored(block([]))
+    footer = handle(len(data) + len(index), meta) + handle(len(data), index)
+    return data + index + meta + footer.ljust(40, b"\0") + struct.pack("<Q", TABLE_MAGIC)
+
+
+def field(number, value):
+    """A field of a protocol buffer: an integer, or bytes."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value % 2**64)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def index_entry(shape, size, dtype=1, offset=0):
+    """What an index says of a tensor, which is all zeros."""
+    sides = b"".join(field(2, field(1, side)) for side in shape)
+    crc = varint(6 << 3 | 5) + checksum(bytes(size))
+    return field(1, dtype) + field(2, sides) + field(4, offset) + field(5, size) + crc
+
+
+INDEX_HEADER = field(1, 1) + field(3, field(1, 1))  # one part, version 1
