@@ -105,7 +105,7 @@ class DetectorNet(Detector):
         self.classifier = Classifier(**config.classifier) if isinstance(config.classifier, dict) else config.classifier
         self.config = dataclasses.replace(config, classifier=self.classifier and self._checked_classifier())
         self.d, self.sizes = config.d, box_sizes(config.aspect_ratios)
-        self._search, self._quick_search, self._compiled_first_stage = self._all_boxes, None, None
+        self._quick_search, self._compiled_first_stage = None, None
         count = {"mask": 5 * len(self.classes), "class": len(self.classes), "all": 1}[config.mode]
         self.mask_backbones = [self._backbone() for _ in range(count)]
         each = 5 * len(self.classes) // count
@@ -286,7 +286,7 @@ class DetectorNet(Detector):
         Returns:
             Detections dict.
         """
-        return self._suppressed(*_flat(*self._boxes_of(outputs["masks"], KEPT)))
+        return self._suppressed(*_flat(*self._boxes_of(outputs["masks"], KEPT, self._all_boxes)))
 
     def serve(self, images):
         """Algorithm 1: masks of all windows of three scales, boxes, and their refinement.
@@ -298,9 +298,13 @@ class DetectorNet(Detector):
             Detections dict with boxes relative to these images; scores are equation 3 divided by its highest value,
             which is 5.
         """
-        boxes, scores, labels = self._first_stage(images)
+        return self._serve(images, self._all_boxes)
+
+    def _serve(self, images, find):
+        """`serve` with a function that does `_all_boxes`' search."""
+        boxes, scores, labels = self._first_stage(images, find)
         if self.config.refine:
-            boxes, scores, labels = self._refined(images, boxes, scores, labels)
+            boxes, scores, labels = self._refined(images, find, boxes, scores, labels)
         if self.classifier is not None:
             boxes, scores, labels = self._pruned(images, boxes, scores, labels)
         return self._suppressed(boxes, scores, labels)
@@ -315,29 +319,19 @@ class DetectorNet(Detector):
             self._quick_search = compiled(self._all_boxes, self, xla=True)
 
         def one(image):
-            return {name: value[0] for name, value in (procedure or self.serve)(image[None]).items()}
+            found = (procedure or self._serve)(image[None], self._quick_search)
+            return {name: value[0] for name, value in found.items()}
 
-        def run(images):
-            self._search = self._quick_search
-            try:
-                return ops.map(one, images)
-            finally:
-                self._search = self._all_boxes
-
-        return compiled(run, self)
+        return compiled(lambda images: ops.map(one, images), self)
 
     def _all_boxes(self, masks):
         """Section 5.2's search among all boxes of all sizes."""
         return search(masks, self.sizes)
 
-    def first_stage(self, images):
-        """What `serve` gives without refinement, whatever the model's `refine` is."""
-        return self._suppressed(*self._first_stage(images))
-
     def first_stage_detections(self, images):
-        """`first_stage`, compiled, as a dict of numpy arrays; as `detections`."""
+        """What `detections` gives without refinement and pruning, whatever the model has of them."""
         if self._compiled_first_stage is None:
-            self._compiled_first_stage = self._compile(self.first_stage)
+            self._compiled_first_stage = self._compile(lambda *given: self._suppressed(*self._first_stage(*given)))
         return {key: np.asarray(value) for key, value in self._compiled_first_stage(images).items()}
 
     def scale_masks(self, images):
@@ -357,16 +351,16 @@ class DetectorNet(Detector):
             first += count
         return merged
 
-    def _first_stage(self, images):
+    def _first_stage(self, images, find):
         """`[B, N, 4]` boxes of all scales and classes, `[B, N]` scores, 0 for padding, and labels."""
         # All scales are searched at once, since the search is a large graph, which takes longer to make than to run.
-        found = self._boxes_of(ops.concatenate(self.scale_masks(images), axis=0), KEPT)
+        found = self._boxes_of(ops.concatenate(self.scale_masks(images), axis=0), KEPT, find)
         return _flat(*(ops.concatenate(ops.split(part, SCALES, axis=0), axis=2) for part in found))
 
-    def _boxes_of(self, masks, count):
+    def _boxes_of(self, masks, count, find):
         """Section 5.2 on `[B, C, 5, h, w]` masks: `[B, C, count, 4]` boxes and `[B, C, count]` scores in 0 .. 1."""
         classes = len(self.classes)
-        boxes, scores, coverage = self._search(_limited(ops.reshape(masks, (-1, 5, *masks.shape[3:]))))
+        boxes, scores, coverage = find(_limited(ops.reshape(masks, (-1, 5, *masks.shape[3:]))))
         scores = ops.where(coverage > _COVERED, ops.clip(scores / 5, 0.0, 1.0), 0.0)
         found = box_ops.nms(
             boxes,
@@ -378,17 +372,17 @@ class DetectorNet(Detector):
         )
         return ops.reshape(found["boxes"], (-1, classes, count, 4)), ops.reshape(found["scores"], (-1, classes, count))
 
-    def _refined(self, images, boxes, scores, labels):
+    def _refined(self, images, find, boxes, scores, labels):
         """Every box of the first stage looked at again, the 15 of each class: `[B, N, 4]`, `[B, N]`, `[B, N]`."""
-        return _in_blocks(lambda *block: self._looked_at_again(images, *block), boxes, scores, labels)
+        return _in_blocks(lambda *block: self._looked_at_again(images, find, *block), boxes, scores, labels)
 
-    def _looked_at_again(self, images, boxes, scores, labels):
+    def _looked_at_again(self, images, find, boxes, scores, labels):
         """Of each box a window 1.2 times as large, its masks, and the best box in them with its score."""
         windows = enlarged(boxes)
         crops = box_ops.crop_and_resize(images, windows, self.image_size)
         masks = self(ops.reshape(crops, (-1, *self.image_size, 3)), training=False)["masks"]
         own = ops.expand_dims(ops.one_hot(ops.reshape(labels, (-1,)), len(self.classes)), (2, 3, 4))
-        found, again, coverage = self._search(_limited(ops.sum(masks * own, axis=1)))
+        found, again, coverage = find(_limited(ops.sum(masks * own, axis=1)))
         again = ops.where(coverage > _COVERED, ops.clip(again / 5, 0.0, 1.0), 0.0)
         again, best = ops.top_k(again, 1)  # not argmax, whose handling of negative zeros has no ONNX operations
         best = ops.cast(ops.expand_dims(best, 2), "int32")
