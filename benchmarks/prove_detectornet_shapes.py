@@ -7,7 +7,6 @@ Cost: about 20 minutes on 2 cores, half of it evaluation. Expected: mAP@0.5 of a
     python benchmarks/prove_detectornet_shapes.py [--resume]
 """
 
-import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from results import FOLDER, write_result, write_weights
+from results import FOLDER, of_training, write_result, write_weights
 
 from keras_det import visualize
 from keras_det.boxes.integral import search
@@ -53,12 +52,7 @@ def main():
     print(f"{'':18}{'first stage':>12}{'refined':>12}")
     for name in first:
         print(f"{name:18}{first[name]:12.3f}{refined[name]:12.3f}")
-    result = {
-        "training_minutes": round(minutes, 2),
-        "steps": recipe.steps,
-        "samples_seen": recipe.steps * recipe.batch_size,
-        "parameters": model.count_params(),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    result = of_training(model, recipe, minutes, path) | {
         "held_out": HELD_OUT,
         "refined": {name: refined[name] for name in first},
         "first_stage": first,

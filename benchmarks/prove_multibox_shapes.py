@@ -10,7 +10,6 @@ one, and the other networks' metrics are kept.
     python benchmarks/prove_multibox_shapes.py [--resume] [--measure]
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from results import FOLDER, write_result, write_weights
+from results import FOLDER, of_training, write_result, write_weights
 
 from keras_det import visualize
 from keras_det.data import load
@@ -50,12 +49,7 @@ def main():
     path = write_weights(model, "multibox_shapes")
     shutil.copy(RUN / "curves.png", FOLDER / "multibox_shapes_curves.png")
     shutil.copy(RUN / "detections.png", FOLDER / "multibox_shapes_detections.png")
-    result = {
-        "training_minutes": round(minutes, 2),
-        "steps": recipe.steps,
-        "scenes_seen": recipe.steps * recipe.batch_size,
-        "parameters": model.count_params(),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    result = of_training(model, recipe, minutes, path) | {
         **measured(model, held_out),
         "unseen_class": unseen_class(recipe, source, resume),
         "matching": matching_curves(recipe, source, resume),

@@ -15,13 +15,12 @@ recipe's arguments, for a change of what is done with a trained network.
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import keras
-from results import FOLDER, write_result
+from results import FOLDER, of_training, write_result
 
 from keras_det.backbones import overfeat as networks
 from keras_det.data import load
@@ -98,13 +97,8 @@ def main():
     table, bars = overfeat.table_2([plain], single), overfeat.figure_9(plain, single)
     (top1, top5), (five, one) = (1 - error for error in table[VOTES]), bars[ALL_SCALES]
     metrics = {"top1": top1, "top5": top5, "localization_error": five, "localization_error_1": one}
-    result = {
-        "training_minutes": round(minutes, 2),
-        "steps": recipe.steps,
-        "scenes_seen": recipe.steps * recipe.batch_size,
-        "parameters": plain.count_params(),
+    result = of_training(plain, recipe, minutes, PATH) | {
         "bytes": PATH.stat().st_size,
-        "sha256": hashlib.sha256(PATH.read_bytes()).hexdigest(),
         "detect_threshold": threshold,
         "held_out": {**HELD_OUT, **metrics, **overfeat.detection_metrics(plain, held_out)},
         "table_2": table,

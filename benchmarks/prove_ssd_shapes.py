@@ -6,13 +6,12 @@ Cost: about 15 minutes on 2 cores. Expected: mAP@0.5 of at least 0.90. Writes `r
     python benchmarks/prove_ssd_shapes.py [--resume]
 """
 
-import hashlib
 import shutil
 import sys
 from pathlib import Path
 
 import keras
-from results import FOLDER, write_result
+from results import FOLDER, of_training, write_result
 
 from keras_det.data import load
 from keras_det.models import SSD300
@@ -42,12 +41,7 @@ def main():
     model.save_weights(path, optimizer=False)
     shutil.copy(RUN / "curves.png", FOLDER / "ssd_shapes_curves.png")
     shutil.copy(RUN / "detections.png", FOLDER / "ssd_shapes_detections.png")
-    result = {
-        "training_minutes": round(minutes, 2),
-        "steps": recipe.steps,
-        "scenes_seen": recipe.steps * recipe.batch_size,
-        "parameters": model.count_params(),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    result = of_training(model, recipe, minutes, path) | {
         "held_out": {**HELD_OUT, **metrics},
     }
     write_result("ssd_shapes", result, SEED)

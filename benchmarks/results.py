@@ -1,5 +1,6 @@
 """How every script here leaves its metrics: `results/NAME.json` with command, seed, versions and machine."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -36,6 +37,17 @@ def write_result(name, metrics, seed=None, folder=FOLDER, quiet=False):
     write_text(path, json.dumps(result, indent=2, default=str) + "\n")
     if not quiet:
         print(f"written: {path}")
+
+
+def of_training(model, recipe, minutes, weights):
+    """What the metrics of a network say of its training, of its size and of the file of its weights."""
+    return {
+        "training_minutes": round(minutes, 2),
+        "steps": recipe.steps,
+        "scenes_seen": recipe.steps * recipe.batch_size,
+        "parameters": model.count_params(),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
 
 
 def write_weights(model, name):

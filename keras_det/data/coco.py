@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.numbers import real, reals, whole
-from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, find_frame
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, check_missing, find_frame
 
 MAX_JSON_BYTES = 2**30
 """The largest JSON file that is read, in bytes: twice COCO's own training file."""
@@ -59,8 +59,7 @@ class Coco(ReadSource):
         rescale_boxes: bool = False,
         annotated: bool = True,
     ):
-        if missing not in ("error", "skip"):
-            raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
+        check_missing(missing)
         root = os.path.expanduser(os.fspath(root))
         split = _check_split(root, split, annotated)
         self.annotation_file = file = _annotation_file(root, split, annotated)

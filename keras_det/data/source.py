@@ -283,6 +283,12 @@ class ReadSource(Source):
         return self._kept[i]
 
 
+def check_missing(missing: str) -> None:
+    """Raises ValueError where what to do about missing files is neither `"error"` nor `"skip"`."""
+    if missing not in ("error", "skip"):
+        raise ValueError(f"`missing` must be 'error' or 'skip'; got {missing!r}.")
+
+
 def unreadable(file: str, error: Exception) -> AnnotationIssue:
     """The issue of an image that is left out; the error may begin with the file's name."""
     return AnnotationIssue(file, None, str(error).removeprefix(f"{file}: "), "skipped")

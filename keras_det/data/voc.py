@@ -15,7 +15,15 @@ import numpy as np
 from defusedxml import ElementTree
 
 from keras_det.data.numbers import real
-from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, find_frame, unreadable, without_objects
+from keras_det.data.source import (
+    Annotation,
+    AnnotationIssue,
+    ReadSource,
+    check_missing,
+    find_frame,
+    unreadable,
+    without_objects,
+)
 from keras_det.weights.registry import VOC_CLASSES
 
 MAX_XML_BYTES = 4 * 2**20
@@ -368,8 +376,7 @@ def present(
         ValueError: `missing` is neither `"error"` nor `"skip"`, two items share a name, or nothing is left.
         FileNotFoundError: items are missing and `missing` is `"error"`.
     """
-    if missing not in ("error", "skip"):
-        raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
+    check_missing(missing)
     listed: dict[str, set[str]] = {}
     for folder in {os.path.dirname(file) for item in items for file in (item.xml, item.image)}:
         listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()

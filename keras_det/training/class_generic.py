@@ -1,11 +1,10 @@
 """ClassGeneric's tables and figure (section 4.2), and what its recognition layer names rightly."""
 
-import keras
 import numpy as np
 
 from keras_det.data import whole_images
 from keras_det.metrics import GroundTruth, proposals
-from keras_det.training.evaluation import chosen_classes, collect, evaluator_of, images_of
+from keras_det.training.evaluation import EpochEvaluation, chosen_classes, collect, evaluator_of, images_of
 
 
 def held_out_curves(models, source, held_out, batch_size=16):
@@ -64,22 +63,9 @@ def recognition(model, source, batch_size=16):
     return {f"top{k}": float(right[:, k - 1].mean()) if len(right) else float("nan") for k in counts}
 
 
-class RecognizeImages(keras.callbacks.Callback):
-    """Adds `val_top1` and, of more than five classes, `val_top5` to the epoch's logs: see `recognition`.
+class RecognizeImages(EpochEvaluation):
+    """Adds `val_top1` and, of more than five classes, `val_top5` to the epoch's logs: see `recognition`."""
 
-    Args:
-        source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
-            evaluates after the last epoch alone.
-    """
-
-    def __init__(self, source, every=1):
-        super().__init__()
-        self.source, self.every, self.values = source, every, {}
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Evaluate where it is this epoch's turn."""
-        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
-            self.values = {f"val_{name}": value for name, value in recognition(self.model, self.source).items()}
-        if logs is not None:
-            logs.update(self.values)
+    def evaluate(self):
+        """`recognition` on the source."""
+        return {f"val_{name}": value for name, value in recognition(self.model, self.source).items()}

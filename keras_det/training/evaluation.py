@@ -189,8 +189,36 @@ def collect(model, source, evaluator, batch_size=16, progress=False, detections=
             bar.advance(task, len(indexes))
 
 
-class EvaluateDetections(keras.callbacks.Callback):
-    """Evaluates during `fit` and adds its main metrics to the epoch's logs.
+class EpochEvaluation(keras.callbacks.Callback):
+    """Evaluates during `fit` and adds the metrics to the epoch's logs; a subclass gives `evaluate`.
+
+    Args:
+        source: a `keras_det.data.Source` that training does not see.
+        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
+            evaluates after the last epoch alone.
+
+    Attributes:
+        values: the last metrics, a dict.
+    """
+
+    def __init__(self, source, every=1):
+        super().__init__()
+        self.source, self.every, self.values = source, every, {}
+
+    def evaluate(self):
+        """The metrics of the model as it is, by their names in the logs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define evaluate.")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Evaluate where it is this epoch's turn."""
+        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
+            self.values = self.evaluate()
+        if logs is not None:
+            logs.update(self.values)
+
+
+class EvaluateDetections(EpochEvaluation):
+    """A detector's main metrics.
 
     They are `val_map50` for the metric `"area"`, `val_map50_voc07` for `"voc2007_11point"`, `val_AP` for `"coco"`; of a
     class-agnostic detector `val_pr_auc` and `val_detection_rate@10`.
@@ -198,29 +226,22 @@ class EvaluateDetections(keras.callbacks.Callback):
     The annotations are read once. `benchmarks/metrics.py` measures what this costs beside the passes themselves.
 
     Args:
-        source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
-            evaluates after the last epoch alone.
+        source: as `EpochEvaluation` takes it.
+        every: as `EpochEvaluation` takes it.
         batch_size: images sent through the network together.
         metrics: as `Evaluator.result` takes them.
     """
 
     def __init__(self, source, every=1, batch_size=16, metrics=("area",)):
-        super().__init__()
-        self.source = source
-        self.every = every
+        super().__init__(source, every)
         self.batch_size = batch_size
         self.metrics = metrics
-        self.values = {}
         self.evaluator = None
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Evaluate where it is this epoch's turn."""
-        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
-            self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
-            self.evaluator.reset()
-            collect(self.model, self.source, self.evaluator, self.batch_size)
-            values = metrics_of(self.model, self.evaluator, self.metrics)
-            self.values = {f"val_{k}": v for k, v in values.items() if k in SHOWN}
-        if logs is not None:
-            logs.update(self.values)
+    def evaluate(self):
+        """Detections on every image of the source, and their metrics."""
+        self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
+        self.evaluator.reset()
+        collect(self.model, self.source, self.evaluator, self.batch_size)
+        values = metrics_of(self.model, self.evaluator, self.metrics)
+        return {f"val_{k}": v for k, v in values.items() if k in SHOWN}

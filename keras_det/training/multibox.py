@@ -1,6 +1,5 @@
 """DeepMultiBox's protocols: the figures and tables of its section 4, on whatever data they are given."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -9,7 +8,7 @@ from keras_det.data import whole_images
 from keras_det.metrics import Evaluator, GroundTruth, Predictions, ilsvrc, proposals, voc_ap
 from keras_det.models import MultiBoxDetector
 from keras_det.models.multibox import square_regions
-from keras_det.training.evaluation import collect, evaluator_of
+from keras_det.training.evaluation import EpochEvaluation, collect, evaluator_of
 
 WINDOWS = (1, 3, 5, 10, 25)  # of Table 2
 
@@ -183,26 +182,13 @@ def classify_objects(classifier, source, region="maximum", one_per_image=False, 
     return np.concatenate([np.zeros(0, int), *labels]).astype(int), ranked
 
 
-class ClassifyObjects(keras.callbacks.Callback):
-    """Adds `val_top1`, the fraction of a source's objects that the classifier names rightly, to the epoch's logs.
+class ClassifyObjects(EpochEvaluation):
+    """Adds `val_top1`, the fraction of a source's objects that the classifier names rightly, to the epoch's logs."""
 
-    Args:
-        source: a `keras_det.data.Source` that training does not see.
-        every: epochs between two evaluations, the last epoch being one; those between repeat the last metrics. `None`
-            evaluates after the last epoch alone.
-    """
-
-    def __init__(self, source, every=1):
-        super().__init__()
-        self.source, self.every, self.values = source, every, {}
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Evaluate where it is this epoch's turn."""
-        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
-            labels, ranked = classify_objects(self.model, self.source)
-            self.values = {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}
-        if logs is not None:
-            logs.update(self.values)
+    def evaluate(self):
+        """`classify_objects` on the source."""
+        labels, ranked = classify_objects(self.model, self.source)
+        return {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}
 
 
 def _agnostic_results(model, source, truth, batch_size):

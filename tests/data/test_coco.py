@@ -220,7 +220,7 @@ def test_missing_images(write):
         (root / "val2017" / name).unlink()
     with pytest.raises(ValueError, match="none of the 3"):
         Coco(root, missing="skip")
-    with pytest.raises(ValueError, match="missing must be"):
+    with pytest.raises(ValueError, match="`missing` must be"):
         Coco(root, missing="no")
 
 

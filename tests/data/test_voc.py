@@ -101,7 +101,7 @@ def test_missing_images(devkit):
         ("b.jpg", "skipped"),
         ("c.xml", "skipped"),
     ]
-    with pytest.raises(ValueError, match="missing must be"):
+    with pytest.raises(ValueError, match="`missing` must be"):
         Voc(devkit.root, "2007_train", missing="maybe")
     (devkit.root / "VOC2007" / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(ValueError, match="none of the 3"):
