@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import keras_det
 from keras_det import cli
+from keras_det.cli import command, printing
 from keras_det.data import load
 
 runner = CliRunner()
@@ -127,7 +128,7 @@ def test_detect_streams_what_it_finds(images, tmp_path, monkeypatch, capsys):
 
 
 def test_json_has_null_for_what_is_not_finite(capsys):
-    cli._print_json({"a": float("nan"), "b": [np.float32("inf"), 1.5, np.int64(3)], "c": (None, "nan")})
+    printing.print_json({"a": float("nan"), "b": [np.float32("inf"), 1.5, np.int64(3)], "c": (None, "nan")})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1.5, 3.0], "c": [None, "nan"]}
 
 
@@ -172,7 +173,7 @@ def test_too_many_unreadable_images_are_one_line_and_exit_code_2(folder, command
 
 
 def test_what_the_package_logs_is_a_line_on_stderr(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "app", lambda **_: logging.getLogger("keras_det.models.any").warning("1 of [2] :x:"))
+    monkeypatch.setattr(command, "app", lambda **_: logging.getLogger("keras_det.models.any").warning("1 of [2] :x:"))
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr() == ("", "1 of [2] :x:\n")
@@ -310,9 +311,7 @@ def test_bad_input_is_one_line_and_exit_code_2(case, monkeypatch, tmp_path, caps
 
 
 def test_a_wrong_option_exits_with_2_and_no_traceback():
-    result = subprocess.run(
-        [sys.executable, "-m", "keras_det.cli", "detect", "--wrong"], capture_output=True, text=True
-    )
+    result = subprocess.run([sys.executable, "-m", "keras_det", "detect", "--wrong"], capture_output=True, text=True)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr and "--wrong" in result.stderr
 

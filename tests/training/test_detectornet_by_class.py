@@ -171,7 +171,7 @@ def test_commands_train_join_and_measure(tmp_path):
         8,
     )
     source = relabel(Shapes(8), {name: name for name in CLASSES})
-    with mock.patch.multiple(cli, _source=lambda *_: source, _val_source=lambda *_: None):
+    with mock.patch.multiple(cli.train, load_source=lambda *_: source, _val_source=lambda *_: None):
         assert call("train", *options, "--dry-run", "--json")["outputs"] == {"masks": [1, 1, 5, 6, 6]}
         found = call("train", *options, "--out", tmp_path / "run", "--json")
     assert list(found["epochs"]) == list(CLASSES)

@@ -1,0 +1,18 @@
+"""`keras-det demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_det.cli.networks import load_tensorflow
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for images, curves and the report.")] = Path("runs/demo"),
+):
+    """Detect, evaluate, fine-tune and export with the embedded network; no network connection is needed."""
+    load_tensorflow()
+    from keras_det.training.demo import run_demo
+
+    run_demo(out)

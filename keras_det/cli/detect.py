@@ -1,0 +1,120 @@
+"""`keras-det detect` and `keras-det features`: networks on image files."""
+
+import collections
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from keras_det.cli.networks import load_detector, load_network, load_tensorflow
+from keras_det.cli.options import Json, Model, Threshold, Weights
+from keras_det.cli.printing import error_console, print_json
+
+
+def detect(
+    images: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for images with the boxes drawn.")] = None,
+    score_threshold: Threshold = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
+):
+    """Detect objects in images; results appear as they come.
+
+    A file that cannot be read is named and passed over; exit code 1 says so at the end.
+    """
+    load_tensorflow()
+    from keras_det.files import remove_leftovers
+
+    network = load_detector(model, weights)
+    drawn, bad, passed_over = collections.Counter(), *_passing_over(as_json)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out)
+    for found in network.stream(images, score_threshold, bad=passed_over):
+        result = found.to_dict()
+        if out is not None:
+            result["drawn"] = str(_free_name(out, found.source, drawn))
+            found.save(result["drawn"])
+        print_json(result) if as_json else _print_detections(result)
+    if bad:
+        raise typer.Exit(1)
+
+
+def features(
+    images: Annotated[list[str], typer.Argument(help="Images, folders of them, or patterns in quotes.")],
+    weights: Annotated[
+        str, typer.Option("--weights", help="Weights of `overfeat`: registered name or file.")
+    ] = "shapes",
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="conv1, pool1, full6 and so on; default: the last hidden layer.")
+    ] = None,
+    shorter_side: Annotated[
+        int | None, typer.Option("--shorter-side", min=1, help="Pixels to resize images to; default: as they are.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for a .npy file of each image.")] = Path("runs/features"),
+    as_json: Json = False,
+):
+    """Activations of OverFeat's layers, `[height, width, channels]` float32 of each image: a vector for each window.
+
+    An image of the window's size gives one vector of the dense layers, a larger one a map of them. With --json one
+    object a line for each image. Exit code 1 means that some file is no image.
+    """
+    load_tensorflow()
+    import numpy as np
+
+    from keras_det.data.resize import resize
+    from keras_det.files import remove_leftovers, whole
+    from keras_det.models.inputs import read_images
+
+    network = load_network("overfeat", weights)
+    written, bad, passed_over = collections.Counter(), *_passing_over(as_json)
+    out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
+    for image, name in read_images(images, passed_over):
+        if shorter_side is not None:
+            image = resize(image, [round(shorter_side * side / min(image.shape[:2])) for side in image.shape[:2]])
+        found = np.asarray(network.features(np.asarray(image)[None], layer)[0], "float32")
+        path = _free_name(out, name, written, ".npy")
+        with whole(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, found)
+        if as_json:
+            print_json({"image": name, "shape": list(found.shape), "file": str(path)})
+        else:
+            shape = " x ".join(map(str, found.shape))
+            Console(soft_wrap=True).print(f"{escape(name)}: {shape}, {escape(str(path))}", highlight=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _passing_over(as_json):
+    """Paths of files that are no images, and what is called with each of them."""
+    bad = []
+
+    def passed_over(path, error):
+        bad.append(path)
+        text = " ".join(str(error).split())
+        error_console.print("[bold red]keras-det:[/bold red]", escape(text), highlight=False)
+        if as_json:
+            print_json({"image": path, "error": text})
+
+    return bad, passed_over
+
+
+def _free_name(folder, source, drawn, ending=".png"):
+    """A file name that no other image of this call has; `drawn` counts the names."""
+    stem = Path(source).stem if source else "image"
+    name, number = stem, drawn[stem]
+    while drawn[name]:
+        number += 1
+        name = f"{stem}-{number}"
+    drawn[name] = 1
+    drawn[stem] = max(number, 1)
+    return folder / f"{name}{ending}"
+
+
+def _print_detections(result):
+    names = ", ".join(f"{o['name']} {o['score']:.2f}" for o in result["objects"])
+    Console(soft_wrap=True).print(f"{result['image']}: {names or 'nothing found'}", highlight=False)

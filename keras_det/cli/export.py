@@ -1,0 +1,113 @@
+"""`keras-det export` and `keras-det benchmark`: detectors as files without Keras."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_det.cli.networks import load_detector, load_tensorflow, silent_stderr
+from keras_det.cli.options import Data, Json, Model, Split, Weights, reads_data
+from keras_det.cli.printing import print_json
+from keras_det.cli.sources import load_source
+
+
+@reads_data
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model, else a file.")],
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    format: Annotated[
+        Literal["saved_model", "tflite", "onnx"], typer.Option("--format", help="Format of the file.")
+    ] = "saved_model",
+    precision: Annotated[
+        Literal["float32", "float16", "dynamic", "int8"],
+        typer.Option("--precision", help="Precision of the weights; other than float32 for tflite alone."),
+    ] = "float32",
+    version: Annotated[
+        int, typer.Option("--version", min=1, help="Version of a saved_model: its folder in --out.")
+    ] = 1,
+    check: Annotated[bool, typer.Option("--check", help="Compare the file's detections with the model's.")] = False,
+    data: Data = "shapes",
+    split: Split = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images for --check and for calibrating int8.")] = 100,
+    as_json: Json = False,
+):
+    """Export a detector to a file or folder that needs neither this package nor Keras.
+
+    With --check, exit code 1 means that the file does not give the model's detections.
+    """
+    load_tensorflow()
+    from keras_det import export as exporters
+    from keras_det.files import remove_leftovers
+
+    network = load_detector(model, weights)
+    for folder in (out, out.parent):
+        remove_leftovers(folder)
+    source = load_source(data, split, None, images).readable() if check or precision == "int8" else None
+    with silent_stderr():
+        calibration = _read_images(source) if precision == "int8" else None
+        path = exporters.export(network, format, out, precision, calibration, version)
+    report = exporters.check(network, format, path, precision, source) if check else None
+    if as_json:
+        print_json({"path": str(path), "format": format, "precision": precision} | _metrics(report))
+    else:
+        Console().print(f"written: [bold]{path}[/bold]")
+        if report:
+            Console().print(_export_table([report]))
+    if report and report.failure:
+        raise typer.Exit(1)
+
+
+@reads_data
+def benchmark(
+    model: Model = "ssd300",
+    weights: Weights = "shapes",
+    data: Data = "shapes",
+    split: Split = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images to detect in.")] = 100,
+    as_json: Json = False,
+):
+    """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
+    load_tensorflow()
+    from keras_det import export as exporters
+
+    network, source = load_detector(model, weights), load_source(data, split, None, images).readable()
+    reports, console = [], Console(stderr=True)
+    with console.status("the model itself") as status, silent_stderr():
+        for report in exporters.benchmark(network, source):
+            reports.append(report)
+            status.update(f"after {report.format} {report.precision}")
+    if as_json:
+        print_json({"model": model, "weights": weights, "rows": [_metrics(report) for report in reports]})
+    else:
+        Console().print(_export_table(reports))
+
+
+def _read_images(source):
+    """The source's images, one after the other."""
+    return (source.image(i) for i in range(len(source)))
+
+
+def _metrics(report):
+    """An export's report as a dict; what was not measured is left out."""
+    values = {} if report is None else vars(report)
+    return {name: value for name, value in values.items() if value == value}
+
+
+def _export_table(reports):
+    """Reports of exports as a table."""
+    table = Table(
+        "format", "precision", "MB", "mAP@0.5", "ms", "p95", "1/s", "detections", title="per image, one by one"
+    )
+    for report in reports:
+        numbers = report.megabytes, report.map50, report.milliseconds, report.milliseconds_p95
+        values = [f"{v:.{d}f}" if v == v else "" for v, d in zip(numbers, (2, 4, 1, 1))]
+        rate = f"{1000 / report.milliseconds:.0f}" if report.milliseconds == report.milliseconds else ""
+        loss = (
+            f"mAP {report.map50 - report.map50_model:+.4f}" if report.precision in ("dynamic", "int8") else "the same"
+        )
+        result = report.failure or ("" if report.format == "keras" else loss)
+        table.add_row(report.format, report.precision, *values, rate, result)
+    return table

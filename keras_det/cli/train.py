@@ -1,0 +1,256 @@
+"""`keras-det train`."""
+
+import dataclasses
+import difflib
+import inspect
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from keras_det.cli.networks import load_network, load_tensorflow
+from keras_det.cli.options import SOURCES, Backbone, Json, Split, reads_data
+from keras_det.cli.printing import print_issues, print_json
+from keras_det.cli.sources import class_names, load_source
+
+
+@reads_data
+def train(
+    model: Annotated[str | None, typer.Option("--model", help="Detector; default: the recipe's.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help=f"{SOURCES}. Default: the recipe's.")] = None,
+    split: Split = None,
+    val_data: Annotated[str | None, typer.Option("--val-data", help="Data to evaluate on; default: --data.")] = None,
+    val_split: Annotated[str | None, typer.Option("--val-split", help="Split to evaluate on.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="Named recipe, see --list-recipes.")] = "finetune",
+    weights: Annotated[str | None, typer.Option("--weights", help="Start from these weights.")] = None,
+    backbone: Backbone = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Constructor argument of the model, such as boxes=200 or matching=predictions; may be repeated.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        Literal["none", "mirrored", "multiworker", "tpu"],
+        typer.Option("--strategy", help="What trains together; mirrored: all GPUs of the machine."),
+    ] = "none",
+    precision: Annotated[
+        Literal["float32", "mixed_bfloat16", "mixed_float16"] | None,
+        typer.Option("--precision", help="Precision of the layers' arithmetic; default: the recipe's."),
+    ] = None,
+    jit_compile: Annotated[bool | None, typer.Option("--jit-compile", help="Compile the step with XLA.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", min=1, help="Gradient accumulation: steps per update.")
+    ] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option("--clip-norm", min=0.0, help="Clip the gradient's global norm.")
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option("--ema", min=0.0, max=1.0, help="Momentum of the weights' moving average, such as 0.999."),
+    ] = None,
+    schedule: Annotated[
+        Literal["cosine", "step", "constant"] | None,
+        typer.Option("--schedule", help="Learning rate schedule; default: the recipe's."),
+    ] = None,
+    warmup: Annotated[int | None, typer.Option("--warmup", min=0, help="Steps of linear warm-up.")] = None,
+    scale_learning_rate: Annotated[
+        bool | None, typer.Option("--scale-learning-rate", help="Multiply the learning rate by the replicas.")
+    ] = None,
+    by_class: Annotated[
+        bool | None, typer.Option("--by-class", help="Train detectornet class by class, a run in --out for each.")
+    ] = None,
+    mining_rounds: Annotated[
+        int | None, typer.Option("--mining-rounds", min=1, help="Rounds of hard negative mining of sliding_windows.")
+    ] = None,
+    supervision: Annotated[
+        Literal["boxes", "classes", "both"] | None,
+        typer.Option("--supervision", help="Labels that train class_generic."),
+    ] = None,
+    without_classes: Annotated[
+        str | None,
+        typer.Option(
+            "--without-classes",
+            help="Leave out training images that show these classes: names with commas, or how many at random.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/train"),
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
+    save_every: Annotated[
+        int | None, typer.Option("--save-every", min=1, help="Steps between checkpoints within an epoch.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check data, shapes, weights and memory, print the plan, train nothing.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Total training steps; the learning rate's milestones scale.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Global batch size: images per step, over all replicas.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")] = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N images.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed; default: the recipe's.")] = None,
+    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Print the recipes and stop.")] = False,
+    as_json: Json = False,
+):
+    """Train a detector; the run's folder gets metrics, curves, images and weights."""
+    load_tensorflow()
+    import keras
+
+    from keras_det import models as zoo
+    from keras_det import training
+    from keras_det.models import pretrained
+    from keras_det.training import detectornet, mining, strategies
+
+    if list_recipes:
+        _print_recipes(training.RECIPES)
+        return
+    if recipe not in training.RECIPES:
+        raise ValueError(f"--recipe must be one of {', '.join(training.RECIPES)}; got {recipe!r}.")
+    plan = training.RECIPES[recipe]
+    same_data = data is None or data == plan.data
+    if not same_data:  # the splits of a recipe are those of its own data
+        plan = dataclasses.replace(plan, split=None, val_split=None)
+    plan = plan.with_steps(steps).replace(
+        model=model,
+        data=data,
+        split=split,
+        val_split=val_split,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        save_every=save_every,
+        precision=precision,
+        jit_compile=jit_compile,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
+        ema=ema,
+        schedule=schedule,
+        warmup=warmup,
+        scale_learning_rate=scale_learning_rate,
+        by_class=by_class,
+        mining_rounds=mining_rounds,
+        supervision=supervision,
+        without_classes=class_names(without_classes),
+    )
+    if plan.by_class and plan.model != "detectornet":
+        raise ValueError(f"--by-class trains detectornet, whose classes have networks of their own; not {plan.model}.")
+    if plan.mining_rounds and plan.model != "sliding_windows":
+        raise ValueError(f"--mining-rounds trains the classifier of sliding_windows; not {plan.model}.")
+    if plan.init_from and weights is None and not resume:
+        raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
+    seed = plan.seed if seed is None else seed
+    source = load_source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
+    val_source = _val_source(plan, val_data, same_data)
+    if val_source is None and plan.validation_split:
+        source, val_source = training.validation_split(source, plan.validation_split, seed)
+    for each in (source, val_source) if val_source else (source,):
+        print_issues(each)
+    if plan.without_classes:
+        source = training.images_without(source, plan.without_classes)
+    keras.utils.set_random_seed(seed)
+    with plan.policy(), strategies.scope(strategy):
+        arguments = plan.config if weights is None or plan.init_from else {}
+        if weights is not None or backbone == "tiny":  # which has none
+            arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
+        if backbone is not None:
+            arguments = arguments | {"backbone": backbone}
+        arguments = arguments | _settings(settings or (), zoo.get(plan.model))
+        if weights is None or pretrained.holds_classifier(weights):
+            arguments = zoo.get(plan.model).fit_config(arguments, source, plan.augment, seed)
+
+        def build(*classes):
+            return load_network(plan.model, weights, classes=classes, **arguments)
+
+        if dry_run:
+            network = build(*source.classes[:1] if plan.by_class else source.classes)
+            _print_plan(training.plan(network, plan, _of_first_class(source, plan, network), val_source, seed), as_json)
+            return
+        options = {"seed": seed, "resume": resume, "verbose": 0 if as_json else "auto"}
+        if plan.by_class:
+            rows = detectornet.train_by_class(build, plan, source, out, val_source, **options)
+        elif plan.mining_rounds:
+            rows = mining.train_in_rounds(build(*source.classes), plan, source, out, val_source, **options)
+        else:
+            rows = training.train(build(*source.classes), plan, source, out, val_source, **options)
+    if as_json:
+        print_json({"out": str(out), "epochs": rows})
+    elif plan.by_class:
+        Console(soft_wrap=True).print(
+            f"Trained {len(rows)} classes. `keras-det detectornet assemble {out}` joins them."
+        )
+    elif plan.mining_rounds:
+        Console(soft_wrap=True).print(f"Each round is a run in [bold]{out}[/bold], beside the windows that were mined.")
+    else:
+        Console().print(f"The run is in [bold]{out}[/bold]: results.csv, curves.png, detections.png, best.weights.h5")
+
+
+def _settings(texts, model):
+    """Constructor arguments of `--set NAME=VALUE`: values are JSON, or text where they are not."""
+    known = [name for name in inspect.signature(model).parameters if name not in ("weights", "classes", "kwargs")]
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be NAME=VALUE, such as boxes=200; got {text!r}.")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else f", only {', '.join(known)}."
+            raise ValueError(f"--set {name}: {model.__name__} has no such argument{hint}")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def _val_source(plan, val_data, same_data):
+    """What training evaluates on, if anything."""
+    if val_data is None and plan.val_split is None and plan.data != "shapes":
+        return None
+    options = plan.val_options if same_data else {}
+    if plan.data == "shapes" and not options:
+        options = {"images": 100, "seed": 1_000_000}
+    return load_source(val_data or plan.data, plan.val_split, None, None, options)
+
+
+def _of_first_class(source, plan, network):
+    """What the first training sees: where classes have trainings of their own, the first one's images."""
+    if not plan.by_class:
+        return source
+    from keras_det.training import detectornet
+
+    return detectornet.of_one_class(source, network.classes[0], network.config.negative_fraction)
+
+
+def _print_recipes(recipes):
+    console = Console(highlight=False, soft_wrap=True)
+    for name, recipe in recipes.items():
+        console.print(f"[bold]{name}[/bold]: {recipe.model} on {recipe.data}, {recipe.steps:,} steps", end="")
+        console.print(f" of {recipe.batch_size} images. {escape(recipe.description)}")
+        if recipe.expected:
+            console.print(f"  to expect, by the paper: {escape(recipe.expected)}")
+        if recipe.gpu_hours is not None:
+            console.print(f"  about {recipe.gpu_hours:.0f} GPU hours, by its operations at 40e12 a second")
+        console.print(f"  {recipe.command(name)}")
+
+
+def _print_plan(plan, as_json):
+    """What `--dry-run` found, in lines or as JSON."""
+    if as_json:
+        print_json(plan)
+        return
+    table = Table("", "", show_header=False, title="plan; nothing was trained")
+    rates, memory = plan.pop("learning_rates"), plan.pop("memory")
+    for name, value in plan.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        table.add_row(name, escape(f"{shown:,.3g}" if isinstance(shown, float) else f"{shown}"))
+    table.add_row("learning rates", ", ".join(f"{rate:.3g} at step {step:,}" for step, rate in rates))
+    table.add_row("memory in MB", ", ".join(f"{name} {value:,.0f}" for name, value in memory.items()))
+    Console().print(table)
