@@ -182,7 +182,11 @@ def test_commands_train_join_and_measure(tmp_path):
     ]
     assert DetectorNet(weights=whole).classifier is not None
     data = ("--data", "shapes", "--images", 1, "--json")
-    with mock.patch.object(DetectorNet, "_compile", lambda self, procedure=None: procedure or self.serve):
+
+    def uncompiled(self, procedure=None):
+        return lambda images: (procedure or self._serve)(images, self._all_boxes)
+
+    with mock.patch.object(DetectorNet, "_compile", uncompiled):
         rows = call("detectornet", "table-1", "--weights", tmp_path / "run", *weights, *data)["rows"]
         assert {"mean", *CLASSES} < set(rows["DetectorNet"])
         out = tmp_path / "4.png"
