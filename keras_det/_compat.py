@@ -3,7 +3,11 @@
 No other file names any of it; `tests/test_compat.py` says which release lacks a part.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
+
+import keras
 
 
 class OptimizerBuild:
@@ -56,3 +60,25 @@ def saved_model_message() -> Any:
     from tensorflow.core.protobuf import saved_model_pb2
 
     return saved_model_pb2.SavedModel
+
+
+@contextlib.contextmanager
+def preprocessing(layer: Any, seeds: Any, box_format: str) -> Iterator[None]:
+    """Have a Keras preprocessing layer, and those within it, draw from a generator, in float32, with boxes in a format.
+
+    It is as before after the block. A copy of the layer would not do: some cannot be made of their own configuration.
+    Keras's tracking is passed by, since it would keep the generator.
+    """
+    ours = {"generator": seeds, "_backend_generators": {"tensorflow": seeds}, "bounding_box_format": box_format}
+    ours["_dtype_policy"] = keras.DTypePolicy("float32")
+    parts = layers_within(layer)
+    before = [dict(vars(part)) for part in parts]
+    try:
+        for part in parts:
+            vars(part).update(ours)
+        yield
+    finally:
+        for part, values in zip(parts, before):
+            for name in ours:
+                vars(part).pop(name)
+            vars(part).update({name: values[name] for name in ours if name in values})

@@ -100,3 +100,25 @@ def test_the_message_of_a_saved_model(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     read = _compat.saved_model_message().FromString((tmp_path / "saved_model.pb").read_bytes())
     assert len(read.meta_graphs) == 1, f"{TENSORFLOW}: see saved_model_message"
+
+
+def test_what_a_preprocessing_layer_draws_from():
+    class Counted(keras.random.SeedGenerator):
+        def __init__(self):
+            self.count = 0
+
+        def next(self, ordered=True):
+            self.count += 1
+            return tf.constant([0, self.count], tf.int64)
+
+    message = f"{KERAS} keeps a layer's generator, dtype or box format elsewhere: see preprocessing"
+    layer = keras.layers.RandomColorJitter(brightness_factor=0.5, hue_factor=0.1, dtype="mixed_bfloat16")
+    within = layer.random_hue
+    before = within.generator, within.dtype_policy, within.bounding_box_format
+    seeds, images = Counted(), tf.fill([1, 4, 4, 3], 100.0)
+    with _compat.preprocessing(layer, seeds, "xyxy"):
+        first = tf.function(layer)(images)
+    assert seeds.count >= 2 and first.dtype == tf.float32, message
+    with _compat.preprocessing(layer, Counted(), "xyxy"):
+        np.testing.assert_array_equal(first, tf.function(layer)(images), message)
+    assert (within.generator, within.dtype_policy, within.bounding_box_format) == before, message

@@ -14,6 +14,7 @@ from keras_det.data.augment import pad_rows
 from keras_det.data.image_files import open_file, stored_size
 from keras_det.data.resize import resize
 from keras_det.data.source import unreadable
+from keras_det.data.transforms import as_augmentation
 
 FIELDS = ("boxes", "labels", "difficult", "is_crowd")
 TOGETHER = 16  # images that one call reads
@@ -135,14 +136,15 @@ def batches(
             the only one; else it is partial.
         image_size: `(height, width)` of the batch in pixels.
         training: sample and shuffle; else every image once, in order, only resized.
-        augment: a function such as `SSDAugmentation(image_size)`, or `None` to resize only.
+        augment: a function such as `SSDAugmentation(image_size)`; Keras's preprocessing layers, one or a sequence; an
+            `albumentations.Compose`; or `None` to resize only. See `keras_det.data.transforms`.
         seed: of order and augmentation.
         max_objects: M, to which labels are padded; by default the most that any image has.
         repeat: go through the data without end; else each iteration is once through it, in a new order.
         first_step: with `repeat`, the batch to begin with.
         skipped: list that gets an `AnnotationIssue` for each unreadable image; more than the source's `max_unreadable`
             of them end the run.
-        one_class: give all objects label 0, for models that do not tell classes apart.
+        class_agnostic: give all objects label 0, for models that do not tell classes apart.
         cache_bytes: keep decoded images in up to this much memory. The first ones that fit stay: with a new order in
             each epoch that serves as many as any other rule. Samples are the same with and without.
         shard: `(index, count)` of a machine among those that train together: only its part of each batch is read, and
@@ -154,7 +156,8 @@ def batches(
         `image_shape` `[B, 2]` int32, the image's own height and width.
 
     Raises:
-        ValueError: an empty source, numbers out of range, or too many faulty objects (`Source.check`).
+        ValueError: an empty source, numbers out of range, too many faulty objects (`Source.check`), or an `augment`
+            that does not move boxes.
     """
     if len(source) == 0:
         raise ValueError(f"{source.name} has no images.")
@@ -163,6 +166,7 @@ def batches(
         raise ValueError(f"`batch_size` must be at least 1 and `first_step` 0; got {batch_size} and {first_step}.")
     if cache_bytes < 0:
         raise ValueError(f"`cache_bytes` must be at least 0; got {cache_bytes}.")
+    augment = as_augmentation(augment, image_size)
     reader = _Reader(source, [] if skipped is None else skipped, cache_bytes)
     most = max_objects or most_objects(source)
     full = training and len(source) >= batch_size

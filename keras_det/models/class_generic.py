@@ -228,7 +228,7 @@ class ClassGeneric(Detector):
             batch_size: images in a batch.
             training: sample and shuffle; else every image once, in order, only resized.
             seed: seed of order and augmentation.
-            augment: whether training images are augmented.
+            augment: whether training images are augmented, or by what, as of `Detector.batches`.
             supervision: labels that train: `"boxes"`, `"classes"`, or `"both"`, which is boxes alone where the source
                 has other classes than `class_names`.
             **options: further arguments of `keras_det.data.batches`.
@@ -246,7 +246,7 @@ class ClassGeneric(Detector):
         known = tuple(source.classes) == self.class_names
         if supervision == "classes" and not known:
             raise ValueError(f"the source's classes {tuple(source.classes)} are not `class_names` {self.class_names}.")
-        sample = self.augmentation() if training and augment else None
+        sample = (self.augmentation() if augment is True else augment or None) if training else None
         options = (self._shard(batch_size) if training else {}) | options | {"class_agnostic": not training}
         dataset = batches(source, batch_size, self.image_size, training, augment=sample, seed=seed, **options)
         if not training:

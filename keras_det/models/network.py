@@ -323,7 +323,9 @@ class Network(_compat.OptimizerBuild, keras.Model):
             batch_size: images in a batch.
             training: sample and shuffle as the paper does; else every image once, in order, only resized.
             seed: seed of order and augmentation.
-            augment: whether training images are augmented; false only resizes them.
+            augment: whether training images are augmented as the paper does; false only resizes them. Or by what in the
+                paper's place, as `keras_det.data.batches` takes it: a function, Keras's preprocessing layers, or an
+                `albumentations.Compose`.
             **options: further arguments of `keras_det.data.batches`.
 
         Returns:
@@ -337,7 +339,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
         from keras_det.data import batches
 
         self.check_classes_of(source, training)
-        sample = self.augmentation() if training and augment else None
+        sample = (self.augmentation() if augment is True else augment or None) if training else None
         if training:
             options = self._shard(batch_size) | options
         return batches(

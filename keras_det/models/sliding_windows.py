@@ -127,7 +127,7 @@ class SlidingWindows(Detector):
             batch_size: images in a batch.
             training: sample and shuffle.
             seed: seed of order and augmentation.
-            augment: whether training images are augmented.
+            augment: whether training images are augmented, or by what, as of `Detector.batches`.
             negatives: `keras_det.data.Negatives`, or `None`.
             negative_fraction: of each batch that they take.
             **options: further arguments of `keras_det.data.batches`.
