@@ -3,7 +3,7 @@
 from keras import ops
 
 
-def match(ious, valid, threshold=0.5, valid_boxes=None):
+def match(ious, valid, threshold=0.5, valid_boxes=None, negative_threshold=None):
     """Match default boxes to objects: each object's best box first, then every box that overlaps enough.
 
     The first stage is the greedy bipartite matching of the authors' code: of all free pairs the one of highest overlap
@@ -12,19 +12,23 @@ def match(ious, valid, threshold=0.5, valid_boxes=None):
     that way round.
 
     Args:
-        overlaps: `[B, M, A]` float, IoU of M objects with A default boxes.
+        ious: `[B, M, A]` float, IoU of M objects with A default boxes.
         valid: `[B, M]` bool, false for padding; such objects are matched to nothing.
         threshold: boxes whose overlap with their best object is higher than this are matched to it too.
         valid_boxes: optional `[A]` bool; default boxes that are false are never matched.
+        negative_threshold: boxes that overlap an object by more than this and are matched to none are ignored, as
+            RetinaNet's and Faster R-CNN's are between 0.4 and 0.5, or 0.3 and 0.7; `None` ignores none.
 
     Returns:
-        `[B, A]` int32: the object matched to each default box, or -1. Each valid object that overlaps any valid box
-        has at least one, as long as there are boxes left.
+        `[B, A]` int32: the object matched to each default box, -1 for a negative, -2 for one to ignore. Each valid
+        object that overlaps any valid box has at least one, as long as there are boxes left.
 
     >>> import numpy as np
     >>> ious = np.array([[[0.9, 0.1, 0.6], [0.8, 0.3, 0.0]]], "float32")  # both objects claim box 0
     >>> np.asarray(match(ious, np.array([[True, True]]))).tolist()
     [[0, 1, 0]]
+    >>> np.asarray(match(ious[:, :1], np.array([[True]]), threshold=0.7, negative_threshold=0.4)).tolist()
+    [[0, -1, -2]]
     """
     ious = ops.convert_to_tensor(ious)
     allowed = ops.expand_dims(ops.cast(valid, "bool"), -1)
@@ -32,7 +36,9 @@ def match(ious, valid, threshold=0.5, valid_boxes=None):
         allowed = ops.logical_and(allowed, ops.cast(valid_boxes, "bool"))
     ious = ops.where(allowed, ious, 0.0)
     best_object = ops.cast(ops.argmax(ious, axis=1), "int32")
-    matched = ops.where(ops.max(ious, axis=1) > threshold, best_object, -1)
+    best = ops.max(ious, axis=1)
+    unmatched = -1 if negative_threshold is None else ops.where(best > negative_threshold, -2, -1)
+    matched = ops.where(best > threshold, best_object, unmatched)
     boxes = ops.arange(ious.shape[2], dtype="int32")
     owns = ops.expand_dims(_bipartite(ious), -1) == boxes
     owner = ops.cast(ops.argmax(ops.cast(owns, "int32"), axis=1), "int32")

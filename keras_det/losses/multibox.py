@@ -50,7 +50,7 @@ def hard_negatives(losses, positive, ratio=3, valid=True, least=0):
         losses: `[B, A]` confidence loss of each default box.
         positive: `[B, A]` bool.
         ratio: negatives for each positive at most.
-        usable: bool, broadcastable to `[B, A]`; false boxes are never chosen.
+        valid: bool, broadcastable to `[B, A]`; false boxes are never chosen.
         least: negatives of an image at least.
 
     Returns:
@@ -78,19 +78,20 @@ def multibox_loss(targets, outputs, negative_ratio=3, valid=True, over_batch=Fal
     """Both terms of equation 1 before the division by N.
 
     Args:
-        targets: `{"offsets": [B, A, 4], "classes": [B, A] int32}`, class 0 being background.
+        targets: `{"offsets": [B, A, 4], "classes": [B, A] int32}`, class 0 being background; default boxes of class -1
+            are neither positive nor negative.
         outputs: `{"offsets": [B, A, 4], "logits": [B, A, C + 1]}`, float32.
         negative_ratio: hard negatives for each positive at most.
-        usable: `[A]` bool; false boxes are neither positive nor negative.
+        valid: `[A]` bool; false boxes are neither positive nor negative.
         over_batch: mine among all images together, instead of in each for its own positives.
 
     Returns:
         `{"localization": [B], "confidence": [B], "matched": [B]}`, sums and the number of matched default boxes of each
         image, float32. An image without objects has 0 in all three, but for its mined negatives with `over_batch`.
     """
-    positive = targets["classes"] > 0
-    losses = confidence_losses(targets["classes"], outputs["logits"])
-    mined = ops.stop_gradient(losses), positive, ops.logical_and(valid, ops.ones_like(positive))
+    positive, valid = targets["classes"] > 0, ops.logical_and(valid, targets["classes"] >= 0)
+    losses = confidence_losses(ops.maximum(targets["classes"], 0), outputs["logits"])
+    mined = ops.stop_gradient(losses), positive, valid
     if over_batch:  # as one image of all boxes
         mined = [ops.reshape(rows, (1, -1)) for rows in mined]
     negative = ops.reshape(hard_negatives(*mined[:2], negative_ratio, mined[2]), ops.shape(positive))
@@ -108,13 +109,13 @@ def sigmoid_multibox_loss(targets, outputs, negative_ratio=3, valid=True, least=
         targets: as of `multibox_loss`.
         outputs: likewise.
         negative_ratio: hard negatives for each positive at most.
-        usable: `[A]` bool; false boxes are neither positive nor negative.
+        valid: `[A]` bool; false boxes are neither positive nor negative.
         least: negatives of an image at least.
 
     Returns:
         As `multibox_loss`.
     """
-    positive = targets["classes"] > 0
+    positive, valid = targets["classes"] > 0, ops.logical_and(valid, targets["classes"] >= 0)
     classes = ops.one_hot(targets["classes"], outputs["logits"].shape[-1])
     losses = ops.sum(ops.binary_crossentropy(classes, outputs["logits"], from_logits=True), axis=-1)
     negative = hard_negatives(ops.stop_gradient(losses), positive, negative_ratio, valid, least)

@@ -164,3 +164,14 @@ def test_convert_names_what_is_wrong():
         convert([[0, 0, 1, 1]], "rel_yxyx", "xyxy")
     with pytest.raises(ValueError, match="`target`"):
         convert([[0, 0, 1, 1]], "xyxy", "coco")
+
+
+def test_boxes_between_the_thresholds_are_ignored():
+    rng = np.random.default_rng(0)
+    ious = rng.uniform(0, 0.8, (20, 3, 40)).astype("float32")
+    valid = rng.random((20, 3)) > 0.3
+    plain = np.asarray(match(ious, valid, 0.6))
+    band = np.asarray(match(ious, valid, 0.6, negative_threshold=0.4))
+    best = np.where(valid[..., None], ious, 0).max(axis=1)
+    np.testing.assert_array_equal(band, np.where((plain == -1) & (best > 0.4), -2, plain))
+    assert {-2, -1, 0} <= set(np.unique(band))

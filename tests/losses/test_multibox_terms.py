@@ -6,7 +6,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_det.losses import confidence_losses, hard_negatives, multibox_loss, smooth_l1
+from keras_det.losses import (
+    confidence_losses,
+    hard_negatives,
+    multibox_loss,
+    sigmoid_multibox_loss,
+    smooth_l1,
+)
 
 
 def plain_negatives(losses, positive, ratio, valid):
@@ -137,3 +143,22 @@ def test_unusable_boxes_take_no_part(batch):
     changed = {name: np.where(valid[None, :, None], value, 50 * value) for name, value in outputs.items()}
     for one, other in zip(*(multibox_loss(targets, o, valid=valid).values() for o in (outputs, changed))):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_ignored_boxes_take_no_part(batch):
+    targets, outputs = batch
+    classes = np.array(targets["classes"])
+    negative = np.argwhere(classes[0] == 0).ravel()[:3]
+    ignored = classes.copy()
+    ignored[0, negative] = -1
+    loud = {name: np.array(value) for name, value in outputs.items()}
+    loud["logits"][0, negative, 1] += 50  # the hardest negatives, were they any
+    valid = np.ones(classes.shape[1], bool)
+    for loss in (multibox_loss, sigmoid_multibox_loss):
+        quiet = loss(targets | {"classes": ignored}, outputs, 3, valid)
+        with_noise = loss(targets | {"classes": ignored}, loud, 3, valid)
+        for name, value in quiet.items():
+            np.testing.assert_allclose(with_noise[name], value, rtol=1e-6)
+        assert (
+            np.asarray(loss(targets, loud, 3, valid)["confidence"])[0] > np.asarray(quiet["confidence"])[0] + 9
+        ).all()
