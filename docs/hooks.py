@@ -7,11 +7,12 @@ from mkdocs.structure.files import File
 
 
 def on_config(config):
-    """Every guide and every notebook has its place in the navigation."""
-    for section, pages in (
-        ("Guides", [path.relative_to(DOCS).as_posix() for path in sorted((DOCS / "guides").glob("*.md"))]),
-        ("Notebooks", [f"notebooks/{path.stem}.md" for path in _notebooks()]),
-    ):
+    """Every detector, guide and notebook has its place in the navigation."""
+    folders = {
+        section: [path.relative_to(DOCS).as_posix() for path in sorted((DOCS / section.lower()).glob("*.md"))]
+        for section in ("Detectors", "Guides")
+    }
+    for section, pages in (folders | {"Notebooks": [f"notebooks/{path.stem}.md" for path in _notebooks()]}).items():
         next(entry for entry in config.nav if section in entry)[section].extend(pages)
     return config
 

@@ -1,4 +1,4 @@
-"""Every model of the zoo in the smallest form that still has all its parts, and a batch for it."""
+"""Every model of the zoo in the small form that it is registered with, and a batch for it."""
 
 import math
 from unittest import mock
@@ -8,28 +8,24 @@ import numpy as np
 
 from keras_det import models
 from keras_det.backbones import tiny_net
+from keras_det.models.registry import MODELS
 
 CLASSES = ["cat", "dog", "owl"]
-SMALL = {
-    "ssd300": {"backbone": "tiny", "sources": ("stage5",)},
-    "multibox": {"backbone": "tiny", "boxes": 12, "image_size": 64},
-    "multibox-predictions": {"backbone": "tiny", "boxes": 12, "image_size": 64, "matching": "predictions"},
-    "one_box_per_class": {"backbone": "tiny", "image_size": 64},
-    "detectornet": {"backbone": "tiny", "image_size": 64, "d": 8, "aspect_ratios": (0.5, 1.0, 2.0)},
-    "class_generic": {"backbone": "tiny", "image_size": 64, "grid_shape": (8, 8, 3, 2)},
-    "classifier": {"backbone": "tiny", "image_size": 64, "background": True},
-    "overfeat": {
-        "variant": "fast",
-        "width": 1 / 24,
-        "image_size": (247, 247),
-        "scales": ((247, 247),),
-        "frozen_backbone": False,
-        "dropout": 0.0,  # so that every form of the same step is the same
-        "batch_norm": True,
-        "negatives": 2,
-    },
-}
+VARIANTS = {"multibox-predictions": {"matching": "predictions"}}  # cases beside the models' own
+SAME_STEP = ("ssd512", "ssdlite300", "ssdlite320", "sliding_windows")  # as that of another model of the list
 
+
+def _small(case):
+    return MODELS[case.split("-")[0]].small | VARIANTS.get(case, {})
+
+
+SMALL = {case: _small(case) for case in sorted([*MODELS, *VARIANTS])}
+TRAINED = [
+    case
+    for case in SMALL
+    if case not in SAME_STEP and models.get(case.split("-")[0]).compute_losses is not models.Detector.compute_losses
+]
+"""The cases whose steps of training differ."""
 
 STAGES = ((8, 1), (8, 1), (16, 1), (16, 1), (16, 1))  # of the backbone "tiny", half its layers
 

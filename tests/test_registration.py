@@ -8,6 +8,7 @@ import keras
 import pytest
 
 from keras_det import models, registration
+from keras_det.models.registry import MODELS
 from keras_det.training import Recipe
 
 LOAD = """
@@ -48,9 +49,11 @@ def test_the_package_alone_is_enough(saved, first):
 
 
 def test_every_class_that_a_saved_model_names_has_its_stand_in():
-    assert set(registration.MODELS) == {model.__name__ for model in models._MODELS.values()}
-    for name, module in registration.CLASSES.items():
+    classes = registration.model_classes()
+    assert {entry.model.__name__ for entry in MODELS.values()} == {*classes}
+    for name, module in (classes | registration.OTHERS).items():
         real = getattr(importlib.import_module(module), name)
+        assert real.__module__ == module
         assert keras.saving.get_registered_name(real) == f"keras_det>{name}"
         assert keras.saving.get_registered_object(f"keras_det>{name}") is real
 

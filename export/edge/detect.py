@@ -32,6 +32,7 @@ class Detector:
         try:
             with zipfile.ZipFile(path) as files:
                 self.names = files.read("labels.txt").decode().split("\n")[:-1]
+                self.resizing = json.loads(files.read("input.json"))
         except (zipfile.BadZipFile, KeyError):
             raise ValueError(f"{path} holds no class names: was it exported by keras_det?") from None
         interpreter = Interpreter(str(path), num_threads=threads)
@@ -41,18 +42,36 @@ class Detector:
     def __call__(self, image, score_threshold=0.5):
         """Detect in a PIL image, upright; a list of `(box in pixels, score, name)`, the best first."""
         pixels = np.asarray(image.convert("RGB"))
-        height, width = self._input["shape"][1:3]
-        network = resize(pixels, height, width)
+        network, window = fitted(pixels, *self._input["shape"][1:3], self.resizing)
         network = np.rint(network) if self._input["dtype"] == np.uint8 else network
         found = self._run(images=network[None].astype(self._input["dtype"]))
         count = int(found["num_detections"][0])
-        boxes = found["detection_boxes"][0, :count] * [*pixels.shape[:2], *pixels.shape[:2]]
+        boxes = found["detection_boxes"][0, :count] * np.tile(window[2:] - window[:2], 2) + np.tile(window[:2], 2)
+        boxes = boxes.clip(0, 1) * [*pixels.shape[:2], *pixels.shape[:2]]
         scores, classes = found["detection_scores"][0, :count], found["detection_classes"][0, :count].astype(int)
         return [
             (box.tolist(), float(score), self.names[label])
             for box, score, label in zip(boxes, scores, classes)
             if score >= score_threshold
         ]
+
+
+def fitted(pixels, height, width, resizing):
+    """The network's input and the window of the image that it shows, `(ymin, xmin, ymax, xmax)` relative to the image.
+
+    The image is stretched to the input, or keeps its aspect ratio in the middle of it, as the file says.
+    """
+    if resizing["resize"] == "stretch":
+        return resize(pixels, height, width), np.array([0, 0, 1, 1], "float32")
+    h, w = pixels.shape[:2]
+    rows = max(min((2 * h * width + w) // (2 * w), height), 1)
+    columns = max(min((2 * w * height + h) // (2 * h), width), 1)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    image = np.empty((height, width, 3), "float32")
+    image[:] = resizing["fill"]
+    image[top : top + rows, left : left + columns] = resize(pixels, rows, columns)
+    window = np.array([-top / rows, -left / columns, (height - top) / rows, (width - left) / columns], "float32")
+    return image, window
 
 
 def resize(pixels, height, width):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
+from keras import ops
 
 from keras_det.backbones.alex_net import alexnet
 from keras_det.backbones.efficientnet_lite import efficientnet_lite0
@@ -53,6 +54,10 @@ class Backbone:
     scale: float
     sources: tuple[str, ...]
     imagenet: Callable | None = None
+
+    def preprocessed(self, images):
+        """What the network takes of RGB images in 0 .. 255, in float32."""
+        return (ops.cast(images, "float32") - ops.convert_to_tensor(self.mean, "float32")) * self.scale
 
 
 def _vgg16_imagenet(atrous=True):

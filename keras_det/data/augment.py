@@ -8,7 +8,8 @@ function; colors, the mean around the image and the horizontal flip are another,
 
 import tensorflow as tf
 
-from keras_det.data.resize import resize
+from keras_det.boxes.letterboxing import letterbox
+from keras_det.data.resize import fitted, to_canvas
 from keras_det.weights.registry import CAFFE_MEAN
 
 MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole image
@@ -33,14 +34,17 @@ class SSDAugmentation:
         image_size: `(height, width)` of the sample in pixels.
         expand: zoom out with probability 1/2, onto up to 16 times the area filled with `mean`.
         mean: RGB in 0 .. 255 around the image.
+        resize: `"stretch"` gives every patch the shape of the sample; `"letterbox"` keeps its aspect ratio, and `mean`
+            surrounds it.
 
     Call with a `OriginalImage`, its objects and a seed, as `keras_det.data.batches` does.
     """
 
-    def __init__(self, image_size, expand=True, mean=CAFFE_MEAN):
+    def __init__(self, image_size, expand=True, mean=CAFFE_MEAN, resize="stretch"):
         self.image_size = tuple(image_size)
         self.expand = expand
         self.mean = tuple(mean)
+        self.resize = resize
 
     def __call__(self, original, objects, seed):
         """One training sample.
@@ -62,7 +66,8 @@ class SSDAugmentation:
         """What is sampled: `source` and `target` as `place` gives them, and the sample's objects."""
         count = tf.shape(objects["boxes"])[0]
         padded = pad_rows(objects, tf.maximum(-(-count // ROWS), 1) * ROWS)
-        source, target, kept, found = cut(padded, original.shape, draw, self.image_size, self.expand)
+        letterboxed = self.resize == "letterbox"
+        source, target, kept, found = cut(padded, original.shape, draw, self.image_size, self.expand, letterboxed)
         return source, target, {name: value[:kept] for name, value in found.items()}
 
 
@@ -71,23 +76,25 @@ class HorizontalFlip:
 
     Args:
         image_size: `(height, width)` of the sample in pixels.
+        resize: as of `SSDAugmentation`.
 
     Call as `SSDAugmentation`.
     """
 
-    def __init__(self, image_size):
+    def __init__(self, image_size, resize="stretch"):
         self.image_size = tuple(image_size)
+        self.resize = resize
 
     def __call__(self, original, objects, seed):
         """One training sample."""
         flip = tf.random.stateless_uniform([], seed) < 0.5
-        image = resize(original.whole(), self.image_size)
+        image, boxes = fitted(original.whole(), objects["boxes"], self.image_size, self.resize)
         image = tf.where(flip, image[:, ::-1], image)
-        return image, objects | {"boxes": tf.where(flip, flip_boxes(objects["boxes"]), objects["boxes"])}
+        return image, objects | {"boxes": tf.where(flip, flip_boxes(boxes), boxes)}
 
 
 @compiled
-def cut(objects, shape, draw, size, expand):
+def cut(objects, shape, draw, size, expand, letterboxed=False):
     """The window of a sample and the objects in it.
 
     Args:
@@ -96,10 +103,11 @@ def cut(objects, shape, draw, size, expand):
         draw: `[sum(DRAWS)]` uniform numbers.
         size: `(height, width)` of the sample.
         expand: whether half of the samples are expanded.
+        letterboxed: whether the window keeps its aspect ratio.
 
     Returns:
-        `source` and `target` as `place` gives them, the number of objects in the window, and as many rows as were
-        given, these objects first.
+        `source` and `target` as `place` gives them, in the whole sample, the number of objects in the window, and as
+        many rows as were given, these objects first.
     """
     zoom, trials, kinds, flip, _ = tf.split(draw, DRAWS)
     canvas = tf.constant([0.0, 0.0, 1.0, 1.0])
@@ -107,8 +115,15 @@ def cut(objects, shape, draw, size, expand):
         canvas = tf.where(zoom[0] < 0.5, expansion(zoom[1:]), canvas)
     patch = choose_patch(to_window(objects["boxes"], canvas), patches(tf.reshape(trials, [TRIALS, 4])), kinds)
     origin, side = canvas[:2], canvas[2:] - canvas[:2]
-    window, source, target = place(tf.concat([origin + patch[:2] * side, origin + patch[2:] * side], 0), shape, size)
+    window, here = tf.concat([origin + patch[:2] * side, origin + patch[2:] * side], 0), tf.constant(size)
+    if letterboxed:
+        extent = tf.maximum(tf.round((window[2:] - window[:2]) * tf.cast(shape, tf.float32)), 1.0)
+        top, left, *here = letterbox(*tf.unstack(tf.cast(extent, tf.int32)), size, tf)
+        low, here = tf.stack([top, left]), tf.stack(here)
+    window, source, target = place(window, shape, here)
     boxes, inside = in_window(objects["boxes"], window)  # what pads them has no area and is not inside
+    if letterboxed:
+        boxes, target = to_canvas(boxes, low, here, size), target + tf.pad(low, [[0, 2]])
     boxes = tf.where(flip < 0.5, flip_boxes(boxes), boxes)
     order = tf.argsort(tf.where(inside, 0, 1), stable=True)
     rows = {name: tf.gather(value, order) for name, value in (objects | {"boxes": boxes}).items()}
@@ -172,7 +187,7 @@ def place(window, shape, size):
         at least one pixel; and `target`, the same in the sample, without height or width where the image fills less
         than half a pixel of it.
     """
-    here, there = tf.cast(shape, tf.float32), tf.constant(size, tf.float32)
+    here, there = tf.cast(shape, tf.float32), tf.cast(size, tf.float32)
     scale = tf.tile(here, [2])
     window = tf.round(window * scale)
     low, extent = window[:2], tf.maximum(window[2:] - window[:2], 1.0)

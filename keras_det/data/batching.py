@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from keras_det.data.augment import pad_rows
 from keras_det.data.image_files import open_file, stored_size
-from keras_det.data.resize import resize
+from keras_det.data.resize import fitted
+from keras_det.data.resize import resize as resized
 from keras_det.data.source import unreadable
 from keras_det.data.transforms import as_augmentation
 
@@ -68,7 +69,7 @@ class OriginalImage:
         Returns:
             `[H, W, 3]` float32 of `size`.
         """
-        image = resize(self.crop(*tf.unstack(source)), tf.maximum(target[2:], 1))
+        image = resized(self.crop(*tf.unstack(source)), tf.maximum(target[2:], 1))
 
         def padded():
             before = tf.minimum(target[:2], tf.constant(size) - 1)
@@ -124,6 +125,7 @@ def batches(
     class_agnostic=False,
     cache_bytes=0,
     shard=(0, 1),
+    resize="stretch",
 ):
     """Batches of a source.
 
@@ -149,6 +151,8 @@ def batches(
             each epoch that serves as many as any other rule. Samples are the same with and without.
         shard: `(index, count)` of a machine among those that train together: only its part of each batch is read, and
             `count` such parts are a batch here. `batch_size` is to be a multiple of `count`.
+        resize: how an image gets the size of the batch where `augment` is `None`: `"stretch"` or `"letterbox"`, see
+            `keras_det.data.resize.fitted`; boxes are relative to the batch's images.
 
     Returns:
         `tf.data.Dataset` of `(images [B, H, W, 3] float32 in 0 .. 255, labels)`. Labels are the dict of `boxes`
@@ -184,7 +188,8 @@ def batches(
         if class_agnostic:
             objects["labels"] = tf.zeros_like(objects["labels"])
         if augment is None:
-            image = resize(original.whole(), image_size)
+            image, boxes = fitted(original.whole(), objects["boxes"], image_size, resize)
+            objects["boxes"] = boxes
         else:
             image, objects = augment(original, objects, key)
         shapes = {name: (most, *value.shape[1:]) for name, value in objects.items()}

@@ -111,7 +111,7 @@ def check(model: Detector, format: str, path: str | Path, precision: str, source
     except RuntimeError as error:
         return dataclasses.replace(report, failure=str(error))
     map50 = _map50(model, source, found)
-    difference, unmatched = compare(expected, found, precision, getattr(model.config, "score_threshold", 0.0))
+    difference, unmatched = compare(expected, found, precision, model.nms_options.get("score_threshold", 0.0))
     milliseconds = np.percentile(seconds, (50, 95)) * 1000
     report = dataclasses.replace(
         report,

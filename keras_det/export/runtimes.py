@@ -7,8 +7,10 @@ them, under `NAME/i`, the four outputs, and `seconds`, the times of REPEATS furt
 numpy and the runtime alone, and is run as a script by `keras-det export --check` and `keras-det benchmark`.
 """
 
+import json
 import sys
 import time
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,27 @@ def resize(pixels, height, width):
     pixels = pixels[low] + (pixels[high] - pixels[low]) * fraction[:, None, None]
     low, high, fraction = columns
     return pixels[:, low] + (pixels[:, high] - pixels[:, low]) * fraction[:, None]
+
+
+def fitted(pixels, height, width, how):
+    """The network's input, and the window of the image that it shows: `[4]`, `(ymin, xmin, ymax, xmax)` of the image.
+
+    Args:
+        pixels: uint8 `[h, w, 3]`.
+        height, width: of the input.
+        how: `"resize"`, which is `"stretch"` or `"letterbox"`, and RGB around a letterboxed image as `"fill"`.
+    """
+    if how["resize"] == "stretch":
+        return resize(pixels, height, width), np.array([0, 0, 1, 1], "float32")
+    h, w = pixels.shape[:2]
+    rows = max(min((2 * h * width + w) // (2 * w), height), 1)
+    columns = max(min((2 * w * height + h) // (2 * h), width), 1)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    image = np.empty((height, width, 3), "float32")
+    image[:] = how["fill"]
+    image[top : top + rows, left : left + columns] = resize(pixels, rows, columns)
+    window = np.array([-top / rows, -left / columns, (height - top) / rows, (width - left) / columns], "float32")
+    return image, window
 
 
 def _neighbors(old, new):
@@ -59,12 +82,16 @@ def _tflite(path):
     interpreter = Interpreter(path, num_threads=2)
     run = interpreter.get_signature_runner()
     given = run.get_input_details()["images"]
-    height, width = given["shape"][1:3]
+    size = given["shape"][1:3]
+    with zipfile.ZipFile(path) as archive:
+        how = json.loads(archive.read("input.json"))
 
     def detect(pixels):
-        image = resize(pixels, height, width)
+        image, window = fitted(pixels, *size, how)
         image = np.rint(image) if given["dtype"] == np.uint8 else image
-        return {name: value[0] for name, value in run(images=image[None].astype(given["dtype"])).items()}
+        found = {name: value[0] for name, value in run(images=image[None].astype(given["dtype"])).items()}
+        boxes = found["detection_boxes"] * (window[2:] - window[:2])[[0, 1, 0, 1]] + window[[0, 1, 0, 1]]
+        return found | {"detection_boxes": boxes.clip(0, 1)}
 
     return detect
 

@@ -2,21 +2,25 @@
 
 The metadata is a FlatBuffer of its own (`metadata_schema.fbs` of TensorFlow Lite Support, version 1.2) in a buffer of
 the model called TFLITE_METADATA, and the label file is in a zip archive appended to the model. The packages that wrote
-it ended with Python 3.11, so tables are given here as dicts from the schema's field number to a value.
+it ended with Python 3.11, so tables are given here as dicts from the schema's field number to a value. A file of our
+own in the archive, `input.json`, says how images are resized.
 """
 
 import io
+import json
 import zipfile
 
 import flatbuffers
 import numpy as np
 
 from keras_det import _compat
+from keras_det.weights.registry import CAFFE_MEAN
 
 schema = _compat.tflite_schema()
 
 NAME = b"TFLITE_METADATA"
 LABELS = "labels.txt"
+INPUT = "input.json"
 TASK_LIBRARY_NAMES = ("location", "category", "score", "number of detections")
 
 _IMAGE, _BOUNDING_BOX, _FEATURE = np.uint8(2), np.uint8(3), np.uint8(1)  # union ContentProperties
@@ -43,6 +47,7 @@ def add_metadata(model, detector, outputs, normalized):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
         files.writestr(zipfile.ZipInfo(LABELS), "\n".join(detector.classes) + "\n")
+        files.writestr(zipfile.ZipInfo(INPUT), json.dumps({"resize": detector.resize, "fill": CAFFE_MEAN}) + "\n")
     return bytes(builder.Output()) + archive.getvalue()
 
 

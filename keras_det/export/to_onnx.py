@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_det.export.files import write_whole
-from keras_det.export.to_saved_model import NAMES
+from keras_det.export.to_saved_model import NAMES, check_any_size
 from keras_det.models.detector import Detector
 
 OPSET = 17
@@ -28,7 +28,9 @@ def onnx(model: Detector, path: str | Path) -> Path:
     Raises:
         FileExistsError: the file is there already.
         ModuleNotFoundError: tf2onnx is not installed.
+        ValueError: a model whose graph is of one size of image.
     """
+    check_any_size(model)
     try:
         import tf2onnx
     except ModuleNotFoundError as error:

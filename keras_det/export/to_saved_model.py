@@ -45,8 +45,9 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
 
     Raises:
         FileExistsError: this version is there already.
-        ValueError: a version that is no positive integer.
+        ValueError: a version that is no positive integer, or a model whose graph is of one size of image.
     """
+    check_any_size(model)
     if not isinstance(version, int) or version < 1:
         raise ValueError(f"`version` must be a positive integer; got {version!r}.")
     target = Path(path) / str(version)
@@ -58,23 +59,40 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
     return target
 
 
+def check_any_size(model):
+    """Refuse a model that is compiled anew for each size of image."""
+    if not model.any_size:
+        raise ValueError(f"{type(model).__name__} is compiled anew for each size of image, so no file can hold it.")
+
+
 def _write(model, folder):
     """Write the SavedModel with its signatures and assets."""
     module = tf.Module()
     module.variables_ = [variable.value for variable in model.weights]  # what the signatures' graphs refer to
 
-    def detections(images):
-        return {NAMES[name]: value for name, value in model.serve(images).items()}
+    def named(found):
+        return {NAMES[name]: value for name, value in found.items()}
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")])
     def serving_default(images):
-        return detections(images)
+        return named(model.serve(images))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def serving_bytes(image_bytes):
         size = model.image_size
         spec = tf.TensorSpec([*size, 3], tf.float32)
-        return detections(tf.map_fn(lambda b: resize(decode_upright(b), size), image_bytes, fn_output_signature=spec))
+        if model.resize == "stretch":
+            return named(
+                model.serve(tf.map_fn(lambda b: resize(decode_upright(b), size), image_bytes, fn_output_signature=spec))
+            )
+
+        def fitted(data):
+            image, window = model.fitted(decode_upright(data)[None])
+            return tf.ensure_shape(image[0], spec.shape), window
+
+        specs = spec, tf.TensorSpec([4], tf.float32)
+        images, windows = tf.map_fn(fitted, image_bytes, fn_output_signature=specs)
+        return named(model.decoded_in(windows, model(images, training=False)))
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.image_size, 3], tf.float32, "images")])
     def raw(images):

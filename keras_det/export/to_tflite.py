@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det import _compat
-from keras_det.data.resize import resize
+from keras_det.data.resize import fitted
 from keras_det.export.files import write_whole
 from keras_det.export.tflite_metadata import add_metadata
 from keras_det.models.detector import Detector
@@ -31,12 +31,14 @@ def tflite(model: Detector, path: str | Path, precision: str = "float32", images
     """Write `path`, a file for the TFLite / LiteRT runtimes.
 
     The input `images` is `[1, H, W, 3]` RGB of the network's size, float32 in 0 .. 255, or uint8 if the precision is
-    `"int8"`. Outputs, all float32: `detection_boxes [1, D, 4]` as `(ymin, xmin, ymax, xmax)` relative to the image,
+    `"int8"`. Outputs, all float32: `detection_boxes [1, D, 4]` as `(ymin, xmin, ymax, xmax)` relative to that input,
     `detection_classes [1, D]` from 0, -1 where there is no detection, `detection_scores [1, D]`, `num_detections [1]`.
-    Class names and what the Task Library asks for stand in the file's metadata.
+    Class names and what the Task Library asks for stand in the file's metadata, and how images become the input: where
+    they are letterboxed, whoever runs the file letterboxes them and takes the boxes back, as `export/edge/detect.py`
+    does.
 
     Args:
-        model: a `Detector` of one pass (with `scored_boxes`).
+        model: a `Detector` of one pass (`single_pass`).
         path: the file to write.
         precision: `"float32"`; `"float16"` rounds the weights; `"dynamic"` has 8-bit weights, computed with in float
             or 8 bits as the runtime chooses; `"int8"` computes the whole network in 8 bits.
@@ -49,7 +51,7 @@ def tflite(model: Detector, path: str | Path, precision: str = "float32", images
         ValueError: another precision, no images for `"int8"`, or a model of several passes.
         FileExistsError: the file is there already.
     """
-    if not hasattr(model, "scored_boxes"):
+    if not model.single_pass:
         raise ValueError(
             f"{type(model).__name__} looks at an image several times, which TFLite's one graph cannot hold."
         )
@@ -129,14 +131,14 @@ def _convert(model, function, specs, precision, images):
         if precision == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
-            converter.representative_dataset = lambda: _representative(images, model.image_size)
+            converter.representative_dataset = lambda: _representative(images, model)
         return schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
 
 
-def _representative(images, size):
+def _representative(images, model):
     """Images at the network's size; one black and one white pixel in each make the input's range 0 .. 255."""
     for pixels in images:
-        image = resize(tf.constant(pixels), size).numpy()
+        image = fitted(tf.constant(pixels), tf.zeros([0, 4]), model.image_size, model.resize)[0].numpy()
         image[0, 0], image[0, 1] = 0.0, 255.0
         yield [image[None].astype("float32")]
 

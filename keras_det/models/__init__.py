@@ -1,4 +1,6 @@
-"""The detectors, one file for each paper."""
+"""The detectors, one file for each paper: a file beside this one that registers a model adds it to the zoo."""
+
+import importlib
 
 from keras_det import weights as zoo
 from keras_det.models.class_generic import ClassGeneric
@@ -8,9 +10,14 @@ from keras_det.models.detector import Detector
 from keras_det.models.detectornet import DetectorNet
 from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.overfeat import OverFeat
+from keras_det.models.registry import MODELS, register
 from keras_det.models.sliding_windows import SlidingWindows
 from keras_det.models.ssd import SSD300, SSD512, SSDLite320
 from keras_det.models.ssd_tfod import SSDLite300, SSDMobileNet300
+from keras_det.registration import model_classes
+
+for _name, _module in model_classes().items():  # those above stand there for editors
+    globals()[_name] = getattr(importlib.import_module(_module), _name)
 
 __all__ = [
     "SSD300",
@@ -30,23 +37,9 @@ __all__ = [
     "SlidingWindows",
     "get",
     "list",
+    "register",
 ]
-
-_MODELS = {
-    "ssd300": SSD300,
-    "ssd512": SSD512,
-    "ssdlite320": SSDLite320,
-    "ssdlite300": SSDLite300,
-    "ssd_mobilenet300": SSDMobileNet300,
-    "detectornet": DetectorNet,
-    "sliding_windows": SlidingWindows,
-    "multibox": MultiBox,
-    "multibox_detector": MultiBoxDetector,
-    "one_box_per_class": OneBoxPerClass,
-    "classifier": Classifier,
-    "class_generic": ClassGeneric,
-    "overfeat": OverFeat,
-}
+__all__ += sorted({entry.model.__name__ for entry in MODELS.values()} - {*__all__})
 
 
 def list() -> dict:
@@ -55,7 +48,7 @@ def list() -> dict:
     >>> "shapes" in list()["ssd300"]
     True
     """
-    return {name: [entry.name for entry in zoo.entries(name)] for name in _MODELS}
+    return {name: [entry.name for entry in zoo.entries(name)] for name in sorted(MODELS)}
 
 
 def get(name: str) -> type:
@@ -67,7 +60,7 @@ def get(name: str) -> type:
     >>> get("ssd300").__name__
     'SSD300'
     """
-    found = {key.replace("_", ""): model for key, model in _MODELS.items()}.get(name.replace("_", ""))
+    found = {key.replace("_", ""): entry.model for key, entry in MODELS.items()}.get(name.replace("_", ""))
     if found is None:
-        raise ValueError(f"`model` must be one of {', '.join(_MODELS)}; got {name!r}.")
+        raise ValueError(f"`model` must be one of {', '.join(sorted(MODELS))}; got {name!r}.")
     return found

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_det import boxes as box_ops
 from keras_det.backbones import tiny
 from keras_det.backbones.alexnet_lcn import alexnet_lcn
 from keras_det.backbones.common import conv_bn
@@ -22,13 +21,14 @@ from keras_det.losses import box_grid_targets, cross_entropy, entropy
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import check_classes, is_object
 from keras_det.models.pretrained import carry_over
+from keras_det.models.registry import register
 from keras_det.weights.registry import CAFFE_MEAN, VOC_CLASSES
 
 BACKBONES = ("alexnet_lcn", "tiny")
 TINY_HIDDEN = 128  # channels of the tiny network's hidden layer
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("class_generic", small={"backbone": "tiny", "image_size": 64, "grid_shape": (8, 8, 3, 2)})
 class ClassGeneric(Detector):
     """Boxes of objects of any class from one softmax over a grid of boxes.
 
@@ -297,23 +297,12 @@ class ClassGeneric(Detector):
 
     # Inference, section 3.2
 
-    def decode(self, outputs):
-        """Boxes from the distribution by non-maximum suppression on it.
+    def scored_boxes(self, outputs):
+        """The best local maxima of the distribution, which is suppressed without leaving it.
 
         A cell is a candidate if no neighbor in the four dimensions is more probable; of the best candidates, those
         that overlap a more probable one by more than `iou_threshold` are suppressed. The score is the cell's
         probability: with n objects alike in the image, each has 1/n of what a single one would have.
-
-        Args:
-            outputs: as `call` returns them.
-
-        Returns:
-            Detections dict of class 0, "object", boxes clipped to the image.
-        """
-        return box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
-
-    def scored_boxes(self, outputs):
-        """The best local maxima before suppression.
 
         Args:
             outputs: what `call` gives.
@@ -348,8 +337,7 @@ class ClassGeneric(Detector):
     @property
     def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
-        names = ("score_threshold", "iou_threshold", "max_detections")
-        return {name: getattr(self.config, name) for name in names} | {"max_per_class": self.config.max_candidates}
+        return super().nms_options | {"max_per_class": self.config.max_candidates}
 
     def _boxes(self, distribution, index):
         """Boxes of cells in use, `[B, K]` to `[B, K, 4]`: the cells' own, or refined."""

@@ -12,13 +12,14 @@ from keras import layers, ops
 
 from keras_det.backbones import build_backbone
 from keras_det.models.network import Network
+from keras_det.models.registry import register
 from keras_det.weights.registry import VOC_CLASSES
 
 CROPS = ("boxes", "maximum", "minimum", "images")
 RESIZED = 256 / 224  # shorter side of an image over that of a crop of it, of the winner of ILSVRC 2012
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("classifier", small={"backbone": "tiny", "image_size": 64, "background": True})
 class Classifier(Network):
     """A backbone and a softmax over the classes, with "background" before them where crops may show no object.
 

@@ -1,35 +1,89 @@
 """The base class of all detectors: inference on images of any size."""
 
+import dataclasses
+import importlib
 from collections.abc import Iterator
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_det import boxes as box_ops
 from keras_det.models.detections import Detections
 from keras_det.models.network import Network
+from keras_det.models.registry import entry_of
+from keras_det.weights.registry import CAFFE_MEAN
 
 DETECT_BATCH = 8  # images of one size that `detect` sends through the network together
 BATCH_PIXELS = 2**24  # of these together, unless one alone has more
+NMS_OPTIONS = {"score_threshold", "iou_threshold", "max_per_class", "max_detections"}
 
 
 class Detector(Network):
     """A detector: a network with its objective, its sampling and its inference.
 
-    A subclass gives `call`, `encode_targets`, `compute_losses` and `decode`; `serve` too if it needs several passes,
-    and `augmentation` if its paper samples images in a way of its own. See `Network` for its arguments.
+    A subclass gives `call`, `encode_targets`, `compute_losses` and `scored_boxes`; `serve` too if it needs several
+    passes, and `augmentation` if its paper samples images in a way of its own. See `Network` for its arguments.
     """
 
+    detects = True
     detect_threshold = 0.5
     """Score from which `detect` shows a detection, unless it is told another."""
+
+    single_pass = True
+    """Whether `scored_boxes` of one pass over the whole image gives all detections, which TFLite's one graph needs."""
+
+    any_size = True
+    """Whether one graph serves images of all sizes, which exports need."""
 
     def __init__(self, weights=None, **kwargs):
         super().__init__(weights, **kwargs)
         self._compiled_serve = None
 
+    def scored_boxes(self, outputs):
+        """Boxes and class scores before suppression.
+
+        Args:
+            outputs: what `call` gives.
+
+        Returns:
+            `[B, A, 4]` rel_yxyx boxes, and `[B, A, C]` scores in 0 .. 1, without background.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define scored_boxes.")
+
+    @property
+    def nms_options(self):
+        """The arguments of `keras_det.boxes.nms` that this model suppresses with: those that its configuration has."""
+        names = {field.name for field in dataclasses.fields(self.config)} & NMS_OPTIONS
+        return {name: getattr(self.config, name) for name in sorted(names)}
+
     def decode(self, outputs):
-        """Raw outputs to a detections dict."""
-        raise NotImplementedError(f"{type(self).__name__} does not define decode.")
+        """Detections from raw outputs: suppression per class, the best of the image, limited to it.
+
+        Args:
+            outputs: what `call` gives.
+
+        Returns:
+            Detections dict.
+        """
+        found = box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
+        return found | {"boxes": ops.clip(found["boxes"], 0.0, 1.0)}
+
+    def extra_metrics(self, source, batch_size=16):
+        """What this model is judged by beside a detector's usual metrics.
+
+        Args:
+            source: a `keras_det.data.Source` with at least one of the model's classes.
+            batch_size: images sent through the network together.
+
+        Returns:
+            A dict of floats, by the function that the model is registered with; empty where there is none.
+        """
+        entry = entry_of(type(self))
+        if entry is None or entry.extra_metrics is None:
+            return {}
+        module, function = entry.extra_metrics.split(":")
+        return getattr(importlib.import_module(module), function)(self, source, batch_size)
 
     def serve(self, images):
         """The whole inference procedure on images of one size.
@@ -40,8 +94,43 @@ class Detector(Network):
         Returns:
             Detections dict with boxes relative to these images.
         """
-        images = ops.image.resize(ops.cast(images, "float32"), self.image_size, interpolation="bilinear")
-        return self.decode(self(images, training=False))
+        images, window = self.fitted(images)
+        return self.decoded_in(window, self(images, training=False))
+
+    def fitted(self, images):
+        """Images at the network's size.
+
+        Args:
+            images: `[B, h, w, 3]`, of one size.
+
+        Returns:
+            `[B, H, W, 3]` float32 in the range of the images, stretched or letterboxed as the model's `resize` says,
+            and the window of the image that it shows, `[4]` rel_yxyx; `None` for the whole image.
+        """
+        images = ops.cast(images, "float32")
+        if self.resize == "stretch":
+            return ops.image.resize(images, self.image_size, interpolation="bilinear"), None
+        count, height, width = (ops.shape(images)[axis] for axis in range(3))
+        window = box_ops.canvas_window(height, width, self.image_size)
+        each = ops.broadcast_to(window, (count, 1, 4))
+        shown = box_ops.crop_and_resize(images, each, self.image_size)[:, 0]
+        top, left, rows, columns = box_ops.letterbox(height, width, self.image_size)
+        y, x = (ops.arange(side, dtype="int32") for side in self.image_size)
+        inside = ops.expand_dims((y >= top) & (y < top + rows), 1) & ((x >= left) & (x < left + columns))
+        return ops.where(ops.expand_dims(inside, -1), shown, ops.convert_to_tensor(CAFFE_MEAN, "float32")), window
+
+    def decoded_in(self, window, outputs):
+        """Detections in the frame of the images from outputs of the windows that `fitted` gave.
+
+        Args:
+            window: as `fitted` gives it, or `[B, 4]`, one for each image.
+            outputs: what `call` gives.
+
+        Returns:
+            Detections dict.
+        """
+        found = self.decode(outputs)
+        return found if window is None else found | {"boxes": box_ops.from_window(found["boxes"], window)}
 
     def detections(self, images) -> dict[str, np.ndarray]:
         """`serve`, compiled once for every size of image, as a dict of numpy arrays.
@@ -54,8 +143,8 @@ class Detector(Network):
         return {key: np.asarray(value) for key, value in self._compiled_serve(images).items()}
 
     def _compile(self):
-        """`serve`, compiled."""
-        return compiled(self.serve, self)
+        """`serve`, compiled: once, or for each size of image."""
+        return compiled(self.serve, self, any_size=self.any_size)
 
     def detect(self, images, score_threshold: float | None = None) -> list[Detections]:
         """Detect objects in images of any size and kind.

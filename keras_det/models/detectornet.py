@@ -23,6 +23,7 @@ from keras_det.models.config import check_ratios
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
 from keras_det.models.pretrained import copy_fitting
+from keras_det.models.registry import register
 from keras_det.weights.registry import VOC_CLASSES
 
 ASPECT_RATIOS = tuple(np.geomspace(0.3, 3.0, 10).round(3).tolist())
@@ -36,7 +37,11 @@ RASTER = 2 * STEPS  # cells on a side of the merged masks
 _COVERED = 0.5  # least fraction of a box that the full mask covers, equation 2
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register(
+    "detectornet",
+    small={"backbone": "tiny", "image_size": 64, "d": 8, "aspect_ratios": (0.5, 1.0, 2.0)},
+    extra_metrics="keras_det.training.detectornet:first_stage_metrics",
+)
 class DetectorNet(Detector):
     """Detection as regression of masks.
 
@@ -77,6 +82,7 @@ class DetectorNet(Detector):
     """
 
     loss_terms = MASKS
+    single_pass = False
     starts_from_classifier = True
     choices = {"mode": MODES, "backbone": VECTOR_BACKBONES}
     counts = ("d", "max_detections")
@@ -415,12 +421,7 @@ class DetectorNet(Detector):
     @property
     def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
-        return {
-            "score_threshold": 0.0,
-            "iou_threshold": self.config.iou_threshold,
-            "max_per_class": SCALES * KEPT,
-            "max_detections": self.config.max_detections,
-        }
+        return super().nms_options | {"score_threshold": 0.0, "max_per_class": SCALES * KEPT}
 
 
 def _in_blocks(look, boxes, scores, labels):

@@ -19,6 +19,7 @@ from keras_det.losses import MATCHING, match_objects, matching_losses
 from keras_det.models.classifier import RESIZED, Classifier
 from keras_det.models.detector import Detector
 from keras_det.models.network import objects_of
+from keras_det.models.registry import register
 from keras_det.weights.registry import VOC_CLASSES
 
 WINDOW = 0.6  # side of the second scale's windows, of the image's shorter side; each further scale is smaller by this
@@ -27,7 +28,7 @@ REGIONS = ("maximum", "minimum")
 _RARE = -4.0  # first logit of the confidences: few of the boxes are objects, and training need not find that out
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("multibox", small={"backbone": "tiny", "boxes": 12, "image_size": 64, "max_detections": 12})
 class MultiBox(Detector):
     """The localizer: K class-agnostic boxes and their confidences from one pass (section 3).
 
@@ -190,17 +191,6 @@ class MultiBox(Detector):
 
     # Inference, sections 4.1 and 4.2
 
-    def decode(self, outputs):
-        """Boxes of one window, truncated to it, suppressed, the best first.
-
-        Args:
-            outputs: as `call` returns them.
-
-        Returns:
-            Detections dict, label 0.
-        """
-        return box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
-
     def scored_boxes(self, outputs):
         """Boxes and confidences before suppression: `[B, K, 4]` limited to the window, `[B, K, 1]` in 0 .. 1."""
         return _truncated(outputs["boxes"], ops.sigmoid(outputs["logits"]))
@@ -208,13 +198,8 @@ class MultiBox(Detector):
     @property
     def nms_options(self):
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
-        config = self.config
-        return {
-            "score_threshold": 0.0,
-            "iou_threshold": config.iou_threshold,
-            "max_per_class": config.boxes * windows_of(config.scales),
-            "max_detections": config.max_detections,
-        }
+        every = self.config.boxes * windows_of(self.config.scales)
+        return super().nms_options | {"score_threshold": 0.0, "max_per_class": every}
 
     def serve(self, images):
         """All windows of all scales in one batch, their boxes mapped back, truncated and suppressed together.
@@ -238,7 +223,7 @@ class MultiBox(Detector):
         return box_ops.nms(*_truncated(ops.reshape(boxes, (-1, total, 4)), scores), **self.nms_options)
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("one_box_per_class", small={"backbone": "tiny", "image_size": 64})
 class OneBoxPerClass(Detector):
     """The baseline of Table 2: one box for every class, beside a softmax over the classes.
 
@@ -353,11 +338,6 @@ class OneBoxPerClass(Detector):
         low, size = window[:, :2], window[:, 2:] - window[:, :2]
         return self.decode(outputs | {"boxes": outputs["boxes"] * ops.tile(size, (1, 2)) + ops.tile(low, (1, 2))})
 
-    def decode(self, outputs):
-        """One box of each class, the surest first, those that overlap a surer one of any class left out."""
-        boxes, scores = self.scored_boxes(outputs)
-        return box_ops.nms(boxes, scores, **self.nms_options)
-
     def scored_boxes(self, outputs):
         """`[B, C, 4]` boxes limited to the image and `[B, C, C]` scores, of each box its own class's alone."""
         boxes, scores = _truncated(outputs["boxes"], ops.softmax(outputs["logits"]))
@@ -365,18 +345,19 @@ class OneBoxPerClass(Detector):
 
     @property
     def nms_options(self):
-        """The arguments of `keras_det.boxes.nms`."""
-        count = len(self.classes)
-        return {
-            "score_threshold": 0.0,
-            "iou_threshold": self.config.iou_threshold,
-            "max_per_class": 1,
-            "max_detections": count,
-            "class_agnostic": True,
-        }
+        """The arguments of `keras_det.boxes.nms`: those that overlap a surer one of any class are left out."""
+        own = {"score_threshold": 0.0, "max_per_class": 1, "max_detections": len(self.classes), "class_agnostic": True}
+        return super().nms_options | own
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register(
+    "multibox_detector",
+    small={
+        "localizer": {"backbone": "tiny", "boxes": 12, "image_size": 64, "max_detections": 12},
+        "classifier": {"backbone": "tiny", "image_size": 64, "background": True},
+        "windows": 4,
+    },
+)
 class MultiBoxDetector(Detector):
     """The two-stage detector: a localizer's best boxes, each named by a classifier (section 4.2).
 
@@ -407,6 +388,7 @@ class MultiBoxDetector(Detector):
 
     class_predictors = ("logits",)
     choices = {"region": REGIONS}
+    single_pass = False
 
     def __init__(
         self,

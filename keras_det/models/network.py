@@ -12,6 +12,8 @@ from keras_det import _compat
 from keras_det.models.config import check_values, config_class, given_arguments
 from keras_det.models.pretrained import check_weights, find_checkpoint, save_weights
 
+RESIZE = ("stretch", "letterbox")
+
 
 class Network(_compat.OptimizerBuild, keras.Model):
     """A network with its objective and its sampling.
@@ -38,6 +40,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
     loss_terms: tuple[str, ...] = ()  # keys of `compute_losses`
     counters: tuple[str, ...] = ()  # keys of `count_targets`
     supervisions: tuple[str, ...] = ()  # kinds of labels between which `batches` lets choose
+    detects = False  # whether it is a detector, which gives boxes
     class_agnostic = False  # whether all classes of the data are one, "object"
     choices: dict[str, tuple] = {}  # fields of the configuration, and the values that they may have
     counts: tuple[str, ...] = ()  # fields that are at least 1
@@ -66,6 +69,11 @@ class Network(_compat.OptimizerBuild, keras.Model):
         self.image_size = tuple(self.input_size())
         self.term_metrics = [_Mean(name=term) for term in self.loss_terms + self.counters]
         self.skipped_steps = _Sum(name="skipped_steps")
+
+    @property
+    def resize(self):
+        """How images become the network's input: `"stretch"`, or `"letterbox"`, which keeps their aspect ratio."""
+        return getattr(self.config, "resize", RESIZE[0])
 
     def check_config(self, config):
         """Refuse a configuration that no network or procedure is for; types are checked before.
@@ -277,7 +285,8 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
     def _scope(self):
         """The strategy's scope, in which variables are made; nothing on other backends than TensorFlow."""
-        return self.distribute_strategy.scope() if hasattr(self, "distribute_strategy") else contextlib.nullcontext()
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        return self.distribute_strategy.scope() if on_tensorflow else contextlib.nullcontext()
 
     def build_optimizer(self):
         """Make the optimizer's variables, where it has none yet."""
@@ -350,6 +359,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             augment=sample,
             seed=seed,
             class_agnostic=self.class_agnostic,
+            resize=self.resize,
             **options,
         )
 
@@ -376,7 +386,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
     def _shard(self, batch_size):
         """The option of `keras_det.data.batches` by which this machine reads its own part of every global batch."""
-        if not hasattr(self, "distribute_strategy"):
+        if keras.backend.backend() != "tensorflow":
             return {}
         index, workers = place_among_workers(self.distribute_strategy)
         replicas = self.distribute_strategy.num_replicas_in_sync

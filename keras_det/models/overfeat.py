@@ -19,6 +19,7 @@ from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
 from keras_det.models.pretrained import copy_fitting
+from keras_det.models.registry import register
 from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
 
@@ -33,7 +34,20 @@ RELEASED_CLASSES = 1000  # of the networks that the authors released
 SHORTER_SIDE = 256  # pixels of training images, and of those that ten views are taken of, section 3.1
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register(
+    "overfeat",
+    small={
+        "variant": "fast",
+        "width": 1 / 24,
+        "image_size": (247, 247),
+        "scales": ((247, 247),),
+        "frozen_backbone": False,
+        "dropout": 0.0,  # so that every form of the same step is the same
+        "batch_norm": True,
+        "negatives": 2,
+    },
+    extra_metrics="keras_det.training.overfeat:metrics",
+)
 class OverFeat(Detector):
     """OverFeat: a sliding window classifier and box regressor in one dense pass for each scale.
 
@@ -106,6 +120,7 @@ class OverFeat(Detector):
     """
 
     loss_terms = ("classification", "localization")
+    single_pass = False
     counters = ("positives",)
     choices = {
         "task": TASKS,
@@ -295,7 +310,7 @@ class OverFeat(Detector):
             path: the file; its size says which of the two it is, see `keras_det.weights.read_released`.
             classes: names of the classes in the network's order, which stands in the authors' source; `None` calls them
                 `"class 0"` to `"class 999"`.
-            **arguments: other constructor arguments, such as `scales`.
+            **config: other constructor arguments, such as `scales`.
 
         Raises:
             FileNotFoundError: no such file.
@@ -584,9 +599,9 @@ class OverFeat(Detector):
         Returns:
             Detections dict; merged boxes have the sum of their windows' confidences.
         """
-        a = self.config
-        nms_options = {name: getattr(a, name) for name in ("score_threshold", "max_per_class", "max_detections")}
+        a, nms_options = self.config, self.nms_options
         if (how or a.combine) == "merge":
+            del nms_options["iou_threshold"]
             nms_options["max_classes"] = a.top_classes * len(self.scales)  # no other has a confidence
             return box_ops.merge(boxes, scores, merge_threshold=a.merge_threshold, **nms_options)
         if len(boxes.shape) == 4:  # suppression shares boxes among the classes: each class's boxes with its own scores
@@ -595,7 +610,7 @@ class OverFeat(Detector):
                 ops.expand_dims(scores, -1) * own, (-1, scores.shape[1] * len(self.classes), len(self.classes))
             )
             boxes = ops.reshape(boxes, (-1, scores.shape[1], 4))
-        return box_ops.nms(boxes, scores, iou_threshold=a.iou_threshold, **nms_options)
+        return box_ops.nms(boxes, scores, **nms_options)
 
     def compiled_combine(self, how=None):
         """`combine`, compiled, the merge by XLA: twenty times faster; exports have it in plain operations.

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_det import weights as zoo
+from keras_det.backbones import BACKBONES
 from keras_det.files import whole
 from keras_det.weights.registry import same_class
 from keras_det.weights.variables import place
@@ -312,6 +313,24 @@ def _of_classes(variable, value, counts, background, each, pairs):
 def _some(names, most=5):
     """The first few of the names."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def load_trained_backbone(features, backbone, weights, **options):
+    """Start a detector's backbone from a network trained on ImageNet.
+
+    Args:
+        features: Keras model that holds the backbone's layers.
+        backbone: a name of `keras_det.backbones.BACKBONES`.
+        weights: must be `"imagenet"`.
+        **options: of the backbone's parameters, such as VGG16's `atrous`.
+
+    Raises:
+        ValueError: other weights, or a backbone that has none.
+    """
+    entry = BACKBONES[backbone]
+    if weights != "imagenet" or entry.imagenet is None:
+        raise ValueError(f"`backbone_weights` must be None or 'imagenet', and not with 'tiny'; got {weights!r}.")
+    load_backbone(features, entry.imagenet(**options))
 
 
 def load_backbone(features, parameters):

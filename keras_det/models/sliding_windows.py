@@ -5,21 +5,28 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_det import boxes as box_ops
 from keras_det.models.classifier import Classifier
 from keras_det.models.config import check_ratios
-from keras_det.models.detector import Detector, compiled
+from keras_det.models.detector import Detector
+from keras_det.models.registry import register
 
 ASPECT_RATIOS = tuple(np.geomspace(1 / 3, 3.0, 8).round(4).tolist())
 SCALES = 10
 BATCH = 128  # crops that go through the network together
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register(
+    "sliding_windows",
+    small={
+        "classifier": {"backbone": "tiny", "image_size": 64, "background": True},
+        "aspect_ratios": (1.0,),
+        "stride": 48,
+    },
+)
 class SlidingWindows(Detector):
     """A classifier on every box of a dense grid.
 
@@ -48,6 +55,8 @@ class SlidingWindows(Detector):
     class_predictors = ("logits",)
     loss_terms = Classifier.loss_terms
     starts_from_classifier = True
+    single_pass = False
+    any_size = False  # the number of windows is part of the program
     counts = ("stride", "max_detections")
     fractions = ("score_threshold", "iou_threshold")
 
@@ -184,10 +193,7 @@ class SlidingWindows(Detector):
             raise ValueError("sliding windows need a size of `images` that is known when they are compiled.")
         windows = self.windows(height, width)
         boxes = ops.broadcast_to(ops.convert_to_tensor(windows)[None], (ops.shape(images)[0], *windows.shape))
-        nms_options = {
-            name: getattr(self.config, name) for name in ("score_threshold", "iou_threshold", "max_detections")
-        }
-        return box_ops.nms(boxes, self.window_scores(images, windows), **nms_options)
+        return box_ops.nms(boxes, self.window_scores(images, windows), **self.nms_options)
 
     def window_scores(self, images, windows):
         """`[B, N, C]` probabilities of the classes, without background, of `[N, 4]` windows of each image."""
@@ -203,7 +209,3 @@ class SlidingWindows(Detector):
 
         scores = ops.map(of_image, ops.cast(images, "float32"))
         return ops.reshape(scores, (-1, parts.size // 4, len(self.classes)))[:, : len(windows)]
-
-    def _compile(self):
-        """`serve`, compiled for each size of image, as its number of windows is part of the program."""
-        return compiled(self.serve, self, any_size=False)

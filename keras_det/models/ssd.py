@@ -18,8 +18,9 @@ from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act, same, sy
 from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
 from keras_det.models.detector import Detector
-from keras_det.models.network import objects_of
-from keras_det.models.pretrained import load_backbone
+from keras_det.models.network import RESIZE, objects_of
+from keras_det.models.pretrained import load_trained_backbone
+from keras_det.models.registry import register
 from keras_det.weights.registry import VOC_CLASSES
 
 CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
@@ -112,6 +113,8 @@ _ARGUMENTS = """
             negative (Table 3). As in the authors' code, detection keeps them, clipped.
         localization_weight: alpha, weight of the localization loss (equation 1).
         matching_iou: IoU over which default boxes are matched to an object, beside its best one (section 2.2).
+        negative_iou: IoU up to which default boxes that are matched to no object are negatives; above it they are
+            ignored. `None`, as in the paper, ignores none.
         negative_ratio: hard negatives for each positive at most (section 2.2).
         mining: where they are chosen: `"image"`, of each image for its own positives as the paper does, so that an
             image without objects teaches nothing; or `"batch"`, of all images of a batch (of one replica) together,
@@ -120,6 +123,8 @@ _ARGUMENTS = """
             images and their horizontal flips (Table 2).
         expand: whether training images are also zoomed out (section 3.6).
         freeze: name of a layer; it and all before it are not trained (for fine-tuning on few images).
+        resize: `"stretch"` gives every image the shape of the network's input, as the paper does; `"letterbox"` keeps
+            its aspect ratio and surrounds it with the mean color, in training, detection and exports alike.
         clip: limit the default boxes to the image as published conversions do, see `PriorBox`; the paper does not.
         score_threshold: lowest score that enters non-maximum suppression.
         iou_threshold: overlap that suppresses, per class.
@@ -138,7 +143,7 @@ class SSD(Detector):
 
     loss_terms = ("localization", "confidence")
     counters = ("matched",)
-    choices = {"backbone": BACKBONES, "mining": ("image", "batch")}
+    choices = {"backbone": BACKBONES, "mining": ("image", "batch"), "resize": RESIZE}
     counts = ("max_per_class", "max_detections")
     fractions = ("score_threshold", "iou_threshold", "matching_iou")
     from_zero = ("localization_weight", "negative_ratio")
@@ -164,11 +169,13 @@ class SSD(Detector):
         boundary_boxes: bool = True,
         localization_weight: float = 1.0,
         matching_iou: float = 0.5,
+        negative_iou: float | None = None,
         negative_ratio: float = 3,
         mining: str = "image",
         sampling: bool = True,
         expand: bool = True,
         freeze: str | None = None,
+        resize: str = "stretch",
         clip: str | None = None,
         score_threshold: float = 0.01,
         iou_threshold: float = 0.45,
@@ -194,9 +201,17 @@ class SSD(Detector):
         self.default_boxes = np.concatenate([prior.boxes(*shape) for prior, shape in zip(self.priors, maps)])
         self.build((None, *self.image_size, 3))
         if backbone_weights is not None:
-            self._load_backbone(backbone_weights)
+            options = {"atrous": self.config.atrous} if self.backbone_name == "vgg16" else {}
+            load_trained_backbone(self.features, self.backbone_name, backbone_weights, **options)
         self.load_checkpoint()
         self._freeze(self.config.freeze)
+
+    def check_config(self, config):
+        """As of every network, and negatives do not overlap objects more than positives do."""
+        super().check_config(config)
+        if config.negative_iou is not None and not 0 <= config.negative_iou <= config.matching_iou:
+            most = f"`matching_iou`, {config.matching_iou}"
+            raise ValueError(f"`negative_iou` must be None or in 0 .. {most}; got {config.negative_iou!r}.")
 
     def input_size(self):
         """A square of `size`."""
@@ -236,14 +251,6 @@ class SSD(Detector):
             options |= {"reduced_tail": True} if name == "mobilenet_v3_large" else {}
         network = entry.build(self.image_size, **options)
         return keras.Model(network.input, {n: network.output[n] for n in names}, name=name)
-
-    def _load_backbone(self, name):
-        """Start from a network trained on ImageNet, as the paper does."""
-        entry = BACKBONES[self.backbone_name]
-        if name != "imagenet" or entry.imagenet is None:
-            raise ValueError(f"`backbone_weights` must be None or 'imagenet', and not with 'tiny'; got {name!r}.")
-        options = {"atrous": self.config.atrous} if self.backbone_name == "vgg16" else {}
-        load_backbone(self.features, entry.imagenet(**options))
 
     def _freeze(self, last):
         """Keep the layers up to `last` as they are in training."""
@@ -305,8 +312,7 @@ class SSD(Detector):
         Returns:
             `{"offsets": [B, A, 4], "logits": [B, A, C + 1]}` float32; class 0 is background.
         """
-        entry = BACKBONES[self.backbone_name]
-        x = (ops.cast(images, "float32") - ops.convert_to_tensor(entry.mean, "float32")) * entry.scale
+        x = BACKBONES[self.backbone_name].preprocessed(images)
         features = self.features(ops.cast(x, self.compute_dtype), training=training)
         offsets, logits = self.head([features[name] for name in self.sources], training=training)
         return {"offsets": offsets, "logits": logits}
@@ -328,17 +334,21 @@ class SSD(Detector):
                 Difficult objects are, as in the authors' code.
 
         Returns:
-            `{"offsets": [B, A, 4] float32, "classes": [B, A] int32}`, class 0 for background.
+            `{"offsets": [B, A, 4] float32, "classes": [B, A] int32}`, class 0 for background, -1 for default boxes that
+            are neither positive nor negative.
         """
         boxes, classes, valid = objects_of(labels)
         ious = box_ops.iou(boxes, self.default_boxes[None])
-        matched = box_ops.match(ious, valid, threshold=self.config.matching_iou, valid_boxes=self._valid_boxes)
+        c = self.config
+        matched = box_ops.match(ious, valid, c.matching_iou, self._valid_boxes, negative_threshold=c.negative_iou)
         positive, index = matched >= 0, ops.maximum(matched, 0)
         boxes = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
         offsets = box_ops.encode_offsets(boxes, self.default_boxes[None])
         return {
             "offsets": ops.where(ops.expand_dims(positive, -1), offsets, 0.0),
-            "classes": ops.where(positive, ops.take_along_axis(classes, index, axis=1) + 1, 0),
+            "classes": ops.where(
+                positive, ops.take_along_axis(classes, index, axis=1) + 1, ops.minimum(matched + 1, 0)
+            ),
         }
 
     def compute_losses(self, targets, outputs):
@@ -358,22 +368,10 @@ class SSD(Detector):
         from keras_det.data import HorizontalFlip, SSDAugmentation
 
         if not self.config.sampling:
-            return HorizontalFlip(self.image_size)
-        return SSDAugmentation(self.image_size, expand=self.config.expand)
+            return HorizontalFlip(self.image_size, self.resize)
+        return SSDAugmentation(self.image_size, expand=self.config.expand, resize=self.resize)
 
     # Inference, section 3.7
-
-    def decode(self, outputs):
-        """Boxes from offsets, scores from logits, threshold, suppression per class, the best of the image.
-
-        Args:
-            outputs: as `call` returns them.
-
-        Returns:
-            Detections dict, boxes clipped to the image.
-        """
-        found = box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
-        return found | {"boxes": ops.clip(found["boxes"], 0.0, 1.0)}
 
     def scored_boxes(self, outputs):
         """Boxes and class scores before suppression.
@@ -386,12 +384,6 @@ class SSD(Detector):
         """
         scores = ops.softmax(outputs["logits"])[..., 1:]
         return ops.clip(box_ops.decode_offsets(outputs["offsets"], self.default_boxes[None]), 0.0, 1.0), scores
-
-    @property
-    def nms_options(self):
-        """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
-        names = ("score_threshold", "iou_threshold", "max_per_class", "max_detections")
-        return {name: getattr(self.config, name) for name in names}
 
 
 def _extra(x, name, squeeze, filters, shrink, plain):
@@ -418,7 +410,7 @@ def _convolution(x, filters, kernel, stride, name, plain):
     return x if plain else norm_act(x, name, "relu", momentum=0.97)
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("ssd300", small={"backbone": "tiny", "sources": ("stage5",)})
 class SSD300(SSD):
     """SSD with an input of 300 x 300 pixels: 8732 default boxes on six maps.
 
@@ -434,7 +426,7 @@ class SSD300(SSD):
     tiling = TILING_300
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("ssd512", small={"backbone": "tiny", "sources": ("conv12_2",)})
 class SSD512(SSD):
     """SSD with an input of 512 x 512 pixels: 24564 default boxes on seven maps.
 
@@ -450,7 +442,7 @@ class SSD512(SSD):
     tiling = TILING_512
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("ssdlite320", small={"backbone": "tiny", "sources": ("stage5", "extra4")})
 class SSDLite320(SSD):
     """SSDLite with an input of 320 x 320 pixels on MobileNetV3-Large: 3234 default boxes on six maps.
 

@@ -8,12 +8,12 @@ import math
 import os
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_det import boxes as box_ops
 from keras_det.losses import sigmoid_multibox_loss
+from keras_det.models.registry import register
 from keras_det.models.ssd import SSD, Tiling
 from keras_det.weights.registry import VOC_CLASSES
 
@@ -106,7 +106,7 @@ def _tiling(shrink):
     )
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("ssdlite300", small={"backbone": "tiny", "sources": ("stage5", "extra4")})
 class SSDLite300(TFODSSD):
     """SSDLite on MobileNetV2 as TensorFlow's Object Detection API has it (`ssdlite_mobilenet_v2_coco`): 1917 anchors.
 
@@ -123,7 +123,7 @@ class SSDLite300(TFODSSD):
     lite = True
 
 
-@keras.saving.register_keras_serializable("keras_det")
+@register("ssd_mobilenet300", small={"backbone": "tiny", "sources": ("stage5", "extra4")})
 class SSDMobileNet300(TFODSSD):
     """SSD on MobileNet as TensorFlow's Object Detection API has it (`ssd_mobilenet_v2_coco`): 1917 anchors.
 

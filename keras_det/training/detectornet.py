@@ -9,7 +9,7 @@ import numpy as np
 from keras_det.data import relabel
 from keras_det.metrics import Evaluator, GroundTruth, Predictions, voc
 from keras_det.models import DetectorNet, pretrained
-from keras_det.training.evaluation import collect
+from keras_det.training.evaluation import collect, evaluator_of
 from keras_det.training.run import LAST, finished, train
 
 POSITIVE = 0.4  # fraction of samples that cover an object of the class, section 6
@@ -172,6 +172,13 @@ def find_boxes(files, source, classifier=None, batch_size=4, first_stage=False):
         collect(model, own, evaluator, batch_size, detections=model.first_stage_detections if first_stage else None)
         found.append(evaluator.results())
     return truth, Predictions(*(np.concatenate([getattr(part, name) for part in found]) for name in _COLUMNS))
+
+
+def first_stage_metrics(model, source, batch_size=16):
+    """`map50_first_stage`: mAP at 0.5 without the refinement, whatever the model's `refine` is."""
+    evaluator = evaluator_of(model, source)
+    collect(model, source, evaluator, batch_size, detections=model.first_stage_detections)
+    return {"map50_first_stage": evaluator.result(("area",))["map50"]}
 
 
 _COLUMNS = ("image", "boxes", "scores", "labels")

@@ -7,8 +7,7 @@ from rich.progress import Progress
 from keras_det.data import whole_images
 from keras_det.data.source import Source
 from keras_det.metrics import Evaluator, GroundTruth, proposals
-from keras_det.models import Detector, DetectorNet, OverFeat
-from keras_det.training import overfeat
+from keras_det.models import Detector
 
 SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # metrics in the logs of `fit`
 BUDGETS = (10, 100)  # boxes of an image whose detection rate class-agnostic detectors report
@@ -36,20 +35,15 @@ def evaluate(
     Returns:
         `(values, evaluator)`: a flat dict of floats, see `keras_det.metrics.Evaluator.result`, and the evaluator,
         which holds every detection. Of a class-agnostic detector the metrics are `pr_auc`, the area under the
-        precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. OverFeat has those of
-        `keras_det.training.overfeat.metrics` too, DetectorNet `map50_first_stage`, without refinement.
+        precision-recall curve of "object", and `detection_rate@10` and `detection_rate@100`. Some models have further
+        ones, see `Detector.extra_metrics`: OverFeat those of `keras_det.training.overfeat.metrics`, DetectorNet
+        `map50_first_stage`, without refinement.
     """
     source.check()
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, progress, skipped=skipped)
     values = metrics_of(model, evaluator, metrics)
-    if isinstance(model, OverFeat):
-        values |= overfeat.metrics(model, source, batch_size)
-    if isinstance(model, DetectorNet):
-        first = evaluator_of(model, source)
-        collect(model, source, first, batch_size, progress, model.first_stage_detections)
-        values["map50_first_stage"] = first.result(("area",))["map50"]
-    return values, evaluator
+    return values | model.extra_metrics(source, batch_size), evaluator
 
 
 def check(model, source):
@@ -64,10 +58,9 @@ def check(model, source):
     Raises:
         ValueError: no class in common, or too much of the source is faulty.
     """
-    detects = isinstance(model, Detector)
-    model.check_classes_of(source, training=not detects)
+    model.check_classes_of(source, training=not model.detects)
     source.check()
-    if not detects:
+    if not model.detects:
         return
     sizes = [source.annotation(i).height * source.annotation(i).width for i in range(len(source))]
     for i in {int(np.argmin(sizes)), int(np.argmax(sizes))}:
@@ -102,7 +95,7 @@ def metrics_of(model, evaluator, metrics):
 
 
 def objectness(truth, results):
-    """Figures that do not look at classes, of a `GroundTruth` and of `Predictions`; see `evaluate`."""
+    """Metrics that do not look at classes, of a `GroundTruth` and of `Predictions`; see `evaluate`."""
     rates = proposals.detection_rate(proposals.best_ious(truth, results, BUDGETS))
     values = {"pr_auc": proposals.pr_auc(proposals.agnostic_curve(truth, results))}
     return values | {f"detection_rate@{budget}": float(rate) for budget, rate in zip(BUDGETS, rates)}

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_det import visualize
 from keras_det.files import remove_leftovers, write_image, write_text
-from keras_det.models import Detector, pretrained
+from keras_det.models import pretrained
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
 from keras_det.training.evaluation import EvaluateDetections, check, unknown_classes
@@ -79,7 +79,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     state = checkpoint.read(folder / LAST, model, plan) if resume else None
     if val_source is not None:
         check(model, val_source)
-        if isinstance(model, Detector) and (words := unknown_classes(model, val_source)):
+        if model.detects and (words := unknown_classes(model, val_source)):
             logger.warning(f"validation data: {words}")
     _make_folder(folder, resume, describe(model, recipe, source, seed))
     replicas = model.distribute_strategy.num_replicas_in_sync
@@ -123,7 +123,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     if skipped:
         names = ", ".join(issue.file for issue in skipped[:5])
         logger.warning(f"{len(skipped)} unreadable images were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
-    if val_source is not None and isinstance(model, Detector):
+    if val_source is not None and model.detects:
         draw_detections(model, val_source, folder / "detections.png")
     return rows
 
@@ -170,7 +170,7 @@ class RunFolder(keras.callbacks.Callback):
             every = self.recipe.evaluate_every
             if self.recipe.supervision == "classes":
                 self.evaluation = RecognizeImages(self.val_source, every)
-            elif isinstance(self.model, Detector):
+            elif self.model.detects:
                 self.evaluation = EvaluateDetections(self.val_source, every, metrics=self.recipe.metrics)
             else:
                 self.evaluation = ClassifyObjects(self.val_source, every)
@@ -238,7 +238,7 @@ class RunFolder(keras.callbacks.Callback):
         """Add the evaluation's metrics to the row; images of detections where it is its turn."""
         before = evaluation.values
         evaluation.on_epoch_end(row["epoch"] - 1, row)
-        if evaluation.values is not before and isinstance(self.model, Detector):
+        if evaluation.values is not before and self.model.detects:
             if shown := _detections(self.model, self.val_source, BOARD):
                 self.tensorboard.images("detections", shown, self.progress.step)
 

@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import SMALL, batch, build, values
+from small_models import TRAINED, batch, build, values
 
 from keras_det.data import load
 
 CLIP, HIGHEST = 0.01, 0.5
-PRECISE = [case for case in SMALL if case != "multibox-predictions"]  # whose network is that of "multibox"
+PRECISE = [case for case in TRAINED if case != "multibox-predictions"]  # whose network is that of "multibox"
 COMPILED = [
     pytest.param(case, marks=pytest.mark.long) if case in ("multibox", "classifier", "one_box_per_class") else case
-    for case in SMALL
+    for case in TRAINED
 ]
 
 

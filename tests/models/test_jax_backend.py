@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from small_models import SMALL
+from small_models import TRAINED
 
 RUN = """
 import sys
@@ -37,7 +37,7 @@ if hasattr(model, "detections"):
 
 
 @pytest.mark.needs("jax")
-@pytest.mark.parametrize("case", SMALL)
+@pytest.mark.parametrize("case", TRAINED)
 def test_trains_and_predicts_on_jax(case):
     path = os.pathsep.join([str(pathlib.Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}

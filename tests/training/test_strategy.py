@@ -10,7 +10,7 @@ import types
 
 import keras
 import pytest
-from small_models import SMALL, build
+from small_models import TRAINED, build
 
 from keras_det.training import strategies
 
@@ -27,7 +27,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def four():
     """Every model's objective on four replicas."""
-    return run("4", *SMALL)
+    return run("4", *TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def check(found):
             assert many[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
-@pytest.mark.parametrize("case", SMALL)
+@pytest.mark.parametrize("case", TRAINED)
 def test_every_objective_is_the_same_on_four_replicas(four, case):
     check(four[case])
 
