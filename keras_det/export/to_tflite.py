@@ -87,24 +87,27 @@ def _rest(model):
     return decode, [tf.TensorSpec(outputs[name].shape, tf.float32, name) for name in names]
 
 
-def _suppress(boxes, scores, score_threshold, iou_threshold, max_per_class, max_detections):
+def _suppress(boxes, scores, score_threshold, iou_threshold, max_per_class, max_detections, class_agnostic=False):
     """What `keras_det.boxes.nms` does, for one image, by TFLite's operation: boxes, labels, scores, their number."""
     candidates, index = tf.math.top_k(tf.transpose(scores), min(max_per_class, scores.shape[0]))
+    labels = tf.repeat(tf.range(candidates.shape[0])[:, None], candidates.shape[1], axis=1)
+    groups = [candidates, index, labels]
+    if class_agnostic:  # one group of all classes
+        groups = [tf.reshape(part, [1, -1]) for part in groups]
     kept_boxes, kept_scores, kept_labels = [], [], []
-    for label in range(scores.shape[1]):
-        class_boxes, class_scores = tf.gather(boxes, index[label]), candidates[label]
-        size = min(max_detections, class_scores.shape[0])
+    for group_scores, index, labels in zip(*map(tf.unstack, groups)):
+        group_boxes, size = tf.gather(boxes, index), min(max_detections, group_scores.shape[0])
         kept, count = tf.raw_ops.NonMaxSuppressionV4(
-            boxes=class_boxes,
-            scores=class_scores,
+            boxes=group_boxes,
+            scores=group_scores,
             max_output_size=size,
             iou_threshold=iou_threshold,
             score_threshold=score_threshold,
             pad_to_max_output_size=True,
         )
-        kept_boxes.append(tf.gather(class_boxes, kept))
-        kept_scores.append(tf.where(tf.range(size) < count, tf.gather(class_scores, kept), 0.0))
-        kept_labels.append(tf.fill([size], label))
+        kept_boxes.append(tf.gather(group_boxes, kept))
+        kept_scores.append(tf.where(tf.range(size) < count, tf.gather(group_scores, kept), 0.0))
+        kept_labels.append(tf.gather(labels, kept))
     kept_boxes, kept_scores, kept_labels = (tf.concat(x, 0) for x in (kept_boxes, kept_scores, kept_labels))
     missing = max(max_detections - kept_scores.shape[0], 0)
     best, order = tf.math.top_k(tf.pad(kept_scores, [[0, missing]]), max_detections)

@@ -161,8 +161,9 @@ def test_mediapipe_reads_the_metadata(precision, model, files, tmp_path):
     np.testing.assert_allclose(scores, wanted.scores, atol=1e-3 if precision == "float32" else 0.1)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_suppression_of_tflite_is_that_of_the_package(seed):
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_suppression_of_tflite_is_that_of_the_package(seed, class_agnostic):
     from keras_det.boxes import nms
 
     g = np.random.default_rng(seed)
@@ -173,6 +174,7 @@ def test_suppression_of_tflite_is_that_of_the_package(seed):
     boxes[1::7, 2:] = boxes[1::7, :2]  # and ones without area
     scores = np.round(g.random((count, classes), "float32") ** 3, 2)  # with ties, and some below the threshold
     nms_options = {"score_threshold": 0.1, "iou_threshold": 0.45, "max_per_class": 60, "max_detections": 40}
+    nms_options["class_agnostic"] = class_agnostic
     expected = {key: np.asarray(value[0]) for key, value in nms(boxes[None], scores[None], **nms_options).items()}
     found_boxes, labels, found_scores, number = (
         np.asarray(x) for x in _suppress(boxes, tf.constant(scores), **nms_options)
