@@ -16,8 +16,8 @@ from keras_det.export import runtimes
 from keras_det.export.to_onnx import onnx
 from keras_det.export.to_saved_model import NAMES, saved_model
 from keras_det.export.to_tflite import tflite
-from keras_det.metrics import Evaluator, GroundTruth, proposals
 from keras_det.models.detector import Detector
+from keras_det.training.evaluation import evaluator_of, labels_of
 
 EXPORTS = (
     ("saved_model", "float32"),
@@ -95,13 +95,13 @@ def check(model: Detector, format: str, path: str | Path, precision: str, source
         format: of `EXPORTS`.
         path: what `export` returned.
         precision: of `EXPORTS`.
-        source: a `keras_det.data.Source` of the model's classes.
+        source: a `keras_det.data.Source` with classes of the model, and perhaps others.
 
     Returns:
         A `Report`; its `failure` says what is wrong.
 
     Raises:
-        ValueError: the source has other classes than the model.
+        ValueError: the source has none of the model's classes.
     """
     images = _images(model, source)
     expected = [{k: v[0] for k, v in model.detections(image[None]).items()} for image in images]
@@ -181,10 +181,10 @@ def _missing(mine, theirs, score_tolerance, paired_iou, score_threshold):
 
 
 def _images(model, source):
-    """The source's images, if it has the model's classes, or the model has none of its own."""
-    if tuple(source.classes) != model.classes and not model.class_agnostic:
+    """The source's images, if it has classes of the model, or the model has none of its own."""
+    if not set(source.classes) & set(model.classes) and not model.class_agnostic:
         raise ValueError(
-            f"the classes of {source.name} are not the model's: choose images with --data that show "
+            f"{source.name} has none of the model's classes: choose images with --data that show "
             f"{', '.join(model.classes[:5])}{', ...' if len(model.classes) > 5 else ''}."
         )
     return [source.image(i) for i in range(len(source))]
@@ -220,12 +220,14 @@ def _ours(archive, i):
 
 
 def _map50(model, source, found):
-    """VOC's mAP at 0.5, area form; of "object" for a model that does not tell classes apart."""
-    truth = GroundTruth.from_source(source)
-    evaluator = Evaluator(proposals.without_classes(truth) if model.class_agnostic else truth)
+    """VOC's mAP at 0.5, area form, over classes that the model has; of "object" where it does not tell them apart."""
+    evaluator = evaluator_of(model, source)
+    label_of = labels_of(model, evaluator.truth.classes)
     for i, detections in enumerate(found):
-        evaluator.update(i, detections)
-    return evaluator.result(("area",))["map50"]
+        evaluator.update(i, detections | {"labels": label_of[detections["labels"]]})
+    values = evaluator.result(("area",))
+    known = [values[f"ap50/{name}"] for name in evaluator.truth.classes if name in model.classes]
+    return float(np.nanmean(known)) if np.isfinite(known).any() else float("nan")
 
 
 def _verdict(report):

@@ -165,6 +165,11 @@ def images_of(source, classes):
     return source.subset(indexes)
 
 
+def labels_of(model, names):
+    """Where a model's labels stand among other names: `[C + 1]` int32, -1 for those that are not there and for none."""
+    return np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
+
+
 def collect(model, source, evaluator, batch_size=16, progress=False, detections=None, skipped=None):
     """Put a model's `detections` on every image of a source into an empty evaluator of this source.
 
@@ -172,8 +177,7 @@ def collect(model, source, evaluator, batch_size=16, progress=False, detections=
     """
     model.check_classes_of(source)
     detections = detections or model.detections
-    names = evaluator.truth.classes
-    label_of = np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
+    label_of = labels_of(model, evaluator.truth.classes)
     with Progress(disable=not progress) as bar:
         task = bar.add_task("evaluate", total=len(source))
         for images, indexes in whole_images(source, batch_size, skipped):

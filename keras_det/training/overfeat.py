@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_det.data import whole_images
 from keras_det.data.shapes import Shapes
 from keras_det.metrics import Evaluator, GroundTruth, ilsvrc
+from keras_det.training.evaluation import labels_of
 
 
 def single_objects(source):
@@ -208,7 +209,6 @@ def _named(scales):
 
 def _update(network, source, evaluator, indexes, found):
     """Add a batch of detections with the source's labels."""
-    known = [source.classes.index(c) if c in source.classes else -1 for c in network.classes]
-    label_of = np.array([*known, -1], "int32")
+    label_of = labels_of(network, source.classes)
     found = {key: keras.ops.convert_to_numpy(value) for key, value in found.items()}
     evaluator.update(indexes, found | {"labels": label_of[found["labels"]]})
