@@ -1,6 +1,6 @@
 """Parameters of a network by name, in and out.
 
-A network is anything whose `weights` are a list of variables with `path`, `shape` and `assign`.
+A network is anything with a `name` whose `weights` are a list of variables with `path`, `shape` and `assign`.
 """
 
 import collections
@@ -16,10 +16,13 @@ def place(variable):
 
 
 def shapes(network):
-    """Names and shapes of a network's parameters, in order; of several of one name the second is called `NAME.2`."""
+    """Names and shapes of a network's parameters, in order; of several of one name the second is called `NAME.2`.
+
+    One that belongs to no layer has its own name alone, as networks of one form may be called differently.
+    """
     found, count = {}, collections.Counter()
     for variable in network.weights:
-        name = place(variable)
+        name = place(variable).removeprefix(f"{network.name}/")
         count[name] += 1
         found[name if count[name] == 1 else f"{name}.{count[name]}"] = tuple(variable.shape)
     return found

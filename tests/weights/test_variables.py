@@ -16,6 +16,15 @@ def test_names_do_not_depend_on_the_networks_name():
     assert [place(v) for v in network().weights] == list(shapes(network()))
 
 
+def test_a_variable_of_no_layer_is_the_networks_own():
+    class Scaled(keras.Model):
+        def __init__(self, name):
+            super().__init__(name=name)
+            self.scale = self.add_weight(name="scale", initializer="ones")
+
+    assert shapes(Scaled("one")) == shapes(Scaled("other")) == {"scale": ()}
+
+
 def test_round_trip():
     first, second = network(), network()
     values = {name: np.random.default_rng(0).random(shape, "f4") for name, shape in shapes(first).items()}
