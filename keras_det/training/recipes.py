@@ -448,6 +448,22 @@ RECIPES = {
         evaluate_every=5,
         augment=False,
     ),
+    "fcos-shapes": Recipe(
+        model="fcos",
+        data="shapes",
+        description="A detector without default boxes, from scratch. See "
+        "benchmarks/results/fcos_shapes.json for its cost and its score.",
+        config={"backbone": "tiny", "image_size": 192, "channels": 48, "convolutions": 1},
+        data_options={"images": 64_000, "seed": 0, "objects": (2, 9)},
+        val_options={"images": 200, "seed": 1_000_000},
+        learning_rate=3e-3,
+        batch_size=16,
+        steps=2000,
+        steps_per_epoch=200,
+        evaluate_every=None,
+        augment=False,
+        clip_norm=10.0,
+    ),
     "ssd300-bccd": Recipe(
         model="ssd300",
         data="folder:bccd",
