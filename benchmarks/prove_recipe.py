@@ -2,7 +2,7 @@
 
     python benchmarks/prove_recipe.py fcos-shapes [--resume]
 
-Writes `results/NAME.json`, and the run's curves and detections beside it. Cost: the recipe says it.
+Writes `results/NAME.json`, and the run's curves beside it. Cost: the recipe says it.
 """
 
 import argparse
@@ -35,8 +35,7 @@ def main():
     rows = train(model, recipe, source, folder, val, seed=SEED, resume=given.resume, verbose=2)
     minutes = sum(row["seconds"] for row in rows) / 60
     metrics, _ = evaluate(model, load(recipe.data, **HELD_OUT))
-    for picture in ("curves", "detections"):
-        shutil.copy(folder / f"{picture}.png", FOLDER / f"{name}_{picture}.png")
+    shutil.copy(folder / "curves.png", FOLDER / f"{name}_curves.png")
     path = folder / "best.weights.h5"
     write_result(name, of_training(model, recipe, minutes, path) | {"held_out": HELD_OUT | metrics}, SEED)
     print(f"mAP@0.5 {metrics['map50']:.4f} on {HELD_OUT['images']} held-out scenes after {minutes:.1f} minutes")

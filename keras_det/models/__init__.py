@@ -8,6 +8,7 @@ from keras_det.models.classifier import Classifier
 from keras_det.models.detections import Detections
 from keras_det.models.detector import Detector
 from keras_det.models.detectornet import DetectorNet
+from keras_det.models.fcos import FCOS
 from keras_det.models.multibox import MultiBox, MultiBoxDetector, OneBoxPerClass
 from keras_det.models.overfeat import OverFeat
 from keras_det.models.registry import MODELS, register
@@ -20,6 +21,7 @@ for _name, _module in model_classes().items():  # those above stand there for ed
     globals()[_name] = getattr(importlib.import_module(_module), _name)
 
 __all__ = [
+    "FCOS",
     "SSD300",
     "SSD512",
     "ClassGeneric",
