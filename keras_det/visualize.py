@@ -10,6 +10,8 @@ from keras_det.files import whole
 from keras_det.fonts import in_their_scripts, legible
 
 GAP = 4  # pixels between the images of a grid
+TILE = 640  # pixels of the longer side of an image among others
+SHEET = 2**22  # pixels of a sheet of images
 TRUTH = (255, 255, 255)
 
 
@@ -26,7 +28,7 @@ def color(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -> Image.Image:
+def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None, longest=None) -> Image.Image:
     """Draw boxes with tags on an image.
 
     Args:
@@ -36,14 +38,18 @@ def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None) -
         scores: `[n]` in 0 .. 1, written into the tags.
         names: class names.
         truth: `[m, 4]` rel_yxyx true boxes, drawn dashed and white.
+        longest: pixels of the longer side at most: a larger image is scaled down first, so that lines and letters keep
+            their size. `None` keeps the image's size.
 
     Returns:
-        A PIL image of the same size.
+        A PIL image.
 
     Raises:
         ValueError: boxes, labels and scores of different lengths.
     """
     canvas = _canvas(image)
+    if longest is not None:
+        canvas.thumbnail((longest, longest))
     boxes = np.asarray(boxes, "float32").reshape(-1, 4)
     for name, values in (("labels", labels), ("scores", scores)):
         if values is not None and len(values) != len(boxes):
@@ -124,7 +130,9 @@ def _glow(image, planes, colors):
 
 
 def grid(images, columns: int = 4, titles=None) -> Image.Image:
-    """Images side by side, each in a cell of the largest one's size.
+    """Images side by side, each in a cell of the largest one's size, on a sheet of bounded size.
+
+    Images of more than `TILE` pixels are scaled down, and all of them where the sheet would have more than `SHEET`.
 
     Args:
         images: PIL images or uint8 arrays, at least one.
@@ -141,9 +149,12 @@ def grid(images, columns: int = 4, titles=None) -> Image.Image:
     if not images:
         raise ValueError("`images` must hold at least one image.")
     columns = min(columns, len(images))
-    head = 18 if titles else 0
+    head, rows = 18 if titles else 0, -(-len(images) // columns)
+    largest = [min(max(image.size[k] for image in images), TILE) for k in (0, 1)]
+    tile = TILE * min(1.0, (SHEET / (rows * columns * largest[0] * largest[1])) ** 0.5)
+    for image in images:
+        image.thumbnail((tile, tile))
     width, height = (max(image.size[k] for image in images) for k in (0, 1))
-    rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + head + GAP) + GAP), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for i, image in enumerate(images):

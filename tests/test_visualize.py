@@ -55,6 +55,24 @@ def test_heat_lights_the_highest_cell_whatever_its_value():
         assert red[80, 20] == int(90 * 0.45)
 
 
+def test_large_images_are_drawn_on_after_scaling():
+    large = np.full((3000, 4000, 3), 90, "uint8")
+    image = visualize.draw_boxes(large, BOX, longest=400)
+    assert image.size == (400, 300)
+    ys, xs = np.nonzero(painted(image))
+    assert (ys.min(), xs.min(), ys.max(), xs.max()) == (60, 100, 179, 299)
+    assert visualize.draw_boxes(large, BOX).size == (4000, 3000)
+
+
+@pytest.mark.parametrize("count", [1, 8, 12, 100])
+def test_a_sheet_of_photographs_is_bounded(count):
+    photographs = [np.zeros((3000, 4000, 3), "uint8"), np.zeros((4000, 3000, 3), "uint8")]
+    sheet = visualize.grid([photographs[i % 2] for i in range(count)], columns=4)
+    assert max(sheet.size) < 4 * (visualize.TILE + 8) or count == 100
+    assert 0.2 * visualize.SHEET < sheet.width * sheet.height + (count == 1) * visualize.SHEET
+    assert sheet.width * sheet.height < 1.1 * visualize.SHEET
+
+
 def test_grid():
     sheet = visualize.grid([GREY] * 5, columns=3, titles=list("abcde"))
     assert sheet.width == 3 * 204 + 4 and sheet.height == 2 * (118 + 4) + 4

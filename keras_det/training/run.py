@@ -343,7 +343,7 @@ def _detections(model, source, images):
         found = model.detections(image[None])
         keep = found["scores"][0] >= model.detect_threshold
         boxes, scores, labels = (found[key][0][keep] for key in ("boxes", "scores", "labels"))
-        shown.append(visualize.draw_boxes(image, boxes, labels, scores, model.classes, truth=truth.boxes))
+        shown.append(visualize.draw_boxes(image, boxes, labels, scores, model.classes, truth.boxes, visualize.TILE))
     return shown
 
 
@@ -387,5 +387,7 @@ def _samples(batches, classes):
     images = np.clip(images.numpy(), 0, 255).astype("uint8")[:IMAGES]
     shown = []
     for image, boxes, names in zip(images, labels["boxes"].numpy(), labels["labels"].numpy()):
-        shown.append(visualize.draw_boxes(image, boxes[names >= 0], names[names >= 0], names=classes))
+        shown.append(
+            visualize.draw_boxes(image, boxes[names >= 0], names[names >= 0], names=classes, longest=visualize.TILE)
+        )
     return shown
