@@ -14,6 +14,7 @@ FLOORS = {
     "version": 0,
     "files": 0,
     "registration": 0,
+    "suggestions": 0,
     "optimizers": 2,
     "fonts": 0,
     "boxes": 1,

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_det.data.numbers import real, reals, whole
 from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, check_missing, find_frame
+from keras_det.suggestions import did_you_mean
 
 MAX_JSON_BYTES = 2**30
 """The largest JSON file that is read, in bytes: twice COCO's own training file."""
@@ -160,7 +161,10 @@ def _check_split(root: str, split: str | None, annotated: bool) -> str:
     if split is None and len(found) == 1:
         return found[0]
     if split is None or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", split):
-        raise ValueError(f"split must be like 'val2017', got {split!r}; {root} has {', '.join(found) or 'none'}")
+        hint = did_you_mean(split or "", found)
+        raise ValueError(
+            f"`split` must be like 'val2017'; got {split!r}; {root} has {', '.join(found) or 'none'}{hint}"
+        )
     return split
 
 
@@ -179,8 +183,9 @@ def _annotation_file(root: str, split: str, annotated: bool) -> str:
     files = [os.path.join(root, "annotations", f"{kind}_{split}.json") for kind in kinds]
     file = next(filter(os.path.isfile, files), files[0])
     if not os.path.isfile(file):
-        there = ", ".join(_splits(root, annotated)) or "none"
-        raise FileNotFoundError(f"there is no file {file}; {root} has the splits {there}")
+        found = _splits(root, annotated)
+        hint = did_you_mean(split, found)
+        raise FileNotFoundError(f"there is no file {file}; {root} has the splits {', '.join(found) or 'none'}{hint}")
     if os.path.getsize(file) > MAX_JSON_BYTES:
         raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {MAX_JSON_BYTES} are read")
     return file

@@ -71,7 +71,7 @@ class Folder(VocFiles):
             files = (os.path.join(xml_folder, file) for file in annotations.values())
             classes = sorted({c for file in files for c in _names(file)})
         elif isinstance(classes, str) or not classes or len(set(classes)) != len(classes):
-            raise ValueError(f"classes must be a sequence of different names, got {classes!r}")
+            raise ValueError(f"`classes` must be a sequence of different names; got {classes!r}.")
         super().__init__(name, classes, items, issues, rescale_boxes, annotated)
 
     @classmethod
@@ -86,7 +86,7 @@ def _listed(root: str, split: str) -> list[str]:
     parts = [part.strip() for part in split.split("+")]
     for part in parts:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", part):
-            raise ValueError(f"split must be the name of a list, or several joined by +, got {split!r}")
+            raise ValueError(f"`split` must be the name of a list, or several joined by +; got {split!r}.")
     lists = (read_list(os.path.join(root, "ImageSets", "Main", f"{part}.txt")) for part in parts)
     return list(dict.fromkeys(name for names in lists for name in names))
 

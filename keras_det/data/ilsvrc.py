@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_det.data.source import Annotation, AnnotationIssue, find_frame
 from keras_det.data.voc import VocFiles, VocItem, VocXml, decode, present
+from keras_det.suggestions import did_you_mean
 
 MAX_LIST_BYTES = 256 * 2**20
 """The largest list that is read, in bytes: CLS-LOC's training list has 50 MB."""
@@ -123,18 +124,20 @@ def _parse_split(folder: str, split: str | None) -> list[tuple[str, str, str]]:
     sound = [part for part in parts if part]
     if len(sound) < len(parts) or len({part[1] for part in sound}) != 1:
         example = "'CLS-LOC/train_loc' or 'DET/train+DET/val1', of one task"
-        raise ValueError(f"split must be like {example}, got {split!r}; {_splits_there(folder)}")
+        raise ValueError(f"`split` must be like {example}; got {split!r}; {_splits_there(folder, split or '')}")
     return [(part[1], part[2], part[3]) for part in sound]
 
 
-def _splits_there(folder: str) -> str:
-    """Says which lists of images the folder has; those of DET's single classes are left out."""
+def _splits_there(folder: str, asked: str) -> str:
+    """Says which lists of images the folder has, and which one may be meant; not those of DET's single classes."""
     found = []
     for task in _NAMES:
         lists = os.path.join(folder, "ImageSets", task)
         names = sorted(os.listdir(lists)) if os.path.isdir(lists) else []
         found += [f"{task}/{n[:-4]}" for n in names if n.endswith(".txt") and not re.search(r"_\d+\.txt$", n)]
-    return f"{folder} has the splits {', '.join(found)}" if found else f"{folder} holds no ImageSets/DET or CLS-LOC"
+    if not found:
+        return f"{folder} holds no ImageSets/DET or CLS-LOC."
+    return f"{folder} has the splits {', '.join(found)}{did_you_mean(asked, found)}"
 
 
 def _read_split(folder: str, task: str, name: str) -> list[str]:
@@ -147,7 +150,7 @@ def _read_split(folder: str, task: str, name: str) -> list[str]:
         if found:
             return [path for match in found for path in _read_paths(os.path.join(lists, match[0]))]
     if not os.path.isfile(file):
-        raise FileNotFoundError(f"there is no list {file}; {_splits_there(folder)}")
+        raise FileNotFoundError(f"there is no list {file}; {_splits_there(folder, f'{task}/{name}')}")
     return _read_paths(file)
 
 

@@ -24,6 +24,7 @@ from keras_det.data.source import (
     unreadable,
     without_objects,
 )
+from keras_det.suggestions import did_you_mean
 from keras_det.weights.registry import VOC_CLASSES
 
 MAX_XML_BYTES = 4 * 2**20
@@ -307,8 +308,11 @@ def _listed_items(root: str | os.PathLike, split: str | None) -> list[VocItem]:
     for year, name in _parse_split(root, split):
         folder = os.path.join(root, f"VOC{year}")
         if not os.path.isdir(folder):
-            raise FileNotFoundError(f"there is no folder {folder}; {_splits_there(root)}")
-        stems = read_list(os.path.join(folder, "ImageSets", "Main", f"{name}.txt"))
+            raise FileNotFoundError(f"there is no folder {folder}; {_splits_there(root, f'{year}_{name}')}")
+        file = os.path.join(folder, "ImageSets", "Main", f"{name}.txt")
+        if not os.path.isfile(file):
+            raise FileNotFoundError(f"there is no list {file}; {_splits_there(root, f'{year}_{name}')}")
+        stems = read_list(file)
         xml, images = (os.path.join(folder, part) for part in ("Annotations", "JPEGImages"))
         items += [VocItem(s, os.path.join(xml, f"{s}.xml"), os.path.join(images, f"{s}.jpg")) for s in stems]
     return list(dict.fromkeys(items))
@@ -322,21 +326,22 @@ def _parse_split(root: str, split: str | None) -> list[tuple[str, str]]:
     sound = [part for part in parts if part]
     if len(sound) < len(parts):
         example = "'2007_test' or '2007_trainval+2012_trainval'"
-        raise ValueError(f"split must be like {example}, got {split!r}; {_splits_there(root)}")
+        faulty = next(text for text, part in zip((split or "").split("+"), parts) if not part)
+        raise ValueError(f"`split` must be like {example}; got {split!r}; {_splits_there(root, faulty)}")
     return [(part[1], part[2]) for part in sound]
 
 
-def _splits_there(root: str) -> str:
-    """Says which lists of images the root has; those of single classes, such as cat_train, are left out."""
+def _splits_there(root: str, asked: str) -> str:
+    """Says which lists of images the root has, and which one may be meant; not those of single classes (cat_train)."""
     found = []
     for folder in sorted(os.listdir(root)):
         lists = os.path.join(root, folder, "ImageSets", "Main")
         if re.fullmatch(r"VOC\d{4}", folder) and os.path.isdir(lists):
             names = sorted(name[:-4] for name in os.listdir(lists) if name.endswith(".txt"))
             found += [f"{folder[3:]}_{name}" for name in names if name.rpartition("_")[0] not in VOC_CLASSES]
-    return (
-        f"{root} has the splits {', '.join(found)}" if found else f"{root} holds no VOC2007/ImageSets/Main or the like"
-    )
+    if not found:
+        return f"{root} holds no VOC2007/ImageSets/Main or the like."
+    return f"{root} has the splits {', '.join(found)}{did_you_mean(asked, found)}"
 
 
 def read_list(file: str | os.PathLike) -> list[str]:
@@ -352,7 +357,8 @@ def read_list(file: str | os.PathLike) -> list[str]:
     if not os.path.isfile(file):
         folder = os.path.dirname(file)
         others = sorted(n[:-4] for n in os.listdir(folder) if n.endswith(".txt")) if os.path.isdir(folder) else []
-        raise FileNotFoundError(f"there is no list {file}, found {', '.join(others) or 'none'}")
+        hint = did_you_mean(os.path.basename(file)[:-4], others)
+        raise FileNotFoundError(f"there is no list {file}, found {', '.join(others) or 'none'}{hint}")
     if os.path.getsize(file) > _MAX_LIST_BYTES:
         raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {_MAX_LIST_BYTES} are read")
     with open(file, "rb") as stream:

@@ -199,7 +199,7 @@ def test_the_only_split_and_images_in_a_folder_of_splits(write):
     assert source.path(0).endswith("images/train/a.jpg")
     write(instances(), split="val")
     for split in (None, "../val", "a/b", ""):
-        with pytest.raises(ValueError, match=r"split must be like .* has train, val"):
+        with pytest.raises(ValueError, match=r"`split` must be like .* has train, val"):
             Coco(root, split)
     with pytest.raises(FileNotFoundError, match="has the splits train, val"):
         Coco(root, "test")

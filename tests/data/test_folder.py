@@ -79,7 +79,7 @@ def test_classes_may_be_given(parted):
     with pytest.raises(ValueError, match=r"y\.xml, object 0: expected a class among wolf, ant, got 'bear'"):
         Folder(parted, "test", classes=("wolf", "ant")).annotation(0)
     for classes in ("wolf", (), ("wolf", "wolf")):
-        with pytest.raises(ValueError, match="classes must be"):
+        with pytest.raises(ValueError, match="`classes` must be"):
             Folder(parted, classes=classes)
 
 
@@ -117,7 +117,7 @@ def test_bad_folders_and_splits(parted, tmp_path_factory):
     with pytest.raises(FileNotFoundError, match="val.txt, found test, train"):
         Folder(parted, "val")
     for split in ("", "../train", "train+", "/etc/passwd"):
-        with pytest.raises(ValueError, match="split must be"):
+        with pytest.raises(ValueError, match="`split` must be"):
             Folder(parted, split)
     (parted / "ImageSets" / "Main" / "evil.txt").write_text("../../x\n")
     with pytest.raises(ValueError, match=r"evil\.txt, line 1"):

@@ -121,7 +121,7 @@ def test_every_recipe_finds_its_data(root):
         ("train", "'CLS-LOC/train_loc'"),
         ("CLS-LOC/val+DET/val1", "of one task"),
         ("CLS-LOC/train_all", "no list .*train_all.txt"),
-        ("DET/../val", "split must be"),
+        ("DET/../val", "`split` must be"),
     ],
 )
 def test_wrong_splits_are_refused_with_those_there_are(root, split, said):
