@@ -37,13 +37,13 @@ from results import FOLDER, write_result, write_weights
 
 from keras_det import visualize
 from keras_det.boxes import iou
-from keras_det.data import load
+from keras_det.data import images_of, load
 from keras_det.data.resize import resize
 from keras_det.data.source import Source
 from keras_det.files import whole, write_image, write_text
 from keras_det.metrics import proposals
 from keras_det.models import ClassGeneric
-from keras_det.training.evaluation import evaluate, images_of
+from keras_det.training.evaluation import evaluate
 from keras_det.weights.registry import EMBEDDED_FOLDER
 
 SEEDS = (0, 1, 2)

@@ -20,11 +20,10 @@ import numpy as np
 from results import FOLDER, of_training, write_result, write_weights
 
 from keras_det import visualize
-from keras_det.data import load
+from keras_det.data import images_of, load
 from keras_det.metrics import GroundTruth, proposals
 from keras_det.models import MultiBox
 from keras_det.training import RECIPES, evaluate, train
-from keras_det.training.evaluation import images_of
 from keras_det.training.multibox import at_scales, find_boxes, fixed_boxes, uniform_boxes
 from keras_det.training.run import read_csv
 

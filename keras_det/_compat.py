@@ -7,8 +7,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-
 
 class OptimizerBuild:
     """Goes before `keras.Model` among the bases of a model that is built when it is constructed."""
@@ -69,6 +67,8 @@ def preprocessing(layer: Any, seeds: Any, box_format: str) -> Iterator[None]:
     It is as before after the block. A copy of the layer would not do: some cannot be made of their own configuration.
     Keras's tracking is passed by, since it would keep the generator.
     """
+    import keras
+
     ours = {"generator": seeds, "_backend_generators": {"tensorflow": seeds}, "bounding_box_format": box_format}
     ours["_dtype_policy"] = keras.DTypePolicy("float32")
     parts = layers_within(layer)

@@ -45,7 +45,7 @@ def use(commands, folder):
     """What the installed command lists and what it finds in a scene, in a folder without the sources."""
     place = _run([commands / "python", "-c", "import keras_det; print(keras_det.__file__)"], folder)
     assert Path(place.strip()).is_relative_to(folder / "venv"), place
-    entries = json.loads(_run([commands / "keras-det", "models", "--json"], folder))
+    entries = json.loads(_run([commands / "keras-det", "weights", "list", "--json"], folder))
     _run([commands / "python", "-c", DRAW], folder)
     return entries, json.loads(_run([commands / "keras-det", "detect", "a.png", "--json"], folder))
 

@@ -13,21 +13,24 @@ import typer
 from rich.markup import escape
 
 from keras_det.cli import class_generic, detectornet, multibox, overfeat, weights
+from keras_det.cli.data import data
 from keras_det.cli.demo import demo
 from keras_det.cli.detect import detect, features
 from keras_det.cli.evaluate import evaluate
 from keras_det.cli.export import benchmark, export
 from keras_det.cli.printing import error_console
 from keras_det.cli.train import train
+from keras_det.cli.wording import BAD_INPUT, Commands
 from keras_det.version import __version__
 
 app = typer.Typer(
     help="Train, evaluate, run and export the convolutional detectors that founded the field.",
     no_args_is_help=True,
+    cls=Commands,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (weights.models, detect, evaluate, train, export, benchmark, demo, features):
+for command in (weights.models, data, detect, evaluate, train, export, benchmark, demo, features):
     app.command()(command)
 for name, group in {
     "weights": weights,
@@ -51,7 +54,7 @@ def main():
     except (KeyboardInterrupt, typer.Abort):
         error_console.print("[bold]keras-det:[/bold] stopped.")
         sys.exit(130)
-    except (ValueError, TypeError, OSError, ImportError) as error:  # what bad input raises; anything else is a defect
+    except BAD_INPUT as error:
         if os.environ.get("KERAS_DET_DEBUG"):
             raise
         _end(str(error))

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from keras_det.cli.networks import load_detector, load_network, load_tensorflow
+from keras_det.cli.checks import check_folder, check_images, check_network
+from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import Json, Model, Threshold, Weights
 from keras_det.cli.printing import error_console, print_json
 
@@ -25,10 +26,14 @@ def detect(
 
     A file that cannot be read is named and passed over; exit code 1 says so at the end.
     """
-    load_tensorflow()
     from keras_det.files import remove_leftovers
 
-    network = load_detector(model, weights)
+    check_network(model, weights, boxes=True)
+    check_images(images)
+    if out is not None:
+        check_folder(out)
+    load_tensorflow()
+    network = load_network(model, weights)
     drawn, bad, passed_over = collections.Counter(), *_passing_over(as_json)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -62,6 +67,9 @@ def features(
     An image of the window's size gives one vector of the dense layers, a larger one a map of them. With --json one
     object a line for each image. Exit code 1 means that some file is no image.
     """
+    check_network("overfeat", weights)
+    check_images(images)
+    check_folder(out)
     load_tensorflow()
     import numpy as np
 

@@ -7,12 +7,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keras_det.cli.checks import check_file, check_network
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import Data, FigureFile, Images, Json, Split
 from keras_det.cli.printing import print_json, print_rows
 from keras_det.cli.sources import load_source
+from keras_det.cli.wording import Commands
+from keras_det.suggestions import did_you_mean
 
-app = typer.Typer(help="DetectorNet's table and figure, on any data.", no_args_is_help=True)
+app = typer.Typer(help="DetectorNet's table and figure, on any data.", no_args_is_help=True, cls=Commands)
 
 Masks = Annotated[str, typer.Option("--weights", help="Weights of `detectornet`, or a folder of `train --by-class`.")]
 Pruning = Annotated[
@@ -30,6 +33,12 @@ def assemble(
     as_json: Json = False,
 ):
     """Put networks of single classes into one detector, and a classifier that prunes."""
+    from keras_det.weights import FILE_ENDINGS
+
+    for path in weights:
+        _check_masks(path, "WEIGHTS")
+    _check_pruning(classifier)
+    check_file(out, FILE_ENDINGS)
     load_tensorflow()
     from keras_det.training import detectornet
 
@@ -54,13 +63,18 @@ def table_1(
     as_json: Json = False,
 ):
     """Average precision of each class, of DetectorNet and of its baseline."""
+    _check_masks(weights)
+    _check_pruning(classifier)
+    check_network("sliding_windows", baseline, "--sliding-windows")
+    source = load_source(data, split, None, images)
     load_tensorflow()
     from keras_det.training import detectornet, multibox
 
-    source = load_source(data, split, None, images)
     found = {"DetectorNet": detectornet.find_boxes(detectornet.files_of(weights), source, _pruning(classifier))}
     if baseline is not None:
-        found["Sliding windows"] = multibox.find_boxes(load_network("sliding_windows", baseline), source, batch_size=1)
+        found["Sliding windows"] = multibox.find_boxes(
+            load_network("sliding_windows", baseline, "--sliding-windows"), source, batch_size=1
+        )
     print_rows("average precision, VOC2007's 11 points", detectornet.table_1(found), as_json)
 
 
@@ -76,13 +90,18 @@ def figure_4(
     as_json: Json = False,
 ):
     """Precision and recall after the first stage and after refinement."""
+    _check_masks(weights)
+    _check_pruning(classifier)
+    check_file(out)
+    source = load_source(data, split, None, images)
+    if name is not None and name not in source.classes:
+        hint = did_you_mean(name, source.classes)
+        raise ValueError(f"--class: {source.name} has no class {name!r}, only {', '.join(source.classes)}{hint}")
     load_tensorflow()
     from keras_det import visualize
     from keras_det.training import detectornet
 
-    source, files, judge = load_source(data, split, None, images), detectornet.files_of(weights), _pruning(classifier)
-    if name is not None and name not in source.classes:
-        raise ValueError(f"--class: {source.name} has no class {name!r}, only {', '.join(source.classes)}.")
+    files, judge = detectornet.files_of(weights), _pruning(classifier)
     stages = {"first stage": True, "after refinement": False}
     found = {stage: detectornet.find_boxes(files, source, judge, first_stage=first) for stage, first in stages.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +112,17 @@ def figure_4(
     print_rows("average precision, VOC2007's 11 points", shown, as_json, {"out": str(out)})
 
 
+def _check_masks(weights, option="--weights"):
+    """Refuse weights that are none; folders of runs are looked at later."""
+    if not Path(weights).is_dir():
+        check_network("detectornet", weights, option)
+
+
+def _check_pruning(classifier):
+    """Refuse a classifier that is no file."""
+    check_network("classifier", classifier, "--classifier")
+
+
 def _pruning(classifier):
     """The classifier of a file, if one was named."""
-    return None if classifier is None else load_network("classifier", classifier)
+    return None if classifier is None else load_network("classifier", classifier, "--classifier")

@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_det.cli.networks import load_detector, load_tensorflow
+from keras_det.cli.checks import check_exists, check_file, check_folder, check_network
+from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import SOURCES, Json, Seed, Split, reads_data
 from keras_det.cli.printing import error_console, print_issues, print_json
 from keras_det.cli.sources import class_names, load_source
+from keras_det.cli.wording import naming
 
 
 @reads_data
@@ -56,34 +58,39 @@ def evaluate(
 ):
     """Evaluate a detector, or the results files of any: VOC and COCO metrics in original pixels."""
     from keras_det.files import remove_leftovers
-    from keras_det.metrics.report import write_report
 
+    for folder, option in ((report, "--report"), (write_results, "--write-results")):
+        if folder is not None:
+            check_file(folder, None, option) if folder.suffix == ".json" else check_folder(folder, option)
     if results is None:
         name, weights = model or "ssd300", weights or "shapes"
+        check_network(name, weights, boxes=True)
         what, title = {"model": name, "weights": weights}, f"{name} {weights}"
+        given = data or "shapes", split, seed, images
+        annotated = write_results is None or _is_annotated(*given[:2])
+        if report is not None and not annotated:
+            raise ValueError("--report compares with annotations, which the images do not have: leave it out.")
+        source = _only(load_source(*given), classes) if annotated else None
         load_tensorflow()
-        network = load_detector(name, weights)
-        given, annotated = (data or "shapes", split, seed, images), True
-        if write_results is None:
-            source = load_source(*given)
-        else:
-            source, annotated = _maybe_unannotated(*given, network.classes)
-        source = _only(source, classes)
+        network = load_network(name, weights)
+        if source is None:
+            source = _only(_unannotated(*given, network.classes), classes)
         metrics, truth, found = _evaluate_model(network, source, batch_size, not as_json, annotated)
     else:
         if write_results is not None:
             raise ValueError("--write-results writes a model's detections: leave out --results.")
         annotated = True
         _check_results_options(model, weights, data, images)
+        check_exists(results, "--results")
         what, title = {"results": str(results)}, results.name
         source = _only(load_source(data, split, seed, images), classes)
         metrics, truth, found = _evaluate_results(results, source)
     what |= {"data": source.name, "images": len(source)}
     if write_results is not None:
         what["results"] = _write_results(write_results, truth, found, competition)
-    if report is not None and not annotated:
-        raise ValueError("--report compares with annotations, which the images do not have: leave it out.")
     if report is not None:
+        from keras_det.metrics.report import write_report
+
         remove_leftovers(report)
         path = write_report(truth, found, report / "report.html", source, f"{title} on {source.name}", metrics)
         what["report"] = str(path)
@@ -101,21 +108,25 @@ def _only(source, classes):
     """The images that show the named classes and no others; all images where none is named."""
     if classes is None:
         return source
-    from keras_det.training.evaluation import images_of
+    from keras_det.data import images_of
 
     return images_of(source, class_names(classes))
 
 
-def _maybe_unannotated(spec, split, seed, images, classes):
-    """The source to write results of, and whether it has annotations to evaluate with, too."""
+def _is_annotated(spec, split):
+    """Whether the source has annotations to evaluate with."""
     from keras_det import data
 
-    if data.is_annotated(spec, split):
-        return load_source(spec, split, seed, images), True
+    with naming(split="--split"):
+        return data.is_annotated(spec, split)
+
+
+def _unannotated(spec, split, seed, images, classes):
+    """The source to write results of, which has no annotations."""
     options = {"annotated": False} | ({"classes": classes} if spec.startswith("folder:") else {})
     source = load_source(spec, split, seed, images, options)
     error_console.print(f"{escape(source.name)} has no annotations: its results are written, not evaluated.")
-    return source, False
+    return source
 
 
 def _write_results(path, truth, found, competition):
@@ -171,8 +182,6 @@ def _evaluate_results(path, source):
     from keras_det.metrics import GroundTruth, coco, voc
     from keras_det.metrics.report import evaluate as evaluate_whole
 
-    if not path.exists():
-        raise FileNotFoundError(f"--results: there is no file or folder {path}.")
     print_issues(source)
     truth = GroundTruth.from_source(source)
     found = voc.read_results(path, truth) if path.is_dir() else coco.read_results(path, truth)

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_det.cli.networks import load_detector, load_tensorflow, silent_stderr
+from keras_det.cli.checks import check_folder, check_network
+from keras_det.cli.networks import load_network, load_tensorflow, silent_stderr
 from keras_det.cli.options import Data, Json, Model, Split, Weights, reads_data
 from keras_det.cli.printing import print_json
 from keras_det.cli.sources import load_source
@@ -38,14 +39,17 @@ def export(
 
     With --check, exit code 1 means that the file does not give the model's detections.
     """
-    load_tensorflow()
-    from keras_det import export as exporters
     from keras_det.files import remove_leftovers
 
-    network = load_detector(model, weights)
+    check_network(model, weights, boxes=True)
+    _check_export(out, format, precision, version)
+    source = load_source(data, split, None, images).readable() if check or precision == "int8" else None
+    load_tensorflow()
+    from keras_det import export as exporters
+
+    network = load_network(model, weights)
     for folder in (out, out.parent):
         remove_leftovers(folder)
-    source = load_source(data, split, None, images).readable() if check or precision == "int8" else None
     with silent_stderr():
         calibration = _read_images(source) if precision == "int8" else None
         path = exporters.export(network, format, out, precision, calibration, version)
@@ -70,10 +74,12 @@ def benchmark(
     as_json: Json = False,
 ):
     """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
+    check_network(model, weights, boxes=True)
+    source = load_source(data, split, None, images).readable()
     load_tensorflow()
     from keras_det import export as exporters
 
-    network, source = load_detector(model, weights), load_source(data, split, None, images).readable()
+    network = load_network(model, weights)
     reports, console = [], Console(stderr=True)
     with console.status("the model itself") as status, silent_stderr():
         for report in exporters.benchmark(network, source):
@@ -83,6 +89,16 @@ def benchmark(
         print_json({"model": model, "weights": weights, "rows": [_metrics(report) for report in reports]})
     else:
         Console().print(_export_table(reports))
+
+
+def _check_export(out, format, precision, version):
+    """Refuse a precision that the format has not, and a file that an earlier export wrote."""
+    if format != "tflite" and precision != "float32":
+        raise ValueError(f"--precision of {format} must be float32; got {precision!r}.")
+    target, other = (out / str(version), " or --version") if format == "saved_model" else (out, "")
+    if target.exists():
+        raise FileExistsError(f"{target} exists; choose another --out{other}.")
+    check_folder(target.parent)
 
 
 def _read_images(source):

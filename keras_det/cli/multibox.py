@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from keras_det.cli.networks import load_detector, load_network, load_tensorflow
+from keras_det.cli.checks import check_file, check_network
+from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import Data, FigureFile, Images, Json, Split, reads_data
 from keras_det.cli.printing import print_rows
 from keras_det.cli.sources import load_source
+from keras_det.cli.wording import Commands
 
-app = typer.Typer(help="DeepMultiBox's figures and tables, on any data.", no_args_is_help=True)
+app = typer.Typer(help="DeepMultiBox's figures and tables, on any data.", no_args_is_help=True, cls=Commands)
 
 Localizer = Annotated[str, typer.Option("--localizer", help="Weights of `multibox`: a registered name or a file.")]
 
@@ -26,14 +28,15 @@ def figure_1(
     as_json: Json = False,
 ):
     """Detection rate against the number of boxes, for one, two and three scales."""
+    check_network("multibox", localizer, "--localizer")
+    check_file(out)
+    source = load_source(data, split, None, images)
     load_tensorflow()
     from keras_det import visualize
     from keras_det.training import multibox
 
     budgets = range(1, 101)
-    rates = multibox.detection_rates(
-        load_network("multibox", localizer), load_source(data, split, None, images), budgets
-    )
+    rates = multibox.detection_rates(load_network("multibox", localizer, "--localizer"), source, budgets)
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = {name: (list(budgets), values) for name, values in rates.items()}
     visualize.plot_lines(lines, out, xlabel="Number of boxes", ylabel="Detection rate", ylim=(0, 1))
@@ -54,18 +57,22 @@ def figure_5(
     as_json: Json = False,
 ):
     """Class-agnostic precision and recall of detectors trained on any data."""
+    named = {}
+    for text in detectors:
+        name, equals, weights = text.partition("=")
+        if not equals:
+            raise ValueError(f"a detector must be MODEL=WEIGHTS, such as multibox=shapes; got {text!r}.")
+        check_network(name, weights, "WEIGHTS", boxes=True, named="MODEL")
+        named[text] = name, weights
+    check_file(out)
+    source = load_source(data, split, None, images)
     load_tensorflow()
     from keras_det import visualize
     from keras_det.metrics import proposals
     from keras_det.training import multibox
 
-    networks = {}
-    for text in detectors:
-        name, equals, weights = text.partition("=")
-        if not equals:
-            raise ValueError(f"a detector must be MODEL=WEIGHTS, such as multibox=shapes; got {text!r}.")
-        networks[text] = load_detector(name, weights)
-    curves = multibox.agnostic_curves(networks, load_source(data, split, None, images))
+    networks = {text: load_network(*pair, "WEIGHTS") for text, pair in named.items()}
+    curves = multibox.agnostic_curves(networks, source)
     out.parent.mkdir(parents=True, exist_ok=True)
     visualize.plot_precision_recall({name: (c.recall, c.precision) for name, c in curves.items()}, out)
     rows = {name: {"AUC": proposals.pr_auc(curve)} for name, curve in curves.items()}
@@ -83,11 +90,11 @@ def table_1(
     as_json: Json = False,
 ):
     """Average precision of each class, of the two-stage detector."""
+    source = _checked(localizer, classifier, data, split, images)
     load_tensorflow()
     from keras_det.training import multibox
 
-    networks = load_network("multibox", localizer), load_network("classifier", classifier)
-    metrics = multibox.table_1(*networks, load_source(data, split, None, images))
+    metrics = multibox.table_1(*_networks(localizer, classifier), source)
     print_rows("average precision, VOC2007's 11 points", {"DeepMultiBox": metrics}, as_json)
 
 
@@ -104,13 +111,26 @@ def table_2(
 ):
     """Detection@5 and classification@5 against the number of windows, boxes suppressed at 0.4; of rendered scenes,
     those with one object."""
+    check_network("one_box_per_class", one_box, "--one-box")
+    source = _checked(localizer, classifier, data, split, images)
     load_tensorflow()
     from keras_det.training import multibox
     from keras_det.training.overfeat import single_objects
 
-    networks = load_network("multibox", localizer), load_network("classifier", classifier)
-    source = load_source(data, split, None, images)
-    baseline = None if one_box is None else load_network("one_box_per_class", one_box)
+    networks = _networks(localizer, classifier)
+    baseline = None if one_box is None else load_network("one_box_per_class", one_box, "--one-box")
     source = single_objects(source) if data == "shapes" else source
     table = multibox.table_2(*networks, source, baseline)
     print_rows("ILSVRC", {name: {"det@5": det, "class@5": top} for name, det, top in table}, as_json)
+
+
+def _checked(localizer, classifier, data, split, images):
+    """The source, after a look at the names of the two networks."""
+    check_network("multibox", localizer, "--localizer")
+    check_network("classifier", classifier, "--classifier")
+    return load_source(data, split, None, images)
+
+
+def _networks(localizer, classifier):
+    """The two stages."""
+    return load_network("multibox", localizer, "--localizer"), load_network("classifier", classifier, "--classifier")

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+from keras_det.cli.wording import naming
+
 
 def load_tensorflow():
     """Import TensorFlow and find its devices."""
@@ -27,17 +29,9 @@ def silent_stderr():
         os.close(null)
 
 
-def load_network(name, weights, **arguments):
-    """The model by name with its weights."""
+def load_network(name, weights, option="--weights", **arguments):
+    """The model by name with its weights, which an option named; `keras_det.cli.checks` looked at both before."""
     from keras_det import models as zoo
 
-    return zoo.get(name)(weights=weights, **arguments)
-
-
-def load_detector(name, weights):
-    """The detector by name with its weights; not a network that gives no boxes."""
-    from keras_det import models as zoo
-
-    if not issubclass(zoo.get(name), zoo.Detector):
-        raise ValueError(f"--model {name} gives no boxes: it can be trained, and used by other detectors.")
-    return load_network(name, weights)
+    with naming(weights=option):
+        return zoo.get(name)(weights=weights, **arguments)

@@ -7,12 +7,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keras_det.cli.checks import check_exists, check_file, check_network
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import Data, FigureFile, Images, Json, Seed, Split, reads_data
 from keras_det.cli.printing import print_json, print_rows
 from keras_det.cli.sources import load_source
+from keras_det.cli.wording import Commands
 
-app = typer.Typer(help="OverFeat's tables on any data, and its authors' weights.", no_args_is_help=True)
+app = typer.Typer(help="OverFeat's tables on any data, and its authors' weights.", no_args_is_help=True, cls=Commands)
 
 Networks = Annotated[
     list[str], typer.Option("--weights", help="Weights of `overfeat`: a registered name or a file; repeat for several.")
@@ -32,11 +34,14 @@ def table_2(
     as_json: Json = False,
 ):
     """Top-1 and top-5 error of each way to vote, on the images with one object; several networks are an ensemble."""
+    for name in weights:
+        check_network("overfeat", name)
+    source = load_source(data, split, seed, images)
     load_tensorflow()
     from keras_det.training import overfeat
 
     networks = [load_network("overfeat", name) for name in weights]
-    source = overfeat.single_objects(load_source(data, split, seed, images))
+    source = overfeat.single_objects(source)
     rows = overfeat.table_2(networks, source, batch_size)
     print_rows("error", {name: {"top-1": one, "top-5": five} for name, (one, five) in rows.items()}, as_json)
 
@@ -55,6 +60,10 @@ def figure_9(
 ):
     """Localization error from the center window to all scales, on the images with one object; of each network given,
     one regressor for all classes (SCR) or one for each (PCR)."""
+    for name in weights:
+        check_network("overfeat", name)
+    check_file(out)
+    source = load_source(data, split, seed, images)
     load_tensorflow()
     from keras_det import visualize
     from keras_det.training import overfeat
@@ -63,7 +72,7 @@ def figure_9(
     for name, network in networks.items():
         if network.regressor is None:
             raise ValueError(f"--weights {name}: Figure 9 needs a regressor; this network is for {network.task}.")
-    source = overfeat.single_objects(load_source(data, split, seed, images))
+    source = overfeat.single_objects(source)
     rows = {}
     for name, network in networks.items():
         for bar, (five, one) in overfeat.figure_9(network, source, batch_size).items():
@@ -85,6 +94,10 @@ def convert(
     as_json: Json = False,
 ):
     """The weights that OverFeat's authors released as a file of this package, a classifier."""
+    from keras_det.weights import FILE_ENDINGS
+
+    check_exists(file, "FILE")
+    check_file(out, FILE_ENDINGS)
     names = None if classes is None else [line for line in classes.read_text("utf-8").splitlines() if line.strip()]
     load_tensorflow()
     from keras_det.models import OverFeat

@@ -41,6 +41,15 @@ def print_rows(title, rows, as_json, more=None):
         Console(soft_wrap=True).print(f"{name}: [bold]{escape(value)}[/bold]")
 
 
+def print_columns(rows):
+    """Rows of texts, the first of each in bold, one a line where the terminal is wide enough."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(highlight=False).print(table)
+
+
 def print_issues(source, shown=10):
     """Name the issues of the annotations on stderr: the first of each kind, and how many there are."""
     kinds = collections.defaultdict(list)

@@ -1,9 +1,10 @@
 """Data sources and classes, from what the options name."""
 
 from keras_det.cli.options import DATA_OPTIONS, data_options
+from keras_det.cli.wording import naming
 
 
-def load_source(spec, split, seed, images, options=None):
+def load_source(spec, split, seed, images, options=None, names=("--data", "--split")):
     """A data source; seed and number of scenes are options of `shapes`, elsewhere `images` takes the first."""
     from keras_det import data
 
@@ -16,14 +17,15 @@ def load_source(spec, split, seed, images, options=None):
                 f"--{name.replace('_', '-')} is for annotation files, such as --data folder; got {spec!r}."
             )
     options = dict(options or {}) | given
-    if spec == "shapes":
-        options = {"images": 500, "seed": 1} | options
-        options |= {} if seed is None else {"seed": seed}
-        options |= {} if images is None else {"images": images}
-        return data.load(spec, split, **options)
-    if seed is not None:
-        raise ValueError(f"--seed chooses scenes of --data shapes; it means nothing for {spec!r}.")
-    source = data.load(spec, split, **options)
+    with naming(spec=names[0], split=names[1]):
+        if spec == "shapes":
+            options = {"images": 500, "seed": 1} | options
+            options |= {} if seed is None else {"seed": seed}
+            options |= {} if images is None else {"images": images}
+            return data.load(spec, split, **options)
+        if seed is not None:
+            raise ValueError(f"--seed chooses scenes of --data shapes; it means nothing for {spec!r}.")
+        source = data.load(spec, split, **options)
     if bound is not None:
         source.max_unreadable = bound
     return source if images is None else source.take(images)

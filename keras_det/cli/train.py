@@ -1,8 +1,6 @@
 """`keras-det train`."""
 
 import dataclasses
-import difflib
-import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,10 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from keras_det.cli import zoo
+from keras_det.cli.checks import check_folder, check_network
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import SOURCES, Backbone, Json, Split, reads_data
-from keras_det.cli.printing import print_issues, print_json
+from keras_det.cli.printing import print_columns, print_issues, print_json
 from keras_det.cli.sources import class_names, load_source
+from keras_det.cli.wording import naming
+from keras_det.suggestions import did_you_mean
 
 
 @reads_data
@@ -97,23 +99,26 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N images.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Random seed; default: the recipe's.")] = None,
-    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Print the recipes and stop.")] = False,
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", help="Print the recipes to begin with, or with --all every one, and stop.")
+    ] = False,
+    all_recipes: Annotated[
+        bool, typer.Option("--all", help="With --list-recipes: all of the papers, with score, cost and command.")
+    ] = False,
     as_json: Json = False,
 ):
     """Train a detector; the run's folder gets metrics, curves, images and weights."""
-    load_tensorflow()
-    import keras
-
-    from keras_det import models as zoo
+    from keras_det import data as sources
     from keras_det import training
-    from keras_det.models import pretrained
-    from keras_det.training import detectornet, mining, strategies
 
     if list_recipes:
-        _print_recipes(training.RECIPES)
+        _print_recipes(training.RECIPES) if all_recipes else _print_starts()
         return
     if recipe not in training.RECIPES:
-        raise ValueError(f"--recipe must be one of {', '.join(training.RECIPES)}; got {recipe!r}.")
+        raise ValueError(
+            "--recipe must be one of those that `keras-det train --list-recipes --all` names; "
+            f"got {recipe!r}{did_you_mean(recipe, training.RECIPES)}"
+        )
     plan = training.RECIPES[recipe]
     same_data = data is None or data == plan.data
     if not same_data:  # the splits of a recipe are those of its own data
@@ -145,6 +150,13 @@ def train(
         raise ValueError(f"--mining-rounds trains the classifier of sliding_windows; not {plan.model}.")
     if plan.init_from and weights is None and not resume:
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
+    check_network(plan.model, weights)
+    if backbone is not None and backbone not in zoo.BACKBONES:
+        hint = did_you_mean(backbone, zoo.BACKBONES)
+        raise ValueError(f"--backbone must be one of {', '.join(zoo.BACKBONES)}; got {backbone!r}{hint}")
+    own_settings = _settings(settings or (), zoo.get(plan.model))
+    if not dry_run and strategy != "multiworker":  # whose other machines write elsewhere
+        _check_run(out, resume, plan)
     seed = plan.seed if seed is None else seed
     source = load_source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
     val_source = _val_source(plan, val_data, same_data)
@@ -153,17 +165,25 @@ def train(
     for each in (source, val_source) if val_source else (source,):
         print_issues(each)
     if plan.without_classes:
-        source = training.images_without(source, plan.without_classes)
+        with naming(classes="--without-classes"):
+            source = sources.images_without(source, plan.without_classes)
+    load_tensorflow()
+    import keras
+
+    from keras_det import models
+    from keras_det.models import pretrained
+    from keras_det.training import detectornet, mining, strategies
+
     keras.utils.set_random_seed(seed)
-    with plan.policy(), strategies.scope(strategy):
+    with plan.policy(), strategies.scope(strategy), naming(**{name: f"--set {name}" for name in own_settings}):
         arguments = plan.config if weights is None or plan.init_from else {}
         if weights is not None or backbone == "tiny":  # which has none
             arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
         if backbone is not None:
             arguments = arguments | {"backbone": backbone}
-        arguments = arguments | _settings(settings or (), zoo.get(plan.model))
+        arguments = arguments | own_settings
         if weights is None or pretrained.holds_classifier(weights):
-            arguments = zoo.get(plan.model).fit_config(arguments, source, plan.augment, seed)
+            arguments = models.get(plan.model).fit_config(arguments, source, plan.augment, seed)
 
         def build(*classes):
             return load_network(plan.model, weights, classes=classes, **arguments)
@@ -193,16 +213,16 @@ def train(
 
 def _settings(texts, model):
     """Constructor arguments of `--set NAME=VALUE`: values are JSON, or text where they are not."""
-    known = [name for name in inspect.signature(model).parameters if name not in ("weights", "classes", "kwargs")]
     found = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set must be NAME=VALUE, such as boxes=200; got {text!r}.")
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else f", only {', '.join(known)}."
-            raise ValueError(f"--set {name}: {model.__name__} has no such argument{hint}")
+        if name not in model.arguments:
+            hint = did_you_mean(name, model.arguments)
+            raise ValueError(
+                f"--set {name}: {model.name} has no such argument, only {', '.join(model.arguments)}{hint}"
+            )
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -217,7 +237,22 @@ def _val_source(plan, val_data, same_data):
     options = plan.val_options if same_data else {}
     if plan.data == "shapes" and not options:
         options = {"images": 100, "seed": 1_000_000}
-    return load_source(val_data or plan.data, plan.val_split, None, None, options)
+    names = "--val-data", "--val-split"
+    return load_source(val_data or plan.data, plan.val_split, None, None, options, names)
+
+
+def _check_run(out, resume, plan):
+    """Refuse a folder whose run another would replace, or one without the run to resume."""
+    from keras_det.training.recipe import LAST
+
+    check_folder(out)
+    if plan.by_class or plan.mining_rounds:  # their runs are in folders of their own
+        return
+    there = (out / LAST).exists()
+    if there and not resume:
+        raise FileExistsError(f"--out: {out} holds a run already; pass --resume to resume it, or name another folder.")
+    if resume and not there:
+        raise FileNotFoundError(f"--resume: there is no run to resume in {out}, {LAST} is missing.")
 
 
 def _of_first_class(source, plan, network):
@@ -227,6 +262,14 @@ def _of_first_class(source, plan, network):
     from keras_det.training import detectornet
 
     return detectornet.of_one_class(source, network.classes[0], network.config.negative_fraction)
+
+
+def _print_starts():
+    """The recipes to begin with, one a line."""
+    from keras_det.training.recipes import RECIPES, STARTS
+
+    print_columns([(name, purpose) for name, purpose in STARTS.items()])
+    print(f"\nAll {len(RECIPES)}, with score, cost and command: keras-det train --list-recipes --all")
 
 
 def _print_recipes(recipes):

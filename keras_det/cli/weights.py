@@ -7,27 +7,65 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from keras_det.cli import zoo
+from keras_det.cli.checks import check_exists, check_file
 from keras_det.cli.networks import load_tensorflow
 from keras_det.cli.options import Json
-from keras_det.cli.printing import print_json
+from keras_det.cli.printing import print_columns, print_json
+from keras_det.cli.wording import Commands
 
-app = typer.Typer(help="Weight files.", no_args_is_help=True)
+app = typer.Typer(help="Weight files.", no_args_is_help=True, cls=Commands)
 
 
 def models(as_json: Json = False):
-    """List the models and their weights."""
+    """List the models: what each is, and its weights."""
+    from keras_det import weights
+
+    found = [
+        vars(model) | {"weights": [one.name for one in weights.entries(name)]} for name, model in zoo.models().items()
+    ]
+    if as_json:
+        print_json(found)
+        return
+    print_columns([(one["name"], one["description"], ", ".join(one["weights"])) for one in found])
+
+
+@app.command("list")
+def list_weights(
+    everything: Annotated[bool, typer.Option("--all", help="With sizes, data, license and source.")] = False,
+    as_json: Json = False,
+):
+    """List the registered weights and what their publishers measured; --json has all that is known."""
     from keras_det import weights
 
     if as_json:
         print_json([weights.describe(entry) for entry in weights.entries()])
-        return
+    elif everything:
+        for entry in weights.entries():
+            _print_entry(entry)
+    else:
+        print_columns([_row(entry) for entry in weights.entries()])
+
+
+def _row(entry):
+    """An entry in one line."""
+    reported = f"{entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset}"
+    return _options(entry), reported, f"{entry.parameters:,} parameters"
+
+
+def _options(entry):
+    """What names an entry in commands."""
+    return f"--model {zoo.get(entry.model.lower()).name} --weights {entry.name}"
+
+
+def _print_entry(entry):
+    """An entry in full."""
     console = Console(highlight=False)
-    for entry in weights.entries():
-        console.print(f"[bold]--model {entry.model.lower()} --weights {entry.name}[/bold]")
-        console.print(f"  {len(entry.classes)} classes, {entry.parameters:,} parameters, {entry.gflops:.3g} GFLOPs")
-        by = "measured by this project" if entry.source.startswith("embedded:") else "publisher's figure"
-        console.print(f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} ({by})")
-        console.print(f"  trained on {entry.trained_on}; {entry.license}; {entry.source}", soft_wrap=True)
+    console.print(f"[bold]{_options(entry)}[/bold]")
+    console.print(f"  {len(entry.classes)} classes, {entry.parameters:,} parameters, {entry.gflops:.3g} GFLOPs")
+    by = "measured by this project" if entry.source.startswith("embedded:") else "publisher's figure"
+    console.print(f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} ({by})")
+    console.print(f"  trained on {entry.trained_on}; {entry.license}; {entry.source}", soft_wrap=True)
 
 
 @app.command()
@@ -55,10 +93,17 @@ def import_weights(
     as_json: Json = False,
 ):
     """Bring a network of TensorFlow's Object Detection API into this package; its graph is read, never run."""
+    from keras_det.weights import FILE_ENDINGS
+
+    check_file(out, FILE_ENDINGS)
+    if not Path(f"{file}.index").is_file():  # the prefix of a checkpoint
+        check_exists(file, "FILE")
+    if classes is not None and classes.endswith(".pbtxt"):
+        check_exists(Path(classes), "--classes")
+    load_tensorflow()
     from keras_det.models.imported import import_tfod
 
-    _check_weights_name(out)
-    load_tensorflow()
+    out.parent.mkdir(parents=True, exist_ok=True)
     network = import_tfod(file, classes)
     network.save_weights(out)
     name = type(network).__name__.lower()
@@ -69,13 +114,3 @@ def import_weights(
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{name} of {len(network.classes)} classes, written: [bold]{escape(str(out))}[/bold]")
     console.print(f"  keras-det detect IMAGES --model {name} --weights {escape(str(out))}")
-
-
-def _check_weights_name(path):
-    """Refuse a name that no weight file can be written to, before anything is read."""
-    from keras_det.weights import FILE_ENDINGS
-
-    if not path.name.endswith(FILE_ENDINGS):
-        raise ValueError(f"--out must end in {' or '.join(FILE_ENDINGS)}; got {path.name!r}.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"--out: there is no folder {path.parent}.")

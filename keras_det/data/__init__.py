@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from keras_det.data.by_class import images_of, images_without
 from keras_det.data.coco import Coco
 from keras_det.data.folder import Folder
 from keras_det.data.ilsvrc import Ilsvrc
@@ -13,6 +15,7 @@ from keras_det.data.shapes import Shapes
 from keras_det.data.source import Annotation, AnnotationIssue, Source, clean_boxes
 from keras_det.data.tfds import Tfds
 from keras_det.data.voc import Voc
+from keras_det.suggestions import did_you_mean
 
 if TYPE_CHECKING:  # else in `__getattr__`
     from keras_det.data.augment import HorizontalFlip, SSDAugmentation
@@ -37,6 +40,8 @@ __all__ = [
     "Voc",
     "batches",
     "clean_boxes",
+    "images_of",
+    "images_without",
     "is_annotated",
     "load",
     "read_image_size",
@@ -74,10 +79,11 @@ def load(spec: str, split: str | None = None, **options) -> Source:
     kind, _, place = spec.partition(":")
     if spec == "shapes":
         if split is not None:
-            raise ValueError(f"shapes have no splits, got {split!r}: choose other scenes by their seed")
+            raise ValueError(f"`split` means nothing for shapes, whose scenes their seed chooses; got {split!r}.")
         return Shapes(**options)
     if kind not in _KINDS or not place:
-        raise ValueError(f"a data source must be {_FORMS}, got {spec!r}")
+        hint = f"; did you mean folder:{spec}?" if os.path.isdir(spec) else did_you_mean(kind, ("shapes", *_KINDS))
+        raise ValueError(f"`spec` must be {_FORMS}; got {spec!r}{hint}")
     return _KINDS[kind](place, split, **options)
 
 

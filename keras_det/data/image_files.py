@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import io
 import os
 import stat
@@ -58,6 +59,28 @@ SIDEWAYS = (5, 6, 7, 8)
 
 _UPRIGHT_ALREADY = ("TIFF",)  # Pillow turns these itself when it loads them
 _TWELVE_BITS = 4096
+
+
+def image_paths(path: str | os.PathLike) -> list[str]:
+    """The file itself, the images of a folder, or the files that match a pattern, in order.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a folder holds no images.
+    """
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        files = sorted(name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+        if not files:
+            raise FileNotFoundError(f"the folder {path} holds no images ({', '.join(SUFFIXES)}).")
+        return [os.path.join(path, name) for name in files]
+    if os.path.exists(path):
+        return [path]
+    if not glob.has_magic(path):
+        raise FileNotFoundError(f"there is no image {path}.")
+    paths = sorted(glob.glob(path, recursive=True))
+    if not paths:
+        raise FileNotFoundError(f"no file matches {path!r}.")
+    return paths
 
 
 def read_image(file: str | os.PathLike | bytes | Image.Image) -> np.ndarray:

@@ -1,12 +1,11 @@
 """What `detect` accepts: paths, folders, patterns, PIL images, arrays and lists of them."""
 
-import glob
 import os
 
 import numpy as np
 from PIL import Image
 
-from keras_det.data.image_files import SUFFIXES, read_image, to_bytes
+from keras_det.data.image_files import image_paths, read_image, to_bytes
 
 
 def read_images(images, bad=None):
@@ -45,7 +44,7 @@ def read_images(images, bad=None):
 def _flat(images):
     """Single paths, PIL images and arrays."""
     if isinstance(images, (str, os.PathLike)):
-        yield from _paths(os.fspath(images))
+        yield from image_paths(images)
     elif isinstance(images, (list, tuple)):
         for image in images:
             yield from _flat(image)
@@ -53,23 +52,6 @@ def _flat(images):
         yield images
     else:
         raise TypeError(f"`images` must be paths, PIL images or arrays; got {type(images).__name__}.")
-
-
-def _paths(path):
-    """The file itself, the images of a folder, or the files that match a pattern, in order."""
-    if os.path.isdir(path):
-        files = sorted(name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != ".")
-        if not files:
-            raise FileNotFoundError(f"the folder {path} holds no images ({', '.join(SUFFIXES)}).")
-        return [os.path.join(path, name) for name in files]
-    if os.path.exists(path):
-        return [path]
-    if not glob.has_magic(path):
-        raise FileNotFoundError(f"there is no image {path}")
-    paths = sorted(glob.glob(path, recursive=True))
-    if not paths:
-        raise FileNotFoundError(f"no file matches {path!r}.")
-    return paths
 
 
 def _arrays(array):

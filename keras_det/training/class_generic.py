@@ -3,8 +3,9 @@
 import numpy as np
 
 from keras_det.data import whole_images
+from keras_det.data.by_class import chosen_classes, images_of
 from keras_det.metrics import GroundTruth, proposals
-from keras_det.training.evaluation import EpochEvaluation, chosen_classes, collect, evaluator_of, images_of
+from keras_det.training.evaluation import EpochEvaluation, collect, evaluator_of
 
 
 def held_out_curves(models, source, held_out, batch_size=16):
@@ -16,7 +17,7 @@ def held_out_curves(models, source, held_out, batch_size=16):
     Args:
         models: dict from names to `ClassGeneric` networks.
         source: a `keras_det.data.Source` never trained on.
-        held_out: names of the classes, or how many, as `keras_det.training.evaluation.chosen_classes` takes them.
+        held_out: names of the classes, or how many, as `keras_det.data.by_class.chosen_classes` takes them.
         batch_size: images sent through the networks together.
 
     Returns:

