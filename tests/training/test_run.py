@@ -12,6 +12,7 @@ from PIL import Image
 from keras_det import models
 from keras_det.data import load
 from keras_det.models import pretrained
+from keras_det.models.registry import MODELS
 from keras_det.training import EvaluateDetections, evaluate, train
 from keras_det.training.recipes import Recipe
 from keras_det.training.run import RunFolder, read_csv, write_csv
@@ -19,9 +20,10 @@ from keras_det.training.run import RunFolder, read_csv, write_csv
 RECIPE = Recipe("ssd300", "shapes", "test", batch_size=4, steps=4, steps_per_epoch=2, warmup=0, augment=False)
 
 
-def new_model(source):
+def new_model(classes):
+    """A whole detector of the fewest operations."""
     keras.utils.set_random_seed(1)
-    return models.SSD300(backbone="tiny", classes=source.classes)
+    return models.get(RECIPE.model)(classes=classes, **MODELS[RECIPE.model].small)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def scenes():
 def whole_run(scenes, tmp_path_factory):
     """A run that was never interrupted."""
     folder = tmp_path_factory.mktemp("run")
-    model = new_model(scenes)
+    model = new_model(scenes.classes)
     rows = train(model, RECIPE, scenes, folder, val_source=scenes.take(4), verbose=0)
     return folder, model, rows
 
@@ -63,12 +65,12 @@ def test_a_resumed_run_ends_with_the_same_weights(whole_run, scenes, tmp_path):
     _, whole, rows = whole_run
     half = RECIPE.replace(steps=2)
     # The schedule is part of the recipe, so the first half is made by stopping the whole recipe after one epoch.
-    model = new_model(scenes)
+    model = new_model(scenes.classes)
     stop = StopAfter(1)
     with pytest.raises(Killed):
         train_with(model, RECIPE, scenes, tmp_path, stop)
     assert half.steps == 2
-    again = models.SSD300(backbone="tiny", classes=scenes.classes)
+    again = new_model(scenes.classes)
     resumed = train(again, RECIPE, scenes, tmp_path, val_source=scenes.take(4), resume=True, verbose=0)
     assert [row["epoch"] for row in resumed] == [1, 2]
     assert resumed[1]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-5)
@@ -78,7 +80,7 @@ def test_a_resumed_run_ends_with_the_same_weights(whole_run, scenes, tmp_path):
 
 def test_a_split_that_is_reported_on_is_looked_at_once_and_chooses_nothing(scenes, tmp_path):
     recipe = dataclasses.replace(RECIPE, metrics=("voc2007_11point", "area"), evaluate_every=None, keep="last")
-    model = new_model(scenes)
+    model = new_model(scenes.classes)
     rows = train(model, recipe, scenes, tmp_path, val_source=scenes.take(2), verbose=0)
     assert not [name for name in rows[0] if name.startswith("val_")]
     assert {"val_map50_voc07", "val_map50"} <= set(rows[1])
@@ -138,12 +140,12 @@ def test_a_folder_with_a_run_is_not_overwritten(whole_run, scenes):
 
 def test_nothing_to_resume_is_said(scenes, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"last\.weights\.h5 is missing"):
-        train(new_model(scenes), RECIPE, scenes, tmp_path, resume=True)
+        train(new_model(scenes.classes), RECIPE, scenes, tmp_path, resume=True)
 
 
 def test_a_checkpoint_of_another_network_is_refused(whole_run, scenes):
     folder, _, _ = whole_run
-    other = models.SSD300(backbone="tiny", classes=["one", "two"])
+    other = new_model(["one", "two"])
     with pytest.raises(ValueError, match=r"last\.weights\.h5 does not hold the weights"):
         train(other, RECIPE, load_as(scenes, ("one", "two")), folder, resume=True, verbose=0)
 
@@ -194,7 +196,7 @@ def test_too_many_unreadable_images_end_the_run_by_name(tmp_path):
     for name in ("3.png", "4.png"):  # one alone is skipped
         (tmp_path / "data" / name).write_bytes(b"no image")
     source = load(f"folder:{tmp_path / 'data'}")
-    model = models.SSD300(backbone="tiny", classes=source.classes)
+    model = new_model(source.classes)
     recipe = RECIPE.replace(batch_size=2, steps=50, steps_per_epoch=50)
     with pytest.raises(ValueError, match=r"cannot be read.*[34]\.png"):
         train(model, recipe, source, tmp_path / "run", verbose=0)
