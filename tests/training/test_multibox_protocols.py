@@ -146,7 +146,21 @@ def call(*arguments):
 
 @pytest.mark.long  # the tables are compared above, as functions
 def test_commands_train_and_print_the_tables(tmp_path):
-    common = ("--data", "shapes", "--images", 12, "--steps", 2, "--batch-size", 4, "--backbone", "tiny", "--json")
+    common = (
+        "--data",
+        "shapes",
+        "--images",
+        12,
+        "--steps",
+        2,
+        "--batch-size",
+        4,
+        "--backbone",
+        "tiny",
+        "--json",
+        "--set",
+        "image_size=64",
+    )
     call("train", "--model", "classifier", "--recipe", "multibox-classifier-voc12", *common, "--out", tmp_path / "c")
     classifier = tmp_path / "c" / "best.weights.h5"
     assert "val_top1" in (tmp_path / "c" / "results.csv").read_text()
