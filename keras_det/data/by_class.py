@@ -62,9 +62,10 @@ def images_of(source, classes):
     Raises:
         ValueError: a name that is no class of the source, or no such image.
     """
-    wanted = {source.classes.index(name) for name in chosen_classes(source.classes, classes)}
+    names = chosen_classes(source.classes, classes)
+    wanted = {source.classes.index(name) for name in names}
     shown = (set(source.annotation(i).labels.tolist()) for i in range(len(source)))
     indexes = [i for i, labels in enumerate(shown) if labels and labels <= wanted]
     if not indexes:
-        raise ValueError(f"{source.name} has no image that shows only {', '.join(classes)}.")
+        raise ValueError(f"{source.name} has no image that shows only {', '.join(names)}.")
     return source.subset(indexes)

@@ -139,7 +139,7 @@ class OverFeat(Detector):
         classes: Sequence[str] = VOC_CLASSES,
         width: float = 1.0,
         dense_width: float | None = None,
-        image_size: int | tuple | None = None,
+        image_size: tuple | None = None,
         scales: tuple | None = None,
         training_scales: tuple | None = None,
         fine: bool = True,

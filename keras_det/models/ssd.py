@@ -155,7 +155,7 @@ class SSD(Detector):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        cls.__doc__ = cls.__doc__.rstrip() + _ARGUMENTS  # one text for the arguments that all share
+        cls.__doc__ = (cls.__doc__ or "").rstrip() + _ARGUMENTS  # one text for the arguments that all share
 
     def __init__(
         self,

@@ -91,12 +91,19 @@ class Converter:
         """What `convert` gives without a network to compare with: every parameter under our name, in our layout.
 
         Raises:
-            ValueError: entries that are missing, named.
+            ValueError: entries that are missing or misshapen, named.
         """
         used = [rule for rule in self.rules if rule.ours is not None]
         missing = [rule.theirs for rule in used if rule.theirs not in parameters]
-        raise_problems(f"the parameters are not those of {self.publisher}", {"missing": missing})
-        return {str(rule.ours): _changed(rule, parameters[rule.theirs]) for rule in used}
+        misshapen, values = [], {}
+        for rule in used:
+            if rule.theirs in parameters:
+                values[str(rule.ours)] = value = _changed(rule, parameters[rule.theirs])
+                if value is None:
+                    misshapen.append(f"{rule.theirs} {_describe(parameters[rule.theirs])}")
+        problems = {"missing": missing, "misshapen": misshapen}
+        raise_problems(f"the parameters are not those of {self.publisher}", problems)
+        return values
 
     def known(self, parameters):
         """How many of the names a file of this publisher would have."""

@@ -72,3 +72,10 @@ def test_numpys_numbers_are_pythons():
     model = models.SSD300(**SMALL_SSD | given)
     assert model.config.iou_threshold == 0.5 and type(model.config.max_detections) is int
     assert model.config.aspect_ratios == (2,)
+
+
+def test_a_subclass_needs_no_docstring():
+    class Mine(models.SSD300):
+        pass
+
+    assert "negative_iou:" in (Mine.__doc__ or "") and Mine.Config() == Mine.Config(**models.SSD300.Config().to_dict())

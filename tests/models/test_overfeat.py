@@ -559,6 +559,7 @@ def test_training_at_other_scales_than_those_that_are_looked_at():
         ({"combine": "vote"}, "`combine`"),
         ({"negatives": 0}, "`negatives`"),
         ({"image_size": (100, 100)}, "`image_size`"),
+        ({"image_size": 300}, "`image_size`"),
         ({"merge_threshold": -1}, "`merge_threshold`"),
     ],
 )

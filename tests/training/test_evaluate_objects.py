@@ -67,3 +67,5 @@ def test_classes_that_are_not_there_are_named(scenes):
         images_of(scenes, ["moon"])
     with pytest.raises(ValueError, match="no image"):
         images_of(scenes.subset([]), ["ring"])
+    with pytest.raises(ValueError, match="no image that shows only"):
+        images_of(scenes.subset([]), 2)

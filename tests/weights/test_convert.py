@@ -53,6 +53,12 @@ def test_misshapen_or_of_another_type(array):
         CONVERTER.convert(theirs() | {"a.weight": array}, SHAPES)
 
 
+def test_renamed_without_a_network():
+    assert CONVERTER.rename(theirs()).keys() == SHAPES.keys()
+    with pytest.raises(ValueError, match="missing: a.bias; misshapen: a.weight .4,."):
+        CONVERTER.rename({k: v for k, v in theirs().items() if k != "a.bias"} | {"a.weight": np.zeros(4)})
+
+
 def test_long_lists_are_cut():
     with pytest.raises(ValueError, match=f"unknown: x000, .*x019 and {80} more"):
         CONVERTER.convert(theirs() | {f"x{i:03}": np.zeros(1) for i in range(100)}, SHAPES)
