@@ -11,7 +11,7 @@ from typing import Any
 class OptimizerBuild:
     """Goes before `keras.Model` among the bases of a model that is built when it is constructed."""
 
-    def build_optimizer(self):
+    def build_optimizer(self) -> None:
         """Make the optimizer's variables."""
         raise NotImplementedError(f"{type(self).__name__} does not define build_optimizer.")
 

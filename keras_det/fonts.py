@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from PIL import ImageFont
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Looked for first, since a font with a few signs of a script is no good font of it.
 _PREFERRED = (
@@ -48,7 +52,7 @@ def families(texts: Iterable[str]) -> list[str]:
     return ["DejaVu Sans", *dict.fromkeys(names[path] for path in found if path in names)]
 
 
-def in_their_scripts(figure):
+def in_their_scripts(figure: Figure) -> Figure:
     """The matplotlib figure, its texts in fonts that have their signs."""
     from matplotlib.text import Text
 

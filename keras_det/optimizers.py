@@ -1,8 +1,13 @@
 """What recipes train with beside Keras's own optimizers and schedules; saved models name them."""
 
+from __future__ import annotations
+
 import re
+from typing import Any
 
 import keras
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -18,11 +23,18 @@ class CaffeSGD(keras.optimizers.SGD):
         **kwargs: further arguments of `keras.optimizers.SGD`.
     """
 
-    def __init__(self, learning_rate=1e-3, momentum=0.9, decay=5e-4, name="CaffeSGD", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        momentum: float = 0.9,
+        decay: float = 5e-4,
+        name: str = "CaffeSGD",
+        **kwargs: Any,
+    ):
         super().__init__(learning_rate, momentum, name=name, **kwargs)
         self.decay = decay
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         """Update one variable."""
         # Keras hands over TensorFlow's own variable: "bias:0", or "bias/replica_1:0" under a strategy.
         if "bias" in re.split("[/:]", variable.name):
@@ -31,7 +43,7 @@ class CaffeSGD(keras.optimizers.SGD):
             gradient = gradient + keras.ops.cast(self.decay * variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return super().get_config() | {"decay": self.decay}
 
@@ -45,7 +57,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         steps: updates until its rate is reached.
     """
 
-    def __init__(self, schedule, steps):
+    def __init__(self, schedule: float | keras.optimizers.schedules.LearningRateSchedule, steps: int):
         self.schedule = schedule
         self.steps = steps
 
@@ -54,11 +66,11 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         rate = self.schedule(step) if callable(self.schedule) else self.schedule
         return rate * keras.ops.minimum(keras.ops.cast(step, "float32") / self.steps, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The arguments, for a saved model."""
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), "steps": self.steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> WarmUp:
         """The schedule of a saved model."""
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])

@@ -2,6 +2,8 @@
 
 import colorsys
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -28,7 +30,15 @@ def color(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None, longest=None) -> Image.Image:
+def draw_boxes(
+    image: np.ndarray | Image.Image,
+    boxes: np.ndarray,
+    labels: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    truth: np.ndarray | None = None,
+    longest: int | None = None,
+) -> Image.Image:
     """Draw boxes with tags on an image.
 
     Args:
@@ -69,7 +79,9 @@ def draw_boxes(image, boxes, labels=None, scores=None, names=None, truth=None, l
     return canvas
 
 
-def draw_default_boxes(image, default_boxes, matched=None, limit: int = 200) -> Image.Image:
+def draw_default_boxes(
+    image: np.ndarray | Image.Image, default_boxes: np.ndarray, matched: np.ndarray | None = None, limit: int = 200
+) -> Image.Image:
     """Draw default boxes thinly on an image, those that are matched in color.
 
     Args:
@@ -90,7 +102,9 @@ def draw_default_boxes(image, default_boxes, matched=None, limit: int = 200) -> 
     return canvas
 
 
-def draw_masks(image, masks, boxes=None) -> tuple[Image.Image, Image.Image]:
+def draw_masks(
+    image: np.ndarray | Image.Image, masks: np.ndarray, boxes: np.ndarray | None = None
+) -> tuple[Image.Image, Image.Image]:
     """A class's masks over an image, as DetectorNet's Figure 3 shows them.
 
     Args:
@@ -105,7 +119,7 @@ def draw_masks(image, masks, boxes=None) -> tuple[Image.Image, Image.Image]:
     return drawn if boxes is None else (draw_boxes(drawn[0], boxes), draw_boxes(drawn[1], boxes))
 
 
-def draw_heat(image, values) -> Image.Image:
+def draw_heat(image: np.ndarray | Image.Image, values: np.ndarray) -> Image.Image:
     """A map over an image, such as the scores of a grid's cells; its highest value is brightest.
 
     Args:
@@ -129,7 +143,9 @@ def _glow(image, planes, colors):
     return Image.fromarray(np.clip(mixed, 0, 255).astype("uint8"))
 
 
-def grid(images, columns: int = 4, titles=None) -> Image.Image:
+def grid(
+    images: Sequence[np.ndarray | Image.Image], columns: int = 4, titles: Sequence[str] | None = None
+) -> Image.Image:
     """Images side by side, each in a cell of the largest one's size, on a sheet of bounded size.
 
     Images of more than `TILE` pixels are scaled down, and all of them where the sheet would have more than `SHEET`.
@@ -166,7 +182,7 @@ def grid(images, columns: int = 4, titles=None) -> Image.Image:
     return sheet
 
 
-def plot_curves(rows, losses, path: str | os.PathLike) -> None:
+def plot_curves(rows: Sequence[Mapping[str, float]], losses: Sequence[str], path: str | os.PathLike) -> None:
     """Write an image of a run's losses and of its mAP against the epoch.
 
     Args:
@@ -191,7 +207,7 @@ def plot_curves(rows, losses, path: str | os.PathLike) -> None:
     _save(figure, path)
 
 
-def plot_precision_recall(curves, path: str | os.PathLike) -> None:
+def plot_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike) -> None:
     """Write an image of precision against recall.
 
     Args:
@@ -201,7 +217,7 @@ def plot_precision_recall(curves, path: str | os.PathLike) -> None:
     plot_lines(curves, path, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
 
-def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
+def plot_lines(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike, **axes: Any) -> None:
     """Write an image of lines.
 
     Args:
@@ -218,7 +234,7 @@ def plot_lines(lines, path: str | os.PathLike, **axes) -> None:
     _save(figure, path)
 
 
-def plot_bars(rows, path: str | os.PathLike, **axes) -> None:
+def plot_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathLike, **axes: Any) -> None:
     """Write an image of bars, a group for each row.
 
     Args:

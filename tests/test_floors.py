@@ -1,4 +1,4 @@
-"""The design's floors, by reading imports: a file imports only from its own floor or from below."""
+"""The design's floors, by reading imports: a file imports only from its own floor or from below; and its types."""
 
 import ast
 import pathlib
@@ -17,6 +17,7 @@ FLOORS = {
     "suggestions": 0,
     "optimizers": 2,
     "fonts": 0,
+    "types": 0,
     "boxes": 1,
     "weights": 1,
     "layers": 2,
@@ -108,3 +109,52 @@ def test_private_parts_of_keras_and_tensorflow_are_in_one_file(file):
         assert name not in PRIVATE, f"line {node.lineno}: Keras has {name} of its own"
     for module, node in imported(tree):
         assert not module.startswith(PRIVATE_MODULES), f"line {node.lineno} imports {module}"
+
+
+# Types: every public function and method, and every constructor, says what it takes and what it gives.
+
+
+def public_functions(node, name=""):
+    """`(name, function, whether it has a self or cls)` of all that can be called without a leading underscore."""
+    for part in ast.iter_child_nodes(node):
+        if isinstance(part, ast.ClassDef) and not part.name.startswith("_"):
+            yield from public_functions(part, f"{name}{part.name}.")
+        elif isinstance(part, (ast.If, ast.Try, ast.With)):
+            yield from public_functions(part, name)
+        elif isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if part.name == "__init__" or not part.name.startswith("_"):
+                static = "staticmethod" in map(ast.unparse, part.decorator_list)
+                yield f"{name}{part.name}", part, bool(name) and not static
+
+
+def without_type(function, bound):
+    """Names of the arguments that have no annotation, and `return`; a constructor gives nothing."""
+    arguments = [*function.args.posonlyargs, *function.args.args][bound:] + function.args.kwonlyargs
+    arguments += [part for part in (function.args.vararg, function.args.kwarg) if part]
+    missing = [argument.arg for argument in arguments if argument.annotation is None]
+    return missing + ["return"] * (function.returns is None and function.name != "__init__")
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_public_functions_are_annotated(file):
+    for name, function, bound in public_functions(ast.parse((ROOT / file).read_text())):
+        missing = without_type(function, bound)
+        assert not missing, f"keras_det/{file}:{function.lineno}: {name} has no type for {', '.join(missing)}"
+
+
+def test_what_has_no_type_is_seen():
+    text = """
+class Public:
+    def __init__(self, one, two: int): ...
+    @staticmethod
+    def still(one) -> None: ...
+    if True:
+        def method(self, *args, **kwargs: int): ...
+    def _private(self, one): ...
+class _Private:
+    def method(self, one): ...
+def function(one: int, *, two) -> int: ...
+"""
+    found = {name: without_type(node, bound) for name, node, bound in public_functions(ast.parse(text))}
+    expected = {"Public.__init__": ["one"], "Public.still": ["one"], "Public.method": ["args", "return"]}
+    assert found == expected | {"function": ["two"]}

@@ -19,6 +19,7 @@ from keras_det.backbones.mobilenet import (
 )
 from keras_det.backbones.tiny_net import tiny
 from keras_det.backbones.vgg import from_application, vgg16
+from keras_det.types import Tensor
 from keras_det.weights import fetch, get
 from keras_det.weights.registry import CAFFE_MEAN
 
@@ -55,7 +56,7 @@ class Backbone:
     sources: tuple[str, ...]
     imagenet: Callable | None = None
 
-    def preprocessed(self, images):
+    def preprocessed(self, images: Tensor) -> Tensor:
         """What the network takes of RGB images in 0 .. 255, in float32."""
         return (ops.cast(images, "float32") - ops.convert_to_tensor(self.mean, "float32")) * self.scale
 

@@ -8,7 +8,7 @@ from keras_det.layers import LocalResponseNorm
 SMALLEST = 67  # pixels of a side that leave one cell after pool5
 
 
-def alexnet(image_size, width=1.0, name="alexnet"):
+def alexnet(image_size: tuple[int, int], width: float = 1.0, name: str = "alexnet") -> keras.Model:
     """Five convolutions and two dense layers, with local response normalization after the first two.
 
     One column instead of the original's two groups, which only divided it over two GPUs.
@@ -46,6 +46,6 @@ def alexnet(image_size, width=1.0, name="alexnet"):
     return keras.Model(inputs, {"pool5": pool5, "fc7": dense(fc6, 4096, "fc7")}, name=name)
 
 
-def scaled(count, width):
+def scaled(count: int, width: float) -> int:
     """A number of filters or units times the width, at least 1."""
     return max(round(count * width), 1)

@@ -9,7 +9,7 @@ from keras_det.layers.local_contrast_norm import LocalContrastNorm
 SMALLEST = 67  # pixels of a side that leave one cell after pool5
 
 
-def alexnet_lcn(image_size, width=1.0, name="alexnet_lcn"):
+def alexnet_lcn(image_size: tuple[int, int], width: float = 1.0, name: str = "alexnet_lcn") -> keras.Model:
     """Five convolutions and two dense layers with ReLU; normalization and pooling on the first, second and fifth.
 
     Filters, strides and dropout are those of Krizhevsky et al. 2012, to which section 3.1 refers. The normalization

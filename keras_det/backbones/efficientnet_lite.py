@@ -18,7 +18,7 @@ STAGES = (
 STEM, HEAD = 32, 1280
 
 
-def efficientnet_lite0(image_size, name="efficientnet_lite0"):
+def efficientnet_lite0(image_size: tuple[int, int], name: str = "efficientnet_lite0") -> keras.Model:
     """EfficientNet-Lite0 without its classifier.
 
     Reference: Tan and Le, "EfficientNet", ICML 2019, and Liu, "Higher accuracy on vision models with

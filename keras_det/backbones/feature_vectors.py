@@ -13,7 +13,7 @@ VECTOR_BACKBONES = ("alexnet", "efficientnet_lite0", "tiny")
 _SQUEEZED = 14  # channels of the tiny backbone's map, of which each cell is a part of the vector
 
 
-def build_backbone(name, image_size, width=1.0):
+def build_backbone(name: str, image_size: tuple[int, int], width: float = 1.0) -> keras.Model:
     """A network from images to the vector of its last hidden layer, preprocessing included.
 
     Args:

@@ -26,7 +26,9 @@ V3_BLOCKS = (
 )
 
 
-def mobilenet_v3_large(image_size, reduced_tail=False, name="mobilenet_v3_large"):
+def mobilenet_v3_large(
+    image_size: tuple[int, int], reduced_tail: bool = False, name: str = "mobilenet_v3_large"
+) -> keras.Model:
     """MobileNetV3-Large without its classifier.
 
     Args:
@@ -77,7 +79,7 @@ def _squeeze_excite(x, name):
     return layers.Multiply(name=f"{name}_se")([x, s])
 
 
-def v3_from_application(network):
+def v3_from_application(network: keras.Model) -> dict[str, np.ndarray]:
     """Parameters of `mobilenet_v3_large` from Keras's ImageNet MobileNetV3Large, whose layers come in the same order.
 
     Of an image of even height or width Keras's network pads one side only where it halves; `mobilenet_v3_large` pads
@@ -97,7 +99,7 @@ def v3_from_application(network):
     return parameters
 
 
-def v2_from_application(network):
+def v2_from_application(network: keras.Model) -> dict[str, np.ndarray]:
     """Parameters of `mobilenet_v2` from Keras's ImageNet MobileNetV2, which has the same layers.
 
     Args:
@@ -109,7 +111,7 @@ def v2_from_application(network):
     return {f"{layer.name}/{v.name}": np.asarray(v) for layer in network.layers for v in layer.weights}
 
 
-def mobilenet_v2(image_size, name="mobilenet_v2"):
+def mobilenet_v2(image_size: tuple[int, int], name: str = "mobilenet_v2") -> keras.Model:
     """MobileNetV2 without its classifier, as `keras.applications` builds it.
 
     Args:
@@ -143,7 +145,7 @@ V1_BLOCKS = (
 )
 
 
-def mobilenet_v1(image_size, name="mobilenet_v1"):
+def mobilenet_v1(image_size: tuple[int, int], name: str = "mobilenet_v1") -> keras.Model:
     """MobileNetV1 without its classifier, padded by TensorFlow's "same" as in its authors' code.
 
     Args:
@@ -164,7 +166,7 @@ def mobilenet_v1(image_size, name="mobilenet_v1"):
     return keras.Model(inputs, {n: features[n] for n in names}, name=name)
 
 
-def v1_from_application(network):
+def v1_from_application(network: keras.Model) -> dict[str, np.ndarray]:
     """Parameters of `mobilenet_v1` from Keras's ImageNet MobileNet, whose layers come in the same order.
 
     Keras's network pads the end of every map that it halves, also of odd sides, where "same" pads both ends.

@@ -1,11 +1,13 @@
 """OverFeat's two networks (Sermanet et al. 2013, Table 1 and the appendix's Table 3), dense layers as convolutions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 from keras import layers, ops
 
 from keras_det.layers.offset_max_pooling import OffsetMaxPooling, interleave
+from keras_det.types import Tensor
 
 MEAN, SCALE = 118.380948, 1 / 61.896913  # of pixels; the paper gives none, these are the authors' released extractor's
 
@@ -39,7 +41,7 @@ class Architecture:
     scales: tuple[tuple[int, int], ...]
 
     @property
-    def stride(self):
+    def stride(self) -> int:
         """Pixels between two cells of the map before the last pooling, and so of fine-stride outputs."""
         stride = 1
         for i, c in enumerate(self.convolutions):
@@ -47,7 +49,7 @@ class Architecture:
         return stride
 
     @property
-    def center(self):
+    def center(self) -> float:
         """Pixels from the image's edge to the center of what the first cell of that map looks at.
 
         >>> ARCHITECTURES["accurate"].center, ARCHITECTURES["fast"].center
@@ -56,16 +58,16 @@ class Architecture:
         return (self.field - self.stride * (self.unpooled(self.field) - 1)) / 2
 
     @property
-    def pool(self):
+    def pool(self) -> int:
         """The last pooling's size: coarse outputs have `pool` times the fine stride."""
         return self.convolutions[-1].pool
 
     @property
-    def context(self):
+    def context(self) -> int:
         """Pixels around a window that the padded convolutions see too, in a larger image; at training zeros."""
         return sum(c.padding for c in self.convolutions) * self.stride
 
-    def unpooled(self, size):
+    def unpooled(self, size: int) -> int:
         """Side of the map before the last pooling for a side of `size` pixels.
 
         >>> ARCHITECTURES["accurate"].unpooled(281)
@@ -77,11 +79,11 @@ class Architecture:
         return size
 
     @property
-    def head_kernel(self):
+    def head_kernel(self) -> int:
         """Side of the pooled map that the dense layers take: 5, and 6 in the fast network."""
         return self.unpooled(self.field) // self.pool
 
-    def cells(self, size, fine=True):
+    def cells(self, size: int, fine: bool = True) -> int:
         """Outputs along a side of `size` pixels; an image smaller than the field of view is padded to one cell.
 
         >>> [ARCHITECTURES["accurate"].cells(size) for size in (200, 221, 245, 256, 257, 281)]
@@ -126,7 +128,7 @@ ARCHITECTURES = {
 }
 
 
-def architecture(variant):
+def architecture(variant: str) -> Architecture:
     """The architecture of that name.
 
     Raises:
@@ -140,7 +142,7 @@ def architecture(variant):
     return ARCHITECTURES[variant]
 
 
-def scaled(channels, width):
+def scaled(channels: int, width: float) -> int:
     """Channels of a network of another width, at least 4.
 
     >>> scaled(96, 1.0), scaled(96, 1 / 8), scaled(96, 1 / 100)
@@ -151,7 +153,13 @@ def scaled(channels, width):
     return max(round(channels * width), 4)
 
 
-def overfeat(variant, width=1.0, initializer="he_normal", batch_norm=False, name="features"):
+def overfeat(
+    variant: str,
+    width: float = 1.0,
+    initializer: str | keras.initializers.Initializer = "he_normal",
+    batch_norm: bool = False,
+    name: str = "features",
+) -> keras.Model:
     """Layers 1 to 5 (fast) or 6 (accurate): convolutions without contrast normalization, pooling without overlap.
 
     Args:
@@ -202,7 +210,7 @@ def _layer(x, convolution, batch_norm):
     return layers.ReLU(name=f"{convolution.name}_relu")(x)
 
 
-def fold_batch_norm(trained, plain):
+def fold_batch_norm(trained: keras.Model, plain: keras.Model) -> None:
     """Put the weights of a network with batch normalization into the same network without.
 
     Args:
@@ -220,7 +228,7 @@ def fold_batch_norm(trained, plain):
             layer.set_weights([kernel, bias])
 
 
-def unfold_batch_norm(plain, trained):
+def unfold_batch_norm(plain: keras.Model, trained: keras.Model) -> None:
     """The way back: the weights of a network without batch normalization in one with it, which then changes nothing.
 
     Args:
@@ -236,8 +244,16 @@ def unfold_batch_norm(plain, trained):
 
 
 def dense_layers(
-    channels, hidden, outputs, kernel, first, initializer="he_normal", dropout=0.5, batch_norm=False, name="classifier"
-):
+    channels: int,
+    hidden: Sequence[int],
+    outputs: int,
+    kernel: int,
+    first: int,
+    initializer: str | keras.initializers.Initializer = "he_normal",
+    dropout: float = 0.5,
+    batch_norm: bool = False,
+    name: str = "classifier",
+) -> keras.Model:
     """Fully connected layers in their spatial form: a convolution of the first one's extent, then 1x1.
 
     Args:
@@ -271,7 +287,13 @@ def dense_layers(
     return keras.Model(inputs, maps | {"output": last(x)}, name=name)
 
 
-def classifier(variant, classes, width=1.0, initializer="he_normal", dropout=0.5):
+def classifier(
+    variant: str,
+    classes: int,
+    width: float = 1.0,
+    initializer: str | keras.initializers.Initializer = "he_normal",
+    dropout: float = 0.5,
+) -> keras.Model:
     """The classifier of Table 1 or 3: layers 6, 7, 8 of the fast and 7, 8, 9 of the accurate network.
 
     Args:
@@ -291,7 +313,9 @@ def classifier(variant, classes, width=1.0, initializer="he_normal", dropout=0.5
     return dense_layers(channels, hidden, classes, spec.head_kernel, first, initializer, dropout)
 
 
-def run_dense(head, unpooled, variant, fine=True, training=False):
+def run_dense(
+    head: keras.Model, unpooled: Tensor, variant: str, fine: bool = True, training: bool = False
+) -> dict[str, Tensor]:
     """Run dense layers on every window of an image (section 3.3).
 
     Args:
@@ -315,7 +339,7 @@ def run_dense(head, unpooled, variant, fine=True, training=False):
     return {name: interleave(value, k, *sides) for name, value in outputs.items()}
 
 
-def count(variant, classes=1000, width=1.0, size=None):
+def count(variant: str, classes: int = 1000, width: float = 1.0, size: tuple[int, int] | None = None) -> dict[str, int]:
     """Parameters and connections of a network, as the paper's Table 4 has them.
 
     A connection is a weight or bias of a convolution at one of its outputs, zero padding included. In the table the
@@ -343,7 +367,7 @@ def count(variant, classes=1000, width=1.0, size=None):
     return {"parameters": sum(weights), "connections": connections}
 
 
-def multiply_adds(variant, size, outputs, box_outputs=0, context=False):
+def multiply_adds(variant: str, size: int, outputs: int, box_outputs: int = 0, context: bool = False) -> dict[str, int]:
     """Multiply-adds of a pass over a training sample of detection or localization, at fine stride, in full width.
 
     Args:
@@ -380,7 +404,7 @@ def multiply_adds(variant, size, outputs, box_outputs=0, context=False):
     }
 
 
-def kernel_shapes(variant, classes=1000, width=1.0):
+def kernel_shapes(variant: str, classes: int = 1000, width: float = 1.0) -> dict[str, tuple[int, int, int, int]]:
     """`(height, width, in, out)` of each layer's kernel in turn, under the names that the layers have in `OverFeat`.
 
     >>> list(kernel_shapes("fast"))[-2:], kernel_shapes("accurate")["classifier_full7"]
@@ -400,7 +424,7 @@ def kernel_shapes(variant, classes=1000, width=1.0):
     return shapes
 
 
-def layer_weights(variant, classes=1000, width=1.0):
+def layer_weights(variant: str, classes: int = 1000, width: float = 1.0) -> list[int]:
     """Weights and biases of each layer in turn.
 
     >>> layer_weights("fast")[0]

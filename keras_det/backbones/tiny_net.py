@@ -9,7 +9,7 @@ from keras_det.backbones.common import conv_bn
 STAGES = ((16, 1), (24, 1), (48, 3), (96, 3), (128, 2))
 
 
-def tiny(image_size, name="tiny"):
+def tiny(image_size: tuple[int, int], name: str = "tiny") -> keras.Model:
     """Plain 3x3 convolutions with batch normalization, which CPUs run at full speed, residual within a stage.
 
     Coarse maps are added to the next finer one (as feature pyramids do): with so few layers the fine cells would

@@ -1,6 +1,7 @@
 """VGG16 as SSD uses it: fc6 and fc7 as convolutions, atrous by default."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from keras_det.backbones.common import subsample
@@ -8,7 +9,7 @@ from keras_det.backbones.common import subsample
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions of each block
 
 
-def vgg16(image_size, atrous=True, name="vgg16"):
+def vgg16(image_size: tuple[int, int], atrous: bool = True, name: str = "vgg16") -> keras.Model:
     """VGG16 without its classifier (SSD section 3, "Base network").
 
     Args:
@@ -40,7 +41,7 @@ def vgg16(image_size, atrous=True, name="vgg16"):
     return keras.Model(inputs, {k: features[k] for k in ("conv4_3", "conv5_3")} | {"fc7": x}, name=name)
 
 
-def from_application(classifier, atrous=True):
+def from_application(classifier: keras.Model, atrous: bool = True) -> dict[str, np.ndarray]:
     """Parameters of `vgg16` from Keras's ImageNet VGG16 with its top.
 
     fc6 and fc7 become convolutions; for the atrous form they are subsampled as the authors did: every third row and

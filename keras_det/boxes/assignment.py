@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
 
-def assign(costs, valid):
+
+def assign(costs: Tensor, valid: Tensor) -> Tensor:
     """Give every object a box of its own so that the sum of the costs is the least (DeepMultiBox, "Optimization").
 
     The Hungarian method with shortest augmenting paths, on all images of the batch at once: objects whose cheapest box

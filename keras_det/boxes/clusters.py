@@ -10,7 +10,7 @@ _ITERATIONS = 50
 _LARGEST = 50_000  # points that take part; more would not move the centers
 
 
-def kmeans(points, count, seed=0):
+def kmeans(points: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Centers of k-means, started by k-means++; empty clusters are filled again.
 
     Args:

@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
 
-def crop_and_resize(images, windows, size):
+
+def crop_and_resize(images: Tensor, windows: Tensor, size: tuple[int, int]) -> Tensor:
     """Sample windows of each image bilinearly, with half-pixel centers and without antialiasing.
 
     The project's one resize, from a window: the window of the whole image gives what `keras_det.data.resize` gives.

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
+
 # Keras's own names and meanings. Its `convert_format` is not used: in Keras 3.8 it mistakes `rel_center_xywh`.
 FORMATS = (
     "xyxy",
@@ -16,7 +18,7 @@ FORMATS = (
 )
 
 
-def convert(boxes, source, target, image_shape=None):
+def convert(boxes: Tensor, source: str, target: str, image_shape: tuple[int, int] | None = None) -> Tensor:
     """Convert boxes between Keras's box formats.
 
     Args:

@@ -2,13 +2,15 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
+
 BLOCK = 64  # rows of the first search for nearest boxes that are computed together
 HALVINGS = 3  # of what a minimum is sought in: the smaller ones of two halves vectorize, a reduction does not
 _INFINITY = float("inf")
 _GONE = 1e18  # left edge where there is no box; unlike infinity it is still a number after a subtraction
 
 
-def match_score(a, b):
+def match_score(a: Tensor, b: Tensor) -> Tensor:
     """How badly two boxes match, 0 for equal ones (OverFeat section 4.3).
 
     The paper's score is "the sum of the distance between centers of the two bounding boxes and the intersection area of
@@ -52,7 +54,7 @@ def _score(a, b):
     return distance + (1.0 - both / ops.maximum(either, 1e-12))
 
 
-def merge_boxes(boxes, scores, threshold):
+def merge_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the two boxes that match best until no two match well enough (OverFeat section 4.3, (d) to (g)).
 
     A merged box is the mean of all the boxes that it holds, and its confidence their sum: two merged boxes count by how
@@ -126,14 +128,14 @@ def merge_boxes(boxes, scores, threshold):
 
 
 def merge(
-    boxes,
-    scores,
-    score_threshold=0.05,
-    merge_threshold=0.5,
-    max_per_class=2000,
-    max_detections=100,
-    max_classes=None,
-):
+    boxes: Tensor,
+    scores: Tensor,
+    score_threshold: float = 0.05,
+    merge_threshold: float = 0.5,
+    max_per_class: int = 2000,
+    max_detections: int = 100,
+    max_classes: int | None = None,
+) -> dict[str, Tensor]:
     """Detections by greedy merge, class by class (OverFeat section 4.3); it takes the place of `nms`.
 
     Of each class the `max_per_class` best boxes over `score_threshold` are merged with `merge_boxes`. That the least

@@ -5,8 +5,12 @@ A box's sides are whole steps; its halves end on half steps, where the integral 
 exact.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from keras import ops
+
+from keras_det.types import Tensor
 
 STEPS = 100
 MASKS = ("full", "bottom", "top", "left", "right")
@@ -14,7 +18,7 @@ MEAN_SIDES = tuple(k / 10 for k in range(1, 10))  # of the image's mean dimensio
 MARGIN = 0.25  # of a box's side: the frame around a box that stands for the complement of "full"
 
 
-def box_sizes(aspect_ratios, mean_sides=MEAN_SIDES):
+def box_sizes(aspect_ratios: Sequence[float], mean_sides: Sequence[float] = MEAN_SIDES) -> np.ndarray:
     """Heights and widths of the boxes that are searched.
 
     Args:
@@ -31,12 +35,12 @@ def box_sizes(aspect_ratios, mean_sides=MEAN_SIDES):
     return np.unique(sizes[(sizes <= STEPS).all(1)], axis=0)
 
 
-def count_boxes(sizes):
+def count_boxes(sizes: np.ndarray) -> int:
     """How many boxes of these sizes the search looks at."""
     return int(np.prod(STEPS + 1 - np.asarray(sizes), axis=1).sum())
 
 
-def integral_image(masks):
+def integral_image(masks: Tensor) -> Tensor:
     """Sums over all rectangles from the upper left corner, at every half step.
 
     Args:
@@ -56,7 +60,7 @@ def _cumulative_fractions(cells):
     return ops.convert_to_tensor(np.clip(places - np.arange(cells) / cells, 0, 1 / cells), "float32")
 
 
-def box_scores(masks, size):
+def box_scores(masks: tuple[Tensor, ...], size: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
     """Equation 3 of all boxes of one size.
 
     The complement of "full" is the frame between the box and the box enlarged by a quarter of its sides all around, as
@@ -81,7 +85,7 @@ def box_scores(masks, size):
     return inside / area - frame / frame_area + halves, inside / area
 
 
-def search_maps(masks):
+def search_maps(masks: Tensor) -> tuple[Tensor, ...]:
     """Integral images of what equation 3 needs of the five masks.
 
     The halves come in pairs: the bottom mask is wanted in the bottom half and not in the top one, the top mask the
@@ -120,7 +124,7 @@ def _frames(integral, inside, h, w):
     return frame, ops.convert_to_tensor(np.where(areas > 0, areas, 1.0), "float32")
 
 
-def search(masks, sizes, per_size=8):
+def search(masks: Tensor, sizes: np.ndarray, per_size: int = 8) -> tuple[Tensor, ...]:
     """The boxes of all sizes and places that agree best with the masks.
 
     Of each size those places are candidates whose score is the highest among their neighbors', so that one object does

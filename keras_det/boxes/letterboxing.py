@@ -1,9 +1,15 @@
 """Where an image lies in a network's input when it keeps its aspect ratio, and boxes there and back."""
 
+from typing import Any
+
 from keras import ops
 
+from keras_det.types import Tensor
 
-def letterbox(height, width, size, xp=ops):
+
+def letterbox(
+    height: int | Tensor, width: int | Tensor, size: tuple[int, int], xp: Any = ops
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The rectangle of an image in a canvas: as large as fits, its aspect ratio kept, in the middle.
 
     Args:
@@ -22,14 +28,14 @@ def letterbox(height, width, size, xp=ops):
     return (size[0] - rows) // 2, (size[1] - columns) // 2, rows, columns
 
 
-def canvas_window(height, width, size):
+def canvas_window(height: int | Tensor, width: int | Tensor, size: tuple[int, int]) -> Tensor:
     """The canvas of `letterbox` as a window of the image, which it leaves: `[4]` float32 rel_yxyx."""
     top, left, rows, columns = (ops.cast(edge, "float32") for edge in letterbox(height, width, size))
     low, here = ops.stack([-top / rows, -left / columns]), ops.stack([size[0] / rows, size[1] / columns])
     return ops.concatenate([low, low + here])
 
 
-def from_window(boxes, window):
+def from_window(boxes: Tensor, window: Tensor) -> Tensor:
     """Boxes relative to a window as boxes relative to the image, limited to it.
 
     Args:

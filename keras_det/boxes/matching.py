@@ -2,8 +2,16 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
 
-def match(ious, valid, threshold=0.5, valid_boxes=None, negative_threshold=None):
+
+def match(
+    ious: Tensor,
+    valid: Tensor,
+    threshold: float = 0.5,
+    valid_boxes: Tensor | None = None,
+    negative_threshold: float | None = None,
+) -> Tensor:
     """Match default boxes to objects: each object's best box first, then every box that overlaps enough.
 
     The first stage is the greedy bipartite matching of the authors' code: of all free pairs the one of highest overlap

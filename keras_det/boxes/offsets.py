@@ -1,8 +1,11 @@
 """Boxes as offsets from default boxes (SSD's equation 2) and back."""
 
 import math
+from collections.abc import Sequence
 
 from keras import ops
+
+from keras_det.types import Tensor
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)  # of cy, cx, h, w in the authors' code: offsets come out with about unit variance
 MAX_LOG_SIDE = math.log(1000.0 / 16)  # a side never grows more than this in one step, so exp cannot overflow
@@ -15,7 +18,7 @@ def _center_form(boxes):
     return (ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin, xmax - xmin
 
 
-def encode_offsets(boxes, default_boxes, variances=VARIANCES):
+def encode_offsets(boxes: Tensor, default_boxes: Tensor, variances: Sequence[float] = VARIANCES) -> Tensor:
     """Offsets of boxes from their default boxes, equation 2 of the paper divided by the variances.
 
     Args:
@@ -38,7 +41,7 @@ def encode_offsets(boxes, default_boxes, variances=VARIANCES):
     return ops.stack([offset / variance for offset, variance in zip(offsets, variances)], axis=-1)
 
 
-def decode_offsets(offsets, default_boxes, variances=VARIANCES):
+def decode_offsets(offsets: Tensor, default_boxes: Tensor, variances: Sequence[float] = VARIANCES) -> Tensor:
     """The boxes that offsets stand for; the inverse of `encode_offsets`.
 
     Args:

@@ -2,10 +2,12 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
+
 SMALLEST_UNION = 1e-12  # keeps 0 / 0 at 0; far below the area of any box that has one
 
 
-def area(boxes):
+def area(boxes: Tensor) -> Tensor:
     """Area of `[..., 4]` corner boxes: `[...]`, in the boxes' own units; inverted boxes have area 0.
 
     >>> float(area([[0.0, 0.0, 0.5, 0.5]])[0])
@@ -15,7 +17,7 @@ def area(boxes):
     return ops.maximum(ymax - ymin, 0) * ops.maximum(xmax - xmin, 0)
 
 
-def intersection(boxes1, boxes2):
+def intersection(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Pairwise areas of intersection.
 
     Coordinate by coordinate, so that the largest tensor is `[..., N, M]`: Keras's own `compute_iou` keeps several
@@ -39,7 +41,7 @@ def intersection(boxes1, boxes2):
     return ops.maximum(height, 0) * ops.maximum(width, 0)
 
 
-def iou(boxes1, boxes2):
+def iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Pairwise IoU (Jaccard overlap).
 
     Args:

@@ -3,19 +3,20 @@
 from keras import ops
 
 from keras_det.boxes.overlap import iou
+from keras_det.types import Tensor
 
 BLOCK = 256  # candidates looked at in one round: two rounds are the rule, and a round's overlaps stay in the cache
 
 
 def nms(
-    boxes,
-    scores,
-    score_threshold=0.01,
-    iou_threshold=0.45,
-    max_per_class=400,
-    max_detections=200,
-    class_agnostic=False,
-):
+    boxes: Tensor,
+    scores: Tensor,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.45,
+    max_per_class: int = 400,
+    max_detections: int = 200,
+    class_agnostic: bool = False,
+) -> dict[str, Tensor]:
     """Per class non-maximum suppression (SSD section 3.7), or whatever the class.
 
     Of each class the `max_per_class` best boxes over `score_threshold` are candidates. Candidates of all classes are

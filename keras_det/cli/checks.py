@@ -1,13 +1,16 @@
 """What can be said of a command's arguments before TensorFlow is imported, which takes seconds."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from keras_det.cli import zoo
 from keras_det.suggestions import did_you_mean
 
 
-def check_network(name, weights, option="--weights", boxes=False, named="--model"):
+def check_network(
+    name: str, weights: str | None, option: str = "--weights", boxes: bool = False, named: str = "--model"
+) -> None:
     """Refuse a model that there is not, or weights that are neither registered for it nor a file.
 
     Args:
@@ -41,7 +44,7 @@ def _check_weights(model, weights, option):
         raise ValueError(f"{option} must end in {', '.join(registry.READ_ENDINGS)}; got {weights!r}.")
 
 
-def check_images(paths):
+def check_images(paths: Iterable[str]) -> None:
     """Refuse paths, folders and patterns without images."""
     from keras_det.data.image_files import image_paths
 
@@ -49,7 +52,7 @@ def check_images(paths):
         image_paths(path)
 
 
-def check_folder(path, option="--out"):
+def check_folder(path: Path, option: str = "--out") -> None:
     """Refuse a folder that cannot be made or written to; a file may have its name, or that of one above it."""
     there = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not there.is_dir():
@@ -58,7 +61,7 @@ def check_folder(path, option="--out"):
         raise PermissionError(f"{option} must be a folder that can be written to; {there} cannot.")
 
 
-def check_file(path, endings=None, option="--out"):
+def check_file(path: Path, endings: str | tuple[str, ...] | None = None, option: str = "--out") -> None:
     """Refuse a file that cannot be written, or that ends otherwise."""
     if endings and not path.name.endswith(endings):
         raise ValueError(f"{option} must end in {' or '.join(endings)}; got {path.name!r}.")
@@ -67,7 +70,7 @@ def check_file(path, endings=None, option="--out"):
     check_folder(path.parent, option)
 
 
-def check_exists(path, option):
+def check_exists(path: Path, option: str) -> None:
     """Refuse a file or folder that there is not."""
     if not path.exists():
         raise FileNotFoundError(f"{option}: there is no file or folder {path}.")

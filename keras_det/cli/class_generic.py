@@ -38,7 +38,7 @@ def table_1(
     images: Images = None,
     out: FigureFile = Path("runs/class_generic_table_1.png"),
     as_json: Json = False,
-):
+) -> None:
     """AUC on held-out classes of networks trained without their boxes, and the curves of Figure 1."""
     title = "AUC after training without the held-out classes' bounding boxes"
     _table(title, {"pretrained": pretrained, "random": random}, held_out, (data, split, None, images), out, as_json)
@@ -55,7 +55,7 @@ def table_2(
     images: Images = None,
     out: FigureFile = Path("runs/class_generic_table_2.png"),
     as_json: Json = False,
-):
+) -> None:
     """AUC on the same images of networks trained on all boxes, and the curves of Figure 1."""
     title = "AUC after training on all bounding box labels"
     _table(title, {"pretrained": pretrained, "random": random}, held_out, (data, split, None, images), out, as_json)

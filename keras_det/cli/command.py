@@ -43,7 +43,7 @@ for name, group in {
 _UsageError: Any = typer.BadParameter.__base__  # of the command line that Typer brings along or imports
 
 
-def main():
+def main() -> None:
     """Run the command; bad input ends it with exit code 2 and one line."""
     for stream in (sys.stdout, sys.stderr):  # names of classes and files, on a terminal that may lack their letters
         if isinstance(stream, io.TextIOWrapper):

@@ -13,7 +13,7 @@ FORMS = {
 }
 
 
-def data(as_json: Json = False):
+def data(as_json: Json = False) -> None:
     """List what --data takes, and which --split goes with it."""
     if as_json:
         print_json([{"data": form, "reads": reads, "splits": splits} for form, (reads, splits) in FORMS.items()])

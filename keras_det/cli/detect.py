@@ -21,7 +21,7 @@ def detect(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for images with the boxes drawn.")] = None,
     score_threshold: Threshold = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
-):
+) -> None:
     """Detect objects in images; results appear as they come.
 
     A file that cannot be read is named and passed over; exit code 1 says so at the end.
@@ -61,7 +61,7 @@ def features(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for a .npy file of each image.")] = Path("runs/features"),
     as_json: Json = False,
-):
+) -> None:
     """Activations of OverFeat's layers, `[height, width, channels]` float32 of each image: a vector for each window.
 
     An image of the window's size gives one vector of the dense layers, a larger one a map of them. With --json one

@@ -31,7 +31,7 @@ def assemble(
     out: Annotated[Path, typer.Option("--out", help="File to write, *.weights.h5 or *.safetensors.")],
     classifier: Pruning = None,
     as_json: Json = False,
-):
+) -> None:
     """Put networks of single classes into one detector, and a classifier that prunes."""
     from keras_det.weights import FILE_ENDINGS
 
@@ -61,7 +61,7 @@ def table_1(
     split: Split = None,
     images: Images = None,
     as_json: Json = False,
-):
+) -> None:
     """Average precision of each class, of DetectorNet and of its baseline."""
     _check_masks(weights)
     _check_pruning(classifier)
@@ -88,7 +88,7 @@ def figure_4(
     images: Images = None,
     out: FigureFile = Path("runs/detectornet_figure_4.png"),
     as_json: Json = False,
-):
+) -> None:
     """Precision and recall after the first stage and after refinement."""
     _check_masks(weights)
     _check_pruning(classifier)

@@ -55,7 +55,7 @@ def evaluate(
         Path | None, typer.Option("--report", help="Folder for report.html: tables, plots and the worst images.")
     ] = None,
     as_json: Json = False,
-):
+) -> None:
     """Evaluate a detector, or the results files of any: VOC and COCO metrics in original pixels."""
     from keras_det.files import remove_leftovers
 

@@ -34,7 +34,7 @@ def export(
     split: Split = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Images for --check and for calibrating int8.")] = 100,
     as_json: Json = False,
-):
+) -> None:
     """Export a detector to a file or folder that needs neither this package nor Keras.
 
     With --check, exit code 1 means that the file does not give the model's detections.
@@ -72,7 +72,7 @@ def benchmark(
     split: Split = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Images to detect in.")] = 100,
     as_json: Json = False,
-):
+) -> None:
     """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
     check_network(model, weights, boxes=True)
     source = load_source(data, split, None, images).readable()

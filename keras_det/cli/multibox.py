@@ -26,7 +26,7 @@ def figure_1(
     images: Images = None,
     out: FigureFile = Path("runs/multibox_figure_1.png"),
     as_json: Json = False,
-):
+) -> None:
     """Detection rate against the number of boxes, for one, two and three scales."""
     check_network("multibox", localizer, "--localizer")
     check_file(out)
@@ -55,7 +55,7 @@ def figure_5(
     images: Images = None,
     out: FigureFile = Path("runs/multibox_figure_5.png"),
     as_json: Json = False,
-):
+) -> None:
     """Class-agnostic precision and recall of detectors trained on any data."""
     named = {}
     for text in detectors:
@@ -71,7 +71,7 @@ def figure_5(
     from keras_det.metrics import proposals
     from keras_det.training import multibox
 
-    networks = {text: load_network(*pair, "WEIGHTS") for text, pair in named.items()}
+    networks = {text: load_network(name, weights, "WEIGHTS") for text, (name, weights) in named.items()}
     curves = multibox.agnostic_curves(networks, source)
     out.parent.mkdir(parents=True, exist_ok=True)
     visualize.plot_precision_recall({name: (c.recall, c.precision) for name, c in curves.items()}, out)
@@ -88,7 +88,7 @@ def table_1(
     split: Split = None,
     images: Images = None,
     as_json: Json = False,
-):
+) -> None:
     """Average precision of each class, of the two-stage detector."""
     source = _checked(localizer, classifier, data, split, images)
     load_tensorflow()
@@ -108,7 +108,7 @@ def table_2(
     split: Split = None,
     images: Images = None,
     as_json: Json = False,
-):
+) -> None:
     """Detection@5 and classification@5 against the number of windows, boxes suppressed at 0.4; of rendered scenes,
     those with one object."""
     check_network("one_box_per_class", one_box, "--one-box")

@@ -1,13 +1,20 @@
 """TensorFlow and the networks, by their names and weights."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from keras_det.cli.wording import naming
 
+if TYPE_CHECKING:
+    from keras_det.models.network import Network
 
-def load_tensorflow():
+
+def load_tensorflow() -> None:
     """Import TensorFlow and find its devices."""
     with silent_stderr():
         import tensorflow as tf
@@ -16,7 +23,7 @@ def load_tensorflow():
 
 
 @contextlib.contextmanager
-def silent_stderr():
+def silent_stderr() -> Iterator[None]:
     """Without what TensorFlow's C++ parts say on stderr, which is not for users."""
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -29,7 +36,7 @@ def silent_stderr():
         os.close(null)
 
 
-def load_network(name, weights, option="--weights", **arguments):
+def load_network(name: str, weights: str | None, option: str = "--weights", **arguments: Any) -> Network:
     """The model by name with its weights, which an option named; `keras_det.cli.checks` looked at both before."""
     from keras_det import models as zoo
 

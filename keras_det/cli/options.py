@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,7 +47,7 @@ Threshold = Annotated[
 FigureFile = Annotated[Path, typer.Option("--out", help="PNG file of the figure.")]
 
 
-def reads_data(command):
+def reads_data(command: Callable) -> Callable:
     """Gives a command the options of data sources, which `load_source` takes from `data_options`."""
     signature = inspect.signature(command)
 

@@ -32,7 +32,7 @@ def table_2(
     images: Images = None,
     batch_size: Batch = 16,
     as_json: Json = False,
-):
+) -> None:
     """Top-1 and top-5 error of each way to vote, on the images with one object; several networks are an ensemble."""
     for name in weights:
         check_network("overfeat", name)
@@ -57,7 +57,7 @@ def figure_9(
     batch_size: Batch = 16,
     out: FigureFile = Path("runs/overfeat_figure_9.png"),
     as_json: Json = False,
-):
+) -> None:
     """Localization error from the center window to all scales, on the images with one object; of each network given,
     one regressor for all classes (SCR) or one for each (PCR)."""
     for name in weights:
@@ -92,7 +92,7 @@ def convert(
         Path | None, typer.Option("--classes", help="Names of the 1000 classes in the authors' order, one a line.")
     ] = None,
     as_json: Json = False,
-):
+) -> None:
     """The weights that OverFeat's authors released as a file of this package, a classifier."""
     from keras_det.weights import FILE_ENDINGS
 

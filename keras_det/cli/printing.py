@@ -1,18 +1,25 @@
 """What the commands print: figures and JSON on stdout, all else on stderr."""
 
+from __future__ import annotations
+
 import collections
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from keras_det.data.source import Source
+
 error_console = Console(stderr=True, soft_wrap=True)
 
 
-def print_json(value):
+def print_json(value: Any) -> None:
     """One line of JSON on stdout; what is not finite is null, since JSON has no such numbers."""
     print(json.dumps(_finite(value), default=float, allow_nan=False), flush=True)
 
@@ -27,7 +34,9 @@ def _finite(value):
     return None if number and not math.isfinite(value) else value
 
 
-def print_rows(title, rows, as_json, more=None):
+def print_rows(
+    title: str, rows: Mapping[str, Mapping[str, float]], as_json: bool, more: dict[str, str] | None = None
+) -> None:
     """Figures in rows, as a table or as JSON."""
     if as_json:
         print_json({"rows": rows} | (more or {}))
@@ -41,7 +50,7 @@ def print_rows(title, rows, as_json, more=None):
         Console(soft_wrap=True).print(f"{name}: [bold]{escape(value)}[/bold]")
 
 
-def print_columns(rows):
+def print_columns(rows: Iterable[Iterable[str]]) -> None:
     """Rows of texts, the first of each in bold, one a line where the terminal is wide enough."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -50,7 +59,7 @@ def print_columns(rows):
     Console(highlight=False).print(table)
 
 
-def print_issues(source, shown=10):
+def print_issues(source: Source, shown: int = 10) -> None:
     """Name the issues of the annotations on stderr: the first of each kind, and how many there are."""
     kinds = collections.defaultdict(list)
     for issue in source.issues:

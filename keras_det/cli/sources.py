@@ -1,10 +1,24 @@
 """Data sources and classes, from what the options name."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from keras_det.cli.options import DATA_OPTIONS, data_options
 from keras_det.cli.wording import naming
 
+if TYPE_CHECKING:
+    from keras_det.data.source import Source
 
-def load_source(spec, split, seed, images, options=None, names=("--data", "--split")):
+
+def load_source(
+    spec: str,
+    split: str | None,
+    seed: int | None,
+    images: int | None,
+    options: dict[str, Any] | None = None,
+    names: tuple[str, str] = ("--data", "--split"),
+) -> Source:
     """A data source; seed and number of scenes are options of `shapes`, elsewhere `images` takes the first."""
     from keras_det import data
 
@@ -31,7 +45,7 @@ def load_source(spec, split, seed, images, options=None, names=("--data", "--spl
     return source if images is None else source.take(images)
 
 
-def class_names(text):
+def class_names(text: str | None) -> int | tuple[str, ...] | None:
     """Class names with commas, or a number of classes; `None` stays."""
     if text is None:
         return None

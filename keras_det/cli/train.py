@@ -106,7 +106,7 @@ def train(
         bool, typer.Option("--all", help="With --list-recipes: all of the papers, with score, cost and command.")
     ] = False,
     as_json: Json = False,
-):
+) -> None:
     """Train a detector; the run's folder gets metrics, curves, images and weights."""
     from keras_det import data as sources
     from keras_det import training

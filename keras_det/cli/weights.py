@@ -17,7 +17,7 @@ from keras_det.cli.wording import Commands
 app = typer.Typer(help="Weight files.", no_args_is_help=True, cls=Commands)
 
 
-def models(as_json: Json = False):
+def models(as_json: Json = False) -> None:
     """List the models: what each is, and its weights."""
     from keras_det import weights
 
@@ -34,7 +34,7 @@ def models(as_json: Json = False):
 def list_weights(
     everything: Annotated[bool, typer.Option("--all", help="With sizes, data, license and source.")] = False,
     as_json: Json = False,
-):
+) -> None:
     """List the registered weights and what their publishers measured; --json has all that is known."""
     from keras_det import weights
 
@@ -69,7 +69,7 @@ def _print_entry(entry):
 
 
 @app.command()
-def add(file: Annotated[Path, typer.Argument(help="A weight file that was downloaded by hand.")]):
+def add(file: Annotated[Path, typer.Argument(help="A weight file that was downloaded by hand.")]) -> None:
     """Take a downloaded weight file into the package's folder, recognized by its content."""
     from keras_det import weights
 
@@ -91,7 +91,7 @@ def import_weights(
         typer.Option("--classes", help="Names with commas, in the order of their ids, or a label_map.pbtxt."),
     ] = None,
     as_json: Json = False,
-):
+) -> None:
     """Bring a network of TensorFlow's Object Detection API into this package; its graph is read, never run."""
     from keras_det.weights import FILE_ENDINGS
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from typer.core import TyperGroup
 
@@ -11,7 +13,7 @@ BAD_INPUT = (ValueError, TypeError, OSError, ImportError)  # what bad input rais
 class Commands(TyperGroup):
     """A group whose commands' errors name options: `batch_size` of a function is --batch-size of the command."""
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
@@ -23,7 +25,7 @@ class Commands(TyperGroup):
 
 
 @contextlib.contextmanager
-def naming(**options):
+def naming(**options: str) -> Iterator[None]:
     """Errors raised herein name these options, by the arguments of functions that they stand for."""
     try:
         yield

@@ -38,7 +38,7 @@ class Model:
 
 
 @functools.cache
-def models():
+def models() -> dict[str, Model]:
     """Every model by its name in commands."""
     classes = {}
     for file in sorted(FOLDER.glob("*.py")):
@@ -47,7 +47,7 @@ def models():
     return {name: _model(name, node, classes) for node in classes.values() if (name := _registered(node))}
 
 
-def get(name, option="--model"):
+def get(name: str, option: str = "--model") -> Model:
     """The model of a name, with or without underscores.
 
     Raises:

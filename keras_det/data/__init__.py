@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_det.data.by_class import images_of, images_without
 from keras_det.data.coco import Coco
@@ -55,7 +55,7 @@ _KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "ilsvrc": Ilsvrc, "tfds": 
 _FORMS = "shapes, voc:/path/VOCdevkit, coco:/path, ilsvrc:/path, folder:/path or tfds:voc/2007"
 
 
-def load(spec: str, split: str | None = None, **options) -> Source:
+def load(spec: str, split: str | None = None, **options: Any) -> Source:
     """The data source that a short text names, as `--data` and `--split` of the command do.
 
     Args:

@@ -6,11 +6,20 @@ distribution as before the crop, the distortions being the same for all pixels, 
 function; colors, the mean around the image and the horizontal flip are another, one pass over the pixels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from keras_det.boxes.letterboxing import letterbox
 from keras_det.data.resize import fitted, to_canvas
+from keras_det.types import Tensor
 from keras_det.weights.registry import CAFFE_MEAN
+
+if TYPE_CHECKING:
+    from keras_det.data.batching import OriginalImage
 
 MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)  # section 2.2; beside them a free patch and the whole image
 TRIALS = 50  # patches tried for each minimum overlap, as in the authors' code
@@ -40,7 +49,13 @@ class SSDAugmentation:
     Call with a `OriginalImage`, its objects and a seed, as `keras_det.data.batches` does.
     """
 
-    def __init__(self, image_size, expand=True, mean=CAFFE_MEAN, resize="stretch"):
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        expand: bool = True,
+        mean: Sequence[float] = CAFFE_MEAN,
+        resize: str = "stretch",
+    ):
         self.image_size = tuple(image_size)
         self.expand = expand
         self.mean = tuple(mean)
@@ -62,7 +77,9 @@ class SSDAugmentation:
         image = original.paste(source, target, self.image_size)
         return finish(image, target, draw, self.mean), objects
 
-    def geometry(self, original, objects, draw):
+    def geometry(
+        self, original: OriginalImage, objects: dict[str, Tensor], draw: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """What is sampled: `source` and `target` as `place` gives them, and the sample's objects."""
         count = tf.shape(objects["boxes"])[0]
         padded = pad_rows(objects, tf.maximum(-(-count // ROWS), 1) * ROWS)
@@ -81,7 +98,7 @@ class HorizontalFlip:
     Call as `SSDAugmentation`.
     """
 
-    def __init__(self, image_size, resize="stretch"):
+    def __init__(self, image_size: tuple[int, int], resize: str = "stretch"):
         self.image_size = tuple(image_size)
         self.resize = resize
 
@@ -94,7 +111,14 @@ class HorizontalFlip:
 
 
 @compiled
-def cut(objects, shape, draw, size, expand, letterboxed=False):
+def cut(
+    objects: dict[str, Tensor],
+    shape: Tensor,
+    draw: Tensor,
+    size: tuple[int, int],
+    expand: bool,
+    letterboxed: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
     """The window of a sample and the objects in it.
 
     Args:
@@ -118,7 +142,8 @@ def cut(objects, shape, draw, size, expand, letterboxed=False):
     window, here = tf.concat([origin + patch[:2] * side, origin + patch[2:] * side], 0), tf.constant(size)
     if letterboxed:
         extent = tf.maximum(tf.round((window[2:] - window[:2]) * tf.cast(shape, tf.float32)), 1.0)
-        top, left, *here = letterbox(*tf.unstack(tf.cast(extent, tf.int32)), size, tf)
+        height, width = tf.unstack(tf.cast(extent, tf.int32))
+        top, left, *here = letterbox(height, width, size, tf)
         low, here = tf.stack([top, left]), tf.stack(here)
     window, source, target = place(window, shape, here)
     boxes, inside = in_window(objects["boxes"], window)  # what pads them has no area and is not inside
@@ -130,7 +155,7 @@ def cut(objects, shape, draw, size, expand, letterboxed=False):
     return source, target, tf.reduce_sum(tf.cast(inside, tf.int32)), rows
 
 
-def expansion(draw):
+def expansion(draw: Tensor) -> Tensor:
     """A canvas around the image, `[4]` rel_yxyx of the image: its side 1 to 4 times the image's.
 
     Args:
@@ -141,7 +166,7 @@ def expansion(draw):
     return tf.concat([origin, origin + side], 0)
 
 
-def patches(draw):
+def patches(draw: Tensor) -> Tensor:
     """`[p, 4]` patches inside the unit square, of scale 0.3 to 1 and aspect ratio 1/2 to 2, from as many numbers."""
     scale = PATCH_SCALE[0] + draw[:, 0] * (PATCH_SCALE[1] - PATCH_SCALE[0])
     # Limits as in the authors' code, so that neither side is longer than the image's.
@@ -152,7 +177,7 @@ def patches(draw):
     return tf.stack([top, left, top + height, left + width], axis=-1)
 
 
-def choose_patch(boxes, candidates, draw):
+def choose_patch(boxes: Tensor, candidates: Tensor, draw: Tensor) -> Tensor:
     """One of the whole image, a free patch, or a patch that overlaps an object by at least 0.1, 0.3, 0.5, 0.7 or 0.9.
 
     As in the authors' code, each kind is tried, and one of those that succeeded is taken, all alike.
@@ -174,7 +199,7 @@ def choose_patch(boxes, candidates, draw):
     return tf.gather(kinds, tf.argmax(tf.where(succeeded, draw, -1.0)))
 
 
-def place(window, shape, size):
+def place(window: Tensor, shape: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
     """A window moved to where whole pixels of the image fill whole pixels of the sample.
 
     Args:
@@ -202,31 +227,31 @@ def place(window, shape, size):
     return moved / scale, *whole
 
 
-def intersections(patches, boxes):
+def intersections(patches: Tensor, boxes: Tensor) -> Tensor:
     """`[p, n]` areas, in TensorFlow's own operations: the input pipeline is TensorFlow's on any backend."""
     low = tf.maximum(patches[:, None, :2], boxes[None, :, :2])
     high = tf.minimum(patches[:, None, 2:], boxes[None, :, 2:])
     return tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
 
 
-def areas(boxes):
+def areas(boxes: Tensor) -> Tensor:
     """`[n]` areas of boxes `[n, 4]`."""
     return tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
 
 
-def ious(patches, boxes):
+def ious(patches: Tensor, boxes: Tensor) -> Tensor:
     """`[p, n]` IoU."""
     common = intersections(patches, boxes)
     return common / (areas(patches)[:, None] + areas(boxes)[None] - common)
 
 
-def to_window(boxes, window):
+def to_window(boxes: Tensor, window: Tensor) -> Tensor:
     """Boxes relative to the window instead of the image."""
     size = window[2:] - window[:2]
     return (boxes - tf.tile(window[:2], [2])) / tf.tile(size, [2])
 
 
-def in_window(boxes, window):
+def in_window(boxes: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes clipped to a window and relative to it, and which of them have their center in it (section 2.2)."""
     boxes = to_window(boxes, window)
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -235,13 +260,13 @@ def in_window(boxes, window):
     return boxes, inside & tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > MIN_SIDE, axis=-1)
 
 
-def crop_objects(objects, window):
+def crop_objects(objects: dict[str, Tensor], window: Tensor) -> dict[str, Tensor]:
     """The objects whose center is in the window, clipped to it and relative to it."""
     boxes, inside = in_window(objects["boxes"], window)
     return {name: tf.boolean_mask(value, inside) for name, value in (objects | {"boxes": boxes}).items()}
 
 
-def pad_rows(objects, count):
+def pad_rows(objects: dict[str, Tensor], count: int | Tensor) -> dict[str, Tensor]:
     """Objects padded to at least `count` rows, labels with -1, all else with zeros."""
     more = tf.maximum(count - tf.shape(objects["boxes"])[0], 0) * [[0, 1], [0, 0]]
     flat = more[:1]  # of all that is not boxes
@@ -251,14 +276,14 @@ def pad_rows(objects, count):
     }
 
 
-def flip_boxes(boxes):
+def flip_boxes(boxes: Tensor) -> Tensor:
     """Boxes of the image flipped left to right."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
 
 
 @compiled
-def finish(image, target, draw, mean):
+def finish(image: Tensor, target: Tensor, draw: Tensor, mean: Sequence[float]) -> Tensor:
     """The pixels of a sample from those of the image: colors distorted, the mean around them, flipped or not.
 
     Args:
@@ -276,7 +301,7 @@ def finish(image, target, draw, mean):
     return tf.transpose(tf.where(flip < 0.5, tf.reverse(planes, [2]), planes), [1, 2, 0])
 
 
-def distort_colors(planes, draw):
+def distort_colors(planes: Sequence[Tensor], draw: Tensor) -> list[Tensor]:
     """Photometric distortion as in the authors' code: each with probability 1/2.
 
     Brightness by up to 32, contrast and saturation by 0.5 to 1.5, hue by up to 36 degrees, their 18 of OpenCV's two
@@ -304,7 +329,7 @@ def distort_colors(planes, draw):
     return [_clip(tf.where(changed, new, old) * last) for new, old in zip(to_rgb(*mixed), mixed)]
 
 
-def to_hsv(planes, saturation, turn):
+def to_hsv(planes: Sequence[Tensor], saturation: Tensor, turn: Tensor) -> list[Tensor]:
     """Value, chroma and hue with changed saturation and hue.
 
     HSV in closed form: V is the largest channel and C its distance to the smallest; saturation scales C, at most to V.
@@ -329,7 +354,7 @@ def to_hsv(planes, saturation, turn):
     return [value, tf.minimum(chroma * saturation, value), hue + turn]
 
 
-def to_rgb(value, chroma, hue):
+def to_rgb(value: Tensor, chroma: Tensor, hue: Tensor) -> list[Tensor]:
     """Red, green and blue: each lies below V by the fraction of C that its distance in hue gives."""
     away = [tf.abs(hue - place) for place in (0.0, 2.0, 4.0)]
     away = [tf.minimum(distance, 6.0 - distance) for distance in away]

@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import os
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +16,9 @@ from keras_det.data.augment import pad_rows
 from keras_det.data.image_files import open_file, stored_size
 from keras_det.data.resize import fitted
 from keras_det.data.resize import resize as resized
-from keras_det.data.source import unreadable
+from keras_det.data.source import AnnotationIssue, Source, unreadable
 from keras_det.data.transforms import as_augmentation
+from keras_det.types import Tensor
 
 FIELDS = ("boxes", "labels", "difficult", "is_crowd")
 TOGETHER = 16  # images that one call reads
@@ -39,11 +42,11 @@ class OriginalImage:
     shape: tf.Tensor
 
     @property
-    def scale(self):
+    def scale(self) -> Tensor:
         """`[4]` float32: a rel_yxyx box times this is in pixels."""
         return tf.cast(tf.tile(self.shape, [2]), tf.float32)
 
-    def crop(self, top, left, height, width):
+    def crop(self, top: int | Tensor, left: int | Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
         """The pixels of a window inside the image, uint8, as if cut from the whole."""
 
         def decode():
@@ -59,11 +62,11 @@ class OriginalImage:
             lambda: self.pixels[top : top + height, left : left + width],
         )
 
-    def whole(self):
+    def whole(self) -> Tensor:
         """All pixels, uint8."""
         return self.crop(0, 0, self.shape[0], self.shape[1])
 
-    def paste(self, source, target, size):
+    def paste(self, source: Tensor, target: Tensor, size: tuple[int, int]) -> Tensor:
         """The pixels of `source` at `target`, as `place` gives them; what surrounds them has no meaning.
 
         Returns:
@@ -79,7 +82,7 @@ class OriginalImage:
 
         return tf.ensure_shape(tf.cond(tf.reduce_all(target[2:] == size), lambda: image, padded), (*size, 3))
 
-    def sample(self, window, size):
+    def sample(self, window: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The window resized to `size`.
 
         Args:
@@ -112,21 +115,21 @@ class OriginalImage:
 
 
 def batches(
-    source,
-    batch_size,
-    image_size,
-    training,
-    augment=None,
-    seed=0,
-    max_objects=None,
-    repeat=False,
-    first_step=0,
-    skipped=None,
-    class_agnostic=False,
-    cache_bytes=0,
-    shard=(0, 1),
-    resize="stretch",
-):
+    source: Source,
+    batch_size: int,
+    image_size: tuple[int, int],
+    training: bool,
+    augment: Any = None,
+    seed: int = 0,
+    max_objects: int | None = None,
+    repeat: bool = False,
+    first_step: int = 0,
+    skipped: list[AnnotationIssue] | None = None,
+    class_agnostic: bool = False,
+    cache_bytes: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    resize: str = "stretch",
+) -> tf.data.Dataset:
     """Batches of a source.
 
     In training, order and samples are a pure function of `seed` and of how often the data has been gone through, so
@@ -210,7 +213,9 @@ def batches(
     return dataset.prefetch(2).with_options(options)
 
 
-def whole_images(source, batch_size, skipped=None):
+def whole_images(
+    source: Source, batch_size: int, skipped: list[AnnotationIssue] | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every image of a source once with its own pixels, in batches of one size: what a whole inference procedure sees.
 
     Images of one size are batched even where others lie between them, so the order is not the source's. A batch has
@@ -277,7 +282,7 @@ def _ahead(function, values):
                 future.cancel()
 
 
-def most_objects(source):
+def most_objects(source: Source) -> int:
     """The largest number of objects in an image of the source, at least 1."""
     known = getattr(source, "max_objects", None)  # rendered sources know without looking
     return known or max(max(len(source.annotation(i)) for i in range(len(source))), 1)
@@ -415,7 +420,7 @@ def _jpeg(path):
         return file.read() if file.peek(2)[:2] == b"\xff\xd8" else b""
 
 
-def plain_jpeg_size(encoded):
+def plain_jpeg_size(encoded: bytes) -> tuple[int, int] | None:
     """Height and width of a JPEG that TensorFlow decodes to the very pixels that Pillow does; None for any other.
 
     It is gray or RGB, stored upright, of one size by both decoders, and whole to its last byte. What is decoded later

@@ -1,11 +1,19 @@
 """Parts of a source by the classes that its images show."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from keras_det.suggestions import did_you_mean
 
+if TYPE_CHECKING:
+    from keras_det.data.source import Source
 
-def chosen_classes(classes, wanted):
+
+def chosen_classes(classes: Sequence[str], wanted: Sequence[str] | int) -> tuple[str, ...]:
     """Names of some classes, in label order.
 
     Args:
@@ -21,7 +29,8 @@ def chosen_classes(classes, wanted):
     if isinstance(wanted, int):
         if not 1 <= wanted <= len(classes):
             raise ValueError(f"`classes` must be 1 to {len(classes)} of the data's classes; got {wanted}.")
-        wanted = [classes[k] for k in np.random.default_rng(0).choice(len(classes), wanted, replace=False)]
+        drawn = np.random.default_rng(0).choice(len(classes), wanted, replace=False)
+        wanted = [classes[int(k)] for k in drawn]
     unknown = [name for name in wanted if name not in classes]
     if unknown:
         hint = did_you_mean(unknown[0], classes)
@@ -29,7 +38,7 @@ def chosen_classes(classes, wanted):
     return tuple(name for name in classes if name in wanted)
 
 
-def images_without(source, classes):
+def images_without(source: Source, classes: Sequence[str] | int) -> Source:
     """The images that show no object of some classes, as ClassGeneric (section 4.2) trains without their boxes.
 
     Args:
@@ -49,7 +58,7 @@ def images_without(source, classes):
     return source.subset(kept)
 
 
-def images_of(source, classes):
+def images_of(source: Source, classes: Sequence[str] | int) -> Source:
     """The images that show objects of some classes and of no others, as ClassGeneric (section 4.2) evaluates.
 
     Args:

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det.data.augment import crop_objects, flip_boxes, ious
+from keras_det.data.source import Source
+from keras_det.types import Tensor
 
 BUCKETS = (0.0, 0.05, 0.15, 0.5, 1.0)  # limits of the fraction of a sample that boxes cover, DeepMultiBox section 4.1
 TRIALS = 128  # crops drawn for a sample; the first that fits is taken
@@ -29,7 +31,7 @@ class SquareCrops:
     Call as `keras_det.data.SSDAugmentation`.
     """
 
-    def __init__(self, image_size):
+    def __init__(self, image_size: tuple[int, int]):
         self.image_size = tuple(image_size)
 
     def __call__(self, original, objects, seed):
@@ -37,7 +39,7 @@ class SquareCrops:
         window, _ = self.window(objects["boxes"], original.scale[:2], seed)
         return _sample(original, crop_objects(objects, window), window, self.image_size, seed)
 
-    def window(self, boxes, size, seed):
+    def window(self, boxes: Tensor, size: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """The crop, `[4]` rel_yxyx, and its bucket, 0 to 3.
 
         Args:
@@ -77,7 +79,14 @@ class ObjectCrops:
     Call as `keras_det.data.SSDAugmentation`; the objects are one box, the whole sample, with the class, or none.
     """
 
-    def __init__(self, image_size, positive_iou=0.5, negative_iou=0.2, positive_fraction=1 / 3, region=None):
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        positive_iou: float = 0.5,
+        negative_iou: float = 0.2,
+        positive_fraction: float = 1 / 3,
+        region: str | None = None,
+    ):
         self.image_size, self.region = tuple(image_size), region
         self.positive_iou, self.negative_iou, self.positive_fraction = positive_iou, negative_iou, positive_fraction
 
@@ -95,7 +104,7 @@ class ObjectCrops:
         }
         return _sample(original, rows, window, self.image_size, seed)
 
-    def window(self, objects, seed):
+    def window(self, objects: dict[str, Tensor], seed: Tensor) -> tuple[Tensor, Tensor]:
         """The crop, `[4]` rel_yxyx, and its label, -1 for background; an image without positives may have no other."""
         boxes = objects["boxes"]
         valid = ~(objects["difficult"] | objects["is_crowd"])
@@ -140,7 +149,7 @@ class GivenCrops:
     Call as `keras_det.data.SSDAugmentation`; the samples have no objects.
     """
 
-    def __init__(self, image_size):
+    def __init__(self, image_size: tuple[int, int]):
         self.image_size = tuple(image_size)
 
     def __call__(self, original, objects, seed):
@@ -149,7 +158,7 @@ class GivenCrops:
         return _sample(original, nothing, objects["boxes"][0], self.image_size, seed)
 
 
-def sampled_boxes(source, seed, samples, crops=True):
+def sampled_boxes(source: Source, seed: int, samples: int, crops: bool = True) -> np.ndarray:
     """Boxes of the objects of training samples, from annotations alone.
 
     Args:
@@ -174,7 +183,7 @@ def sampled_boxes(source, seed, samples, crops=True):
     return np.concatenate(found)
 
 
-def covered_fraction(windows, boxes):
+def covered_fraction(windows: Tensor, boxes: Tensor) -> Tensor:
     """Fraction of each window that at least one box covers, exactly.
 
     Args:
@@ -196,7 +205,7 @@ def covered_fraction(windows, boxes):
     return tf.reduce_sum(covered * lengths[0][:, :, None] * lengths[1][:, None], axis=(1, 2))
 
 
-def square_around(window, size, region):
+def square_around(window: Tensor, size: Tensor, region: str) -> Tensor:
     """The square around the center of a window, of its longer or its shorter side, in tensors of the input pipeline.
 
     Args:

@@ -223,7 +223,7 @@ def _opened(file: str | os.PathLike | bytes | Image.Image) -> Iterator[tuple[Ima
             raise ValueError(f"{name}: the image cannot be read: {error}") from error
 
 
-def open_file(path: str):
+def open_file(path: str) -> io.BufferedReader:
     """The file opened for reading.
 
     Raises:

@@ -18,7 +18,7 @@ class LargeCrops:
     Call as `keras_det.data.SSDAugmentation`.
     """
 
-    def __init__(self, image_size):
+    def __init__(self, image_size: tuple[int, int]):
         self.image_size = tuple(image_size)
 
     def __call__(self, original, objects, seed):

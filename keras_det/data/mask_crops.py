@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_det.data.augment import areas, flip_boxes, intersections, to_window
+from keras_det.types import Tensor
 
 TRIALS = 128  # crops drawn for a sample; the first that fits is taken
 
@@ -30,7 +31,7 @@ class MaskCrops:
     Call as `keras_det.data.SSDAugmentation`.
     """
 
-    def __init__(self, image_size, negative_fraction=0.6, smallest=0.2):
+    def __init__(self, image_size: tuple[int, int], negative_fraction: float = 0.6, smallest: float = 0.2):
         self.image_size = tuple(image_size)
         self.negative_fraction, self.smallest = negative_fraction, smallest
 
@@ -45,7 +46,7 @@ class MaskCrops:
         objects = {name: tf.boolean_mask(value, inside) for name, value in (objects | {"boxes": boxes}).items()}
         return tf.where(flip, image[:, ::-1], image), objects
 
-    def window(self, objects, seed):
+    def window(self, objects: dict[str, Tensor], seed: Tensor) -> Tensor:
         """The crop, `[4]` rel_yxyx."""
         boxes, labels = objects["boxes"], objects["labels"]
         draw = tf.random.stateless_uniform([TRIALS, 3], seed + [1, 0])
@@ -67,6 +68,6 @@ class MaskCrops:
         return kinds[tf.random.stateless_uniform([], seed + [4, 0], 0, count, tf.int32)]
 
 
-def covered_parts(windows, boxes):
+def covered_parts(windows: Tensor, boxes: Tensor) -> Tensor:
     """`[t, n]` fraction of each box's area that lies in each window."""
     return intersections(windows, boxes) / tf.maximum(areas(boxes), 1e-12)

@@ -1,5 +1,8 @@
 """Hard negatives: windows of background in a source's images, kept as places, and batches that hold some of them."""
 
+from __future__ import annotations
+
+import os
 import zipfile
 
 import numpy as np
@@ -29,7 +32,7 @@ class Negatives(Source):
 
     classes = ("background",)
 
-    def __init__(self, source, images, boxes):
+    def __init__(self, source: Source, images: np.ndarray, boxes: np.ndarray):
         self.source, self.name, self.max_unreadable = source, f"negatives of {source.name}", source.max_unreadable
         self.images, self.boxes = np.asarray(images, np.int64), np.asarray(boxes, np.float32)
         if self.boxes.shape != (len(self.images), 4):
@@ -43,18 +46,18 @@ class Negatives(Source):
     def __len__(self):
         return len(self.images)
 
-    def annotation(self, i):
+    def annotation(self, i: int) -> Annotation:
         """The window as the image's only object."""
         i = self._check_index(i)
         image = self.source.annotation(int(self.images[i]))
         box = self.boxes[i : i + 1]
         return Annotation(image.image_id, image.height, image.width, box, [0], [False], [False], [0.0])
 
-    def image(self, i):
+    def image(self, i: int) -> np.ndarray:
         """The whole image of window `i`."""
         return self.source.image(int(self.images[self._check_index(i)]))
 
-    def path(self, i):
+    def path(self, i: int) -> str | None:
         """The file of that image, if there is one."""
         return self.source.path(int(self.images[self._check_index(i)]))
 
@@ -63,13 +66,13 @@ class Negatives(Source):
         boxes = np.concatenate([self.boxes, other.boxes])
         return Negatives(self.source, np.concatenate([self.images, other.images]), boxes)
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the places to an `.npz` file, whole or not at all."""
         with whole(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, images=self.images, boxes=self.boxes)
 
     @classmethod
-    def load(cls, path, source):
+    def load(cls, path: str | os.PathLike, source: Source) -> Negatives:
         """The windows of a file that `save` wrote, of the same source.
 
         Raises:
@@ -82,7 +85,9 @@ class Negatives(Source):
             raise ValueError(f"{path} holds no windows of {source.name}: {error}") from error
 
 
-def with_negatives(dataset, negatives, fraction, image_size, seed=0):
+def with_negatives(
+    dataset: tf.data.Dataset, negatives: Negatives, fraction: float, image_size: tuple[int, int], seed: int = 0
+) -> tf.data.Dataset:
     """Batches of which a fraction are windows of background, in random order, flipped half of the time.
 
     Args:
@@ -103,10 +108,11 @@ def with_negatives(dataset, negatives, fraction, image_size, seed=0):
     count = round(fraction * dataset.element_spec[1]["labels"].shape[0])
     if not count:
         return dataset
+    enough = negatives
     if len(negatives) < count:
-        negatives = negatives.subset(np.resize(np.arange(len(negatives)), count))
+        enough = negatives.subset(np.resize(np.arange(len(negatives)), count))
     options = {"augment": GivenCrops(image_size), "seed": seed, "repeat": True, "max_objects": 1}
-    mined = batches(negatives, count, image_size, training=True, **options)
+    mined = batches(enough, count, image_size, training=True, **options)
 
     def mix(batch, negatives):
         images, labels = batch

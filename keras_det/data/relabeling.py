@@ -1,13 +1,14 @@
 """The same images under other class names."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from keras_det.data.source import Source
 
 
-def relabel(source, names):
+def relabel(source: Source, names: Mapping[str, str]) -> Source:
     """A view of a source whose classes are renamed, merged or left out.
 
     Args:

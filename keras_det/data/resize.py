@@ -3,10 +3,11 @@
 import tensorflow as tf
 
 from keras_det.boxes.letterboxing import letterbox
+from keras_det.types import Tensor
 from keras_det.weights.registry import CAFFE_MEAN
 
 
-def resize(images, size):
+def resize(images: Tensor, size: tuple[int, int] | Tensor) -> Tensor:
     """Resize images: bilinear, half-pixel centers, no antialiasing.
 
     `Detector.serve` does the same through `keras.ops.image.resize`, so that an image gives one input wherever it is
@@ -25,7 +26,7 @@ def resize(images, size):
     return tf.image.resize(images, size, method="bilinear", antialias=False)
 
 
-def fitted(image, boxes, size, mode="stretch"):
+def fitted(image: Tensor, boxes: Tensor, size: tuple[int, int], mode: str = "stretch") -> tuple[Tensor, Tensor]:
     """An image and its boxes at a network's size.
 
     Args:
@@ -50,7 +51,7 @@ def fitted(image, boxes, size, mode="stretch"):
     return tf.ensure_shape(image, (*size, 3)), to_canvas(boxes, low, here, size)
 
 
-def to_canvas(boxes, low, here, size):
+def to_canvas(boxes: Tensor, low: Tensor, here: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes of an image, `[n, 4]` rel_yxyx, as boxes of a canvas in which it lies.
 
     Args:

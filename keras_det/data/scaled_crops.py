@@ -3,9 +3,12 @@
 Graph operations, each sample a function of one seed, as `keras_det.data.augment`.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_det.data.augment import flip_boxes, to_window
+from keras_det.types import Tensor
 
 
 class ScaledCrops:
@@ -29,7 +32,13 @@ class ScaledCrops:
     """
 
     def __init__(
-        self, image_size, scales, border=0, around=0.0, sides=(0.0, float("inf")), mean=(118.38, 118.38, 118.38)
+        self,
+        image_size: tuple[int, int],
+        scales: Sequence[float | tuple[int, int]],
+        border: int = 0,
+        around: float = 0.0,
+        sides: tuple[float, float] = (0.0, float("inf")),
+        mean: Sequence[float] = (118.38, 118.38, 118.38),
     ):
         self.image_size = tuple(image_size)
         self.scales = tuple(scales)
@@ -46,7 +55,7 @@ class ScaledCrops:
         boxes = tf.where(flip, flip_boxes(boxes), boxes)
         return tf.where(flip, image[:, ::-1], image), objects | {"boxes": boxes}
 
-    def window(self, boxes, size, seed):
+    def window(self, boxes: Tensor, size: Tensor, seed: Tensor) -> Tensor:
         """The crop, `[4]` rel_yxyx of the image.
 
         Args:

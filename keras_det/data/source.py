@@ -318,15 +318,17 @@ class Frame:
     said: tuple[int, int]
     orientation: int = 1
 
-    def clean_boxes(self, corners, file, numbers=None, first_pixel=0):
+    def clean_boxes(
+        self, corners: np.ndarray, file: str, numbers: Sequence[int] | None = None, first_pixel: int = 0
+    ) -> tuple[np.ndarray, np.ndarray, list[AnnotationIssue]]:
         """`clean_boxes` of this module, and the boxes turned upright."""
         boxes, kept, issues = clean_boxes(corners, *self.said, file, numbers, first_pixel)
         if self.orientation == 1:
             return boxes, kept, issues
         boxes = turn_boxes(boxes, self.orientation)
         flat = (boxes[:, 2:] <= boxes[:, :2]).any(-1)  # 1 - x of a sliver's two sides may be one number
-        numbers = kept[flat] if numbers is None else np.asarray(numbers)[kept[flat]]
-        issues += [AnnotationIssue(file, int(number), "the turned box has no area", "dropped") for number in numbers]
+        lost = kept[flat] if numbers is None else np.asarray(numbers)[kept[flat]]
+        issues += [AnnotationIssue(file, int(number), "the turned box has no area", "dropped") for number in lost]
         return boxes[~flat], kept[~flat], issues
 
 

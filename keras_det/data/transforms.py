@@ -7,6 +7,8 @@ flags with it. What they draw is a function of the sample's seed, as in `keras_d
 import copy
 import sys
 import threading
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +25,7 @@ _TRIED = (0.35, 0.3, 0.6, 0.75)
 _TOLERANCE = 3.0  # of a box, in pixels
 
 
-def as_augmentation(augment, image_size):
+def as_augmentation(augment: Any, image_size: tuple[int, int]) -> Callable | None:
     """What `keras_det.data.batches` samples by.
 
     Args:
@@ -64,7 +66,7 @@ class KerasLayers:
         ValueError: a layer that does not move boxes as it moves pixels, which is tried out.
     """
 
-    def __init__(self, layers, image_size):
+    def __init__(self, layers: Iterable[keras.layers.Layer], image_size: tuple[int, int]):
         self.image_size = tuple(image_size)
         self._layers = list(layers)
         shapes = ((1, *self.image_size, 3), (1, None, 4), (1, None))
@@ -126,7 +128,7 @@ class Albumentations:
             uint8 RGB.
     """
 
-    def __init__(self, compose, image_size):
+    def __init__(self, compose: Any, image_size: tuple[int, int]):
         self.image_size = tuple(image_size)
         if "bboxes" not in getattr(compose, "processors", {}):
             raise ValueError(

@@ -7,6 +7,8 @@ imports nothing of the two.
 
 import argparse
 import json
+from collections.abc import Sequence
+from typing import Any
 
 try:
     import apache_beam as beam
@@ -33,19 +35,21 @@ class Detector(ModelHandler):
         batch_size: images at most in one call.
     """
 
-    def __init__(self, folder, score_threshold=0.5, batch_size=16):
+    def __init__(self, folder: str, score_threshold: float = 0.5, batch_size: int = 16):
         super().__init__(min_batch_size=1, max_batch_size=batch_size)
         self.folder = folder
         self.score_threshold = score_threshold
 
-    def load_model(self):
+    def load_model(self) -> Any:
         """The SavedModel, with the names of its classes."""
         model = tf.saved_model.load(self.folder)
         path = filesystems.FileSystems.join(self.folder, "assets", "labels.txt")
         model.classes = tf.io.gfile.GFile(path).read().splitlines()
         return model
 
-    def run_inference(self, batch, model, inference_args=None):
+    def run_inference(
+        self, batch: Sequence[bytes], model: Any, inference_args: dict[str, Any] | None = None
+    ) -> list[Any]:
         """Results of the images, in their order. A batch with a bad image is gone through one by one."""
         try:
             return self._detect(batch, model)
@@ -75,11 +79,11 @@ class Detect(beam.PTransform):
         handler: a `Detector`.
     """
 
-    def __init__(self, handler):
+    def __init__(self, handler: Detector):
         super().__init__()
         self.handler = handler
 
-    def expand(self, images):
+    def expand(self, images: Any) -> Any:
         """The two collections, a dict."""
         results = images | "Detect" >> RunInference(KeyedModelHandler(self.handler))
         lines = results | "Lines" >> beam.FlatMap(_line).with_outputs(BAD, main="detections")
@@ -95,7 +99,7 @@ def _line(result):
         yield json.dumps({"image": name, "detections": found})
 
 
-def read(pipeline, patterns):
+def read(pipeline: Any, patterns: Sequence[str]) -> Any:
     """`(name, bytes)` of all images that the patterns name.
 
     Args:
@@ -134,7 +138,7 @@ def _example(record):
     return next((first(name).decode() for name in NAMES if first(name)), ""), first(ENCODED)
 
 
-def main(config=None):
+def main(config: Sequence[str] | None = None) -> None:
     """The command: its own options, and those of Beam's runners."""
     parser = argparse.ArgumentParser("python -m keras_det.export.beam", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--input", nargs="+", required=True, help="globs of images or of *.tfrecord* files")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,12 @@ class Report:
 
 
 def export(
-    model: Detector, format: str, path: str | Path, precision: str = "float32", images=None, version: int = 1
+    model: Detector,
+    format: str,
+    path: str | Path,
+    precision: str = "float32",
+    images: Iterable[np.ndarray] | None = None,
+    version: int = 1,
 ) -> Path:
     """Export by the name of the format; arguments as of `saved_model`, `onnx` and `tflite`.
 
@@ -124,7 +129,7 @@ def check(model: Detector, format: str, path: str | Path, precision: str, source
     return dataclasses.replace(report, failure=_verdict(report))
 
 
-def benchmark(model: Detector, source: Source, formats=EXPORTS) -> Iterator[Report]:
+def benchmark(model: Detector, source: Source, formats: Sequence[tuple[str, str]] = EXPORTS) -> Iterator[Report]:
     """Export and check every format: yields a `Report` for each, the model itself first as format `"keras"`."""
     images = _images(model, source)
     found, seconds = [], []
@@ -146,7 +151,12 @@ def benchmark(model: Detector, source: Source, formats=EXPORTS) -> Iterator[Repo
             yield check(model, format, path, precision, source)
 
 
-def compare(expected, found, precision="float32", score_threshold=0.01):
+def compare(
+    expected: Iterable[Mapping[str, np.ndarray]],
+    found: Iterable[Mapping[str, np.ndarray]],
+    precision: str = "float32",
+    score_threshold: float = 0.01,
+) -> tuple[float, float]:
     """Compare lists of detections dicts, one for each image, without a batch's axis.
 
     Detections whose score is within the tolerance of the threshold, or of the last place of a full list, may be missing

@@ -1,11 +1,12 @@
 """Files of exports: whole or not at all, and never over another."""
 
+import os
 from pathlib import Path
 
 from keras_det.files import whole
 
 
-def write_whole(path, data):
+def write_whole(path: str | os.PathLike, data: bytes) -> Path:
     """Write bytes to a temporary file beside `path` and move it in place.
 
     Returns:

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ import numpy as np
 OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 
 
-def load(kind, path):
+def load(kind: str, path: str) -> Callable[[np.ndarray], dict[str, Any]]:
     """The file as a function from one uint8 image `[h, w, 3]` to the four outputs, without the batch's axis."""
     return {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}[kind](path)
 
 
-def resize(pixels, height, width):
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear, half-pixel centers, without antialiasing: float32 `[height, width, 3]`."""
     if pixels.shape[:2] == (height, width):
         return pixels.astype("float32")
@@ -35,7 +36,7 @@ def resize(pixels, height, width):
     return pixels[:, low] + (pixels[:, high] - pixels[:, low]) * fraction[:, None]
 
 
-def fitted(pixels, height, width, how):
+def fitted(pixels: np.ndarray, height: int, width: int, how: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """The network's input, and the window of the image that it shows: `[4]`, `(ymin, xmin, ymax, xmax)` of the image.
 
     Args:
@@ -82,12 +83,12 @@ def _tflite(path):
     interpreter = Interpreter(path, num_threads=2)
     run = interpreter.get_signature_runner()
     given = run.get_input_details()["images"]
-    size = given["shape"][1:3]
+    height, width = given["shape"][1:3]
     with zipfile.ZipFile(path) as archive:
         how = json.loads(archive.read("input.json"))
 
     def detect(pixels):
-        image, window = fitted(pixels, *size, how)
+        image, window = fitted(pixels, height, width, how)
         image = np.rint(image) if given["dtype"] == np.uint8 else image
         found = {name: value[0] for name, value in run(images=image[None].astype(given["dtype"])).items()}
         boxes = found["detection_boxes"] * (window[2:] - window[:2])[[0, 1, 0, 1]] + window[[0, 1, 0, 1]]
@@ -107,7 +108,7 @@ def _onnx(path):
     return lambda pixels: {n: v[0] for n, v in zip(names, run(None, {"images": pixels[None]}))}
 
 
-def main(kind, path, path_of_images, detections, repeats="0"):
+def main(kind: str, path: str, path_of_images: str, detections: str, repeats: str = "0") -> None:
     """Run the file on all images; the arguments are the command line's."""
     sys.modules["keras"] = None  # TensorFlow would import it where it is installed; the file must not need it
     with np.load(path_of_images) as archive:

@@ -9,11 +9,14 @@ own in the archive, `input.json`, says how images are resized.
 import io
 import json
 import zipfile
+from collections.abc import Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
 
 from keras_det import _compat
+from keras_det.models.detector import Detector
 from keras_det.weights.registry import CAFFE_MEAN
 
 schema = _compat.tflite_schema()
@@ -27,7 +30,7 @@ _IMAGE, _BOUNDING_BOX, _FEATURE = np.uint8(2), np.uint8(3), np.uint8(1)  # union
 _RGB, _BOUNDARIES, _NORMALIZATION, _VALUE_LABELS = np.int8(1), np.int8(1), np.uint8(1), np.int8(3)
 
 
-def add_metadata(model, detector, outputs, normalized):
+def add_metadata(model: Any, detector: Detector, outputs: Sequence[str], normalized: bool) -> bytes:
     """The file's bytes: the model with metadata, the class names appended.
 
     Args:

@@ -59,7 +59,7 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
     return target
 
 
-def check_any_size(model):
+def check_any_size(model: Detector) -> None:
     """Refuse a model that is compiled anew for each size of image."""
     if not model.any_size:
         raise ValueError(f"{type(model).__name__} is compiled anew for each size of image, so no file can hold it.")

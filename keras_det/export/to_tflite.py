@@ -7,6 +7,7 @@ Library refuses.
 """
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_dete
 REPRESENTATIVE_IMAGES = 100
 
 
-def tflite(model: Detector, path: str | Path, precision: str = "float32", images=None) -> Path:
+def tflite(
+    model: Detector, path: str | Path, precision: str = "float32", images: Iterable[np.ndarray] | None = None
+) -> Path:
     """Write `path`, a file for the TFLite / LiteRT runtimes.
 
     The input `images` is `[1, H, W, 3]` RGB of the network's size, float32 in 0 .. 255, or uint8 if the precision is

@@ -2,12 +2,14 @@
 
 import tensorflow as tf
 
+from keras_det.types import Tensor
+
 _ORIENTATION = 274  # EXIF's tag
 _BYTES = {3: 2, 4: 4}  # of TIFF's short and long numbers
 _SEGMENTS = 1000  # of a file's header that are looked at
 
 
-def decode_upright(encoded):
+def decode_upright(encoded: Tensor) -> Tensor:
     """The pixels of an encoded image, upright by its EXIF orientation.
 
     Args:
@@ -34,7 +36,7 @@ def decode_upright(encoded):
     return tf.cond(orientation > 4, lambda: tf.transpose(stored, [1, 0, 2]), lambda: stored)
 
 
-def exif_orientation(encoded):
+def exif_orientation(encoded: Tensor) -> Tensor:
     """EXIF's orientation of a JPEG or PNG, scalar int32 in 1 .. 8; 1 where there is none that can be read.
 
     Args:

@@ -1,8 +1,13 @@
 """The discretized space of boxes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from keras_det.types import Tensor
 
 SMALLEST_SIDE = 1e-6  # of a box, as a fraction of the image: keeps the logarithms of a degenerate box finite
 SMALLEST_MASS = 1e-30  # of the cells around one, before they are divided by it
@@ -47,7 +52,14 @@ class BoxGrid(keras.layers.Layer):
     [[0.25, 0.25, 0.75, 0.5]]
     """
 
-    def __init__(self, shape=(16, 16, 6, 5), scales=(0.1, 0.9), aspect_ratios=(0.33, 3.0), min_inside=0.5, **kwargs):
+    def __init__(
+        self,
+        shape: Sequence[int] = (16, 16, 6, 5),
+        scales: Sequence[float] = (0.1, 0.9),
+        aspect_ratios: Sequence[float] = (0.33, 3.0),
+        min_inside: float = 0.5,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.shape = tuple(int(n) for n in shape)
         self.scales = tuple(float(s) for s in scales)
@@ -97,7 +109,7 @@ class BoxGrid(keras.layers.Layer):
         height, width = xp.exp(log_scale - half_ratio) / 2, xp.exp(log_scale + half_ratio) / 2
         return xp.stack([y - height, x - width, y + height, x + width], axis=-1)
 
-    def boxes_at(self, coordinates):
+    def boxes_at(self, coordinates: Tensor) -> Tensor:
         """Boxes at places of the grid, in closed form.
 
         Args:
@@ -108,7 +120,7 @@ class BoxGrid(keras.layers.Layer):
         """
         return self._boxes_at(ops.cast(coordinates, "float32"), ops)
 
-    def coordinates(self, boxes):
+    def coordinates(self, boxes: Tensor) -> Tensor:
         """Places of boxes in the grid, in closed form: the inverse of `boxes_at`.
 
         Args:
@@ -129,31 +141,31 @@ class BoxGrid(keras.layers.Layer):
         ]
         return ops.stack(places, axis=-1)
 
-    def nearest(self, coordinates):
+    def nearest(self, coordinates: Tensor) -> Tensor:
         """The nearest cell: coordinates limited to the grid and rounded, `[..., 4]` float32."""
         last = ops.convert_to_tensor([float(n - 1) for n in self.shape])
         return ops.round(ops.clip(ops.cast(coordinates, "float32"), 0.0, last))
 
-    def index(self, boxes):
+    def index(self, boxes: Tensor) -> Tensor:
         """Number of the cell nearest to each box, `[..., 4]` rel_yxyx to `[...]` int32 below `total`."""
         i, j, k, m = ops.unstack(ops.cast(self.nearest(self.coordinates(boxes)), "int32"), 4, axis=-1)
         rows, columns, scales, ratios = self.shape
         return ((i * columns + j) * scales + k) * ratios + m
 
-    def gather(self, values):
+    def gather(self, values: Tensor) -> Tensor:
         """Values of the cells in use, `[B, Y, X, S, A]` or `[B, total]` to `[B, N]`."""
         flat = ops.reshape(values, (-1, self.total))
         if self.size == self.total:
             return flat
         return ops.take(flat, ops.convert_to_tensor(self.cells.astype("int32")), axis=1)
 
-    def scatter(self, values):
+    def scatter(self, values: Tensor) -> Tensor:
         """Values of the cells in use on the whole grid, 0 elsewhere: `[B, N]` to `[B, Y, X, S, A]`."""
         if self.size < self.total:
             values = ops.take(ops.pad(values, ((0, 0), (0, 1))), ops.convert_to_tensor(self._place), axis=1)
         return ops.reshape(values, (-1, *self.shape))
 
-    def local_maxima(self, distribution):
+    def local_maxima(self, distribution: Tensor) -> Tensor:
         """The distribution where no neighboring cell, diagonal ones included, is more probable, and 0 elsewhere.
 
         Args:
@@ -172,7 +184,7 @@ class BoxGrid(keras.layers.Layer):
             highest = ops.reshape(ops.maximum(flat, ops.maximum(before, after)), (-1, *self.shape))
         return ops.where(distribution >= highest, distribution, 0.0)
 
-    def local_means(self, distribution, index, radius):
+    def local_means(self, distribution: Tensor, index: Tensor, radius: Sequence[int]) -> Tensor:
         """Mean coordinates of the distribution around cells.
 
         Args:
@@ -197,15 +209,15 @@ class BoxGrid(keras.layers.Layer):
         shift = shift / ops.maximum(ops.sum(mass, axis=-1, keepdims=True), SMALLEST_MASS)
         return ops.cast(centers, "float32") + shift
 
-    def call(self, logits):
+    def call(self, logits: Tensor) -> Tensor:
         """The distribution over the grid."""
         return self.scatter(ops.softmax(ops.cast(logits, "float32")))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """`[B, Y, X, S, A]`."""
         return (input_shape[0], *self.shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"shape": self.shape, "scales": self.scales, "aspect_ratios": self.aspect_ratios}
         return {**super().get_config(), **own, "min_inside": self.min_inside}

@@ -1,7 +1,11 @@
 """L2 normalization with a learned scale."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -21,22 +25,22 @@ class L2Norm(keras.layers.Layer):
     20.0
     """
 
-    def __init__(self, scale=20.0, **kwargs):
+    def __init__(self, scale: float = 20.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.scale = scale
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """One scale for each channel."""
         self.gamma = self.add_weight(
             shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.scale), name="gamma"
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Normalize the last axis."""
         x = ops.cast(inputs, "float32")
         x = x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
         return ops.cast(x * ops.cast(self.gamma, "float32"), self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "scale": self.scale}

@@ -1,8 +1,12 @@
 """Local contrast normalization."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -34,7 +38,7 @@ class LocalContrastNorm(keras.layers.Layer):
     True
     """
 
-    def __init__(self, size=9, epsilon=1e-3, **kwargs):
+    def __init__(self, size: int = 9, epsilon: float = 1e-3, **kwargs: Any):
         super().__init__(**kwargs)
         if size < 3 or size % 2 == 0:
             raise ValueError(f"`size` must be an odd number of at least 3; got {size!r}.")
@@ -42,7 +46,7 @@ class LocalContrastNorm(keras.layers.Layer):
         self.epsilon = epsilon
 
     @property
-    def window(self):
+    def window(self) -> np.ndarray:
         """`[size, size]` float32 Gaussian whose sum is one."""
         place = np.arange(self.size) - self.size // 2
         line = np.exp(-0.5 * (place / (self.size / 4)) ** 2)
@@ -55,7 +59,7 @@ class LocalContrastNorm(keras.layers.Layer):
     def _blur(self, x):
         return ops.conv(x, self.window[:, :, None, None], padding="same", data_format="channels_last")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Normalize each image."""
         x = ops.cast(inputs, "float32")
         inside = self._blur(ops.ones_like(x[:1, :, :, :1]))
@@ -64,6 +68,6 @@ class LocalContrastNorm(keras.layers.Layer):
         divisor = ops.maximum(deviation, ops.mean(deviation, axis=(1, 2, 3), keepdims=True))
         return ops.cast(v / ops.maximum(divisor, self.epsilon), self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "size": self.size, "epsilon": self.epsilon}

@@ -1,7 +1,11 @@
 """Local response normalization."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -26,13 +30,13 @@ class LocalResponseNorm(keras.layers.Layer):
     [[0.33329999446868896, 0.1429000049829483, 0.33329999446868896]]
     """
 
-    def __init__(self, depth=5, k=2.0, alpha=1e-4, beta=0.75, **kwargs):
+    def __init__(self, depth: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs: Any):
         super().__init__(**kwargs)
         if depth < 1 or depth % 2 == 0:
             raise ValueError(f"`depth` must be an odd number of channels; got {depth}.")
         self.depth, self.k, self.alpha, self.beta = depth, k, alpha, beta
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Normalize over the last axis."""
         x = ops.cast(inputs, "float32")
         channels, side = x.shape[-1], self.depth // 2
@@ -40,6 +44,6 @@ class LocalResponseNorm(keras.layers.Layer):
         total = sum(squares[..., shift : shift + channels] for shift in range(self.depth))
         return ops.cast(x * ops.power(self.k + self.alpha * total, -self.beta), self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return super().get_config() | {"depth": self.depth, "k": self.k, "alpha": self.alpha, "beta": self.beta}

@@ -1,7 +1,11 @@
 """Regression of masks."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -23,11 +27,11 @@ class MaskRegression(keras.layers.Layer):
     TensorShape([2, 5, 4, 4])
     """
 
-    def __init__(self, masks, d=24, **kwargs):
+    def __init__(self, masks: int, d: int = 24, **kwargs: Any):
         super().__init__(**kwargs)
         self.masks, self.d = masks, d
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """One linear layer, over the vector or in each cell."""
         small = keras.initializers.RandomNormal(stddev=0.01)
         if len(input_shape) == 2:
@@ -37,13 +41,13 @@ class MaskRegression(keras.layers.Layer):
             self.linear = layers.Conv2D(self.masks, 1, kernel_initializer=small, name="masks")
             self.linear.build((None, self.d, self.d, input_shape[-1]))
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """The masks."""
         if len(inputs.shape) == 2:
             return ops.cast(ops.reshape(self.linear(inputs), (-1, self.masks, self.d, self.d)), "float32")
         cells = ops.image.resize(inputs, (self.d, self.d), interpolation="bilinear")
         return ops.cast(ops.transpose(self.linear(cells), (0, 3, 1, 2)), "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return super().get_config() | {"masks": self.masks, "d": self.d}

@@ -1,7 +1,12 @@
 """The convolutional predictors of SSD."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -29,7 +34,14 @@ class MultiBoxHead(layers.Layer):
     """
 
     def __init__(
-        self, num_classes, boxes_per_cell, names, depthwise=False, initializer="glorot_uniform", kernel_size=3, **kwargs
+        self,
+        num_classes: int,
+        boxes_per_cell: Sequence[int],
+        names: Sequence[str],
+        depthwise: bool = False,
+        initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        kernel_size: int = 3,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if len(boxes_per_cell) != len(names):
@@ -58,7 +70,7 @@ class MultiBoxHead(layers.Layer):
             layers.Conv2D(filters, 1, **options),
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
         """Build the predictors of each map."""
         if len(input_shape) != len(self.names):
             raise ValueError(f"the head has {len(self.names)} source layers; got {len(input_shape)} feature maps.")
@@ -83,12 +95,12 @@ class MultiBoxHead(layers.Layer):
             rows.append(ops.reshape(ops.cast(x, "float32"), (-1, boxes, values)))
         return ops.concatenate(rows, axis=1)
 
-    def call(self, features, training=False):
+    def call(self, features: Sequence[Tensor], training: bool = False) -> tuple[Tensor, Tensor]:
         """Offsets and logits of every default box of every map."""
         offsets = self._predict(features, self.localization, 4, training)
         return offsets, self._predict(features, self.confidence, self.num_classes, training)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {
             "num_classes": self.num_classes,

@@ -1,7 +1,11 @@
 """Max pooling at every offset, and the way back from the offsets' maps to one map."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -24,11 +28,11 @@ class OffsetMaxPooling(layers.Layer):
     [[2, 5, 8, 11, 14, 17], [3, 6, 9, 12, 15, 18], [4, 7, 10, 13, 16, 19]]
     """
 
-    def __init__(self, pool_size, **kwargs):
+    def __init__(self, pool_size: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.pool_size = pool_size
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Pool at each pixel, then deal the pixels out to the offsets."""
         k = self.pool_size
         x = ops.max_pool(inputs, k, strides=1, padding="valid")
@@ -38,19 +42,19 @@ class OffsetMaxPooling(layers.Layer):
         x = ops.reshape(x, (-1, height, k, width, k, channels))
         return ops.reshape(ops.transpose(x, (0, 2, 4, 1, 3, 5)), (-1, height, width, channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Shape of the pooled maps; `None` stays `None`."""
         batch, height, width, channels = input_shape
         k = self.pool_size
         sides = [None if side is None else -((k - 1 - side) // k) for side in (height, width)]
         return (None if batch is None else batch * k * k, *sides, channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "pool_size": self.pool_size}
 
 
-def interleave(outputs, pool_size, height, width):
+def interleave(outputs: Tensor, pool_size: int, height: int | Tensor, width: int | Tensor) -> Tensor:
     """Assemble the outputs of all offsets to one map (OverFeat section 3.3, Figure 3 (e)).
 
     Args:

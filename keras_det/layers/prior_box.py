@@ -1,10 +1,14 @@
 """Default boxes ("prior boxes" in the authors' code) of one feature map."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_det.types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_det")
@@ -36,7 +40,14 @@ class PriorBox(keras.layers.Layer):
     (6, (24, 4))
     """
 
-    def __init__(self, scales, aspect_ratios=(), step=None, clip=None, **kwargs):
+    def __init__(
+        self,
+        scales: Sequence[Sequence[float]],
+        aspect_ratios: Sequence[float] = (),
+        step: float | None = None,
+        clip: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if not len(scales) or np.ndim(scales) != 2 or np.shape(scales)[1] != 2 or np.min(scales) <= 0:
             raise ValueError(f"`scales` must be pairs of positive numbers (s_k, s_k+1); got {scales!r}.")
@@ -52,7 +63,7 @@ class PriorBox(keras.layers.Layer):
         self.clip = clip
 
     @property
-    def boxes_per_cell(self):
+    def boxes_per_cell(self) -> int:
         """Default boxes at each location, k."""
         return len(self.scales) * (2 + 2 * len(self.aspect_ratios))
 
@@ -67,7 +78,7 @@ class PriorBox(keras.layers.Layer):
         sides = np.array(sides)
         return np.minimum(sides, 1.0) if self.clip else sides
 
-    def boxes(self, height, width):
+    def boxes(self, height: int, width: int) -> np.ndarray:
         """The default boxes as numpy `[height * width * k, 4]` float32, rel_yxyx."""
         steps = (self.step or 1 / height, self.step or 1 / width)
         cy, cx = ((np.arange(n) + 0.5) * step for n, step in zip((height, width), steps))
@@ -77,14 +88,14 @@ class PriorBox(keras.layers.Layer):
         half = self._sides() / 2
         return np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4).astype("float32")
 
-    def call(self, feature_map):
+    def call(self, feature_map: Tensor) -> Tensor:
         """The default boxes of `feature_map` as a constant tensor."""
         shape = tuple(feature_map.shape[1:3])
         if None in shape:
             raise ValueError(f"PriorBox needs a feature map of known height and width; got {shape}.")
         return ops.convert_to_tensor(self.boxes(*shape))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = {"scales": self.scales, "aspect_ratios": self.aspect_ratios, "step": self.step, "clip": self.clip}
         return {**super().get_config(), **own}

@@ -1,11 +1,18 @@
 """ClassGeneric's objective (section 3.2): cross entropy with Gaussians over a grid of boxes."""
 
+from collections.abc import Sequence
+
 from keras import ops
+
+from keras_det.layers.box_grid import BoxGrid
+from keras_det.types import Tensor
 
 SMALLEST_MASS = 1e-30  # of a target before it is renormalized; below it, no object is near a cell in use
 
 
-def box_grid_targets(grid, boxes, valid, widths=(1.0, 1.0, 1.0, 1.0), sub_cell=False):
+def box_grid_targets(
+    grid: BoxGrid, boxes: Tensor, valid: Tensor, widths: Sequence[float] = (1.0, 1.0, 1.0, 1.0), sub_cell: bool = False
+) -> Tensor:
     """Target distribution of each image: a Gaussian around every object, summed, renormalized to one.
 
     The Gaussian of an object is `exp(-sum_a (n_a - c_a)^2 / (2 w_a^2))` over the four axes a of the grid, n being the
@@ -45,7 +52,7 @@ def box_grid_targets(grid, boxes, valid, widths=(1.0, 1.0, 1.0, 1.0), sub_cell=F
     return ops.where(total > SMALLEST_MASS, mass / ops.maximum(total, SMALLEST_MASS), 1.0 / grid.size)
 
 
-def cross_entropy(targets, logits):
+def cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
     """Cross entropy of a softmax with a target distribution.
 
     Args:
@@ -59,7 +66,7 @@ def cross_entropy(targets, logits):
     return ops.logsumexp(logits, axis=-1) - ops.sum(targets * logits, axis=-1)
 
 
-def entropy(targets):
+def entropy(targets: Tensor) -> Tensor:
     """Entropy of distributions, the floor of the cross entropy: `[B, N]` to `[B]` in nats.
 
     >>> round(float(entropy([[0.5, 0.5]])[0]), 4)

@@ -2,10 +2,12 @@
 
 from keras import ops
 
+from keras_det.types import Tensor
+
 LAMBDA = 0.1  # weight of cells outside objects beside that of covered ones; the paper says "small", no number
 
 
-def mask_boxes(boxes):
+def mask_boxes(boxes: Tensor) -> Tensor:
     """The five boxes bb(h) of each object: itself, its bottom, top, left and right half.
 
     Args:
@@ -26,7 +28,7 @@ def mask_boxes(boxes):
     return ops.stack([ops.stack(part, axis=-1) for part in parts], axis=-2)
 
 
-def mask_targets(boxes, valid, d):
+def mask_targets(boxes: Tensor, valid: Tensor, d: int) -> Tensor:
     """Equation 1: the fraction of each output cell that bb(h) covers, the maximum over the objects.
 
     A cell's share is the product of the fractions of its rows and of its columns, so nothing is rasterized; only
@@ -50,7 +52,7 @@ def mask_targets(boxes, valid, d):
     return ops.max(ops.expand_dims(rows, -1) * ops.expand_dims(columns, -2), axis=1, initial=0.0)
 
 
-def mask_losses(targets, masks, weight=LAMBDA):
+def mask_losses(targets: Tensor, masks: Tensor, weight: float = LAMBDA) -> Tensor:
     """`||(Diag(m) + lambda I)^(1/2) (DNN(x) - m)||^2` of each mask, section 4.
 
     Args:

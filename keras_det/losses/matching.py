@@ -3,11 +3,12 @@
 from keras import ops
 
 from keras_det.boxes import assign
+from keras_det.types import Tensor
 
 MATCHING = ("priors", "predictions")
 
 
-def match_costs(boxes, logits, objects, alpha):
+def match_costs(boxes: Tensor, logits: Tensor, objects: Tensor, alpha: float) -> Tensor:
     """What the loss changes by when prediction k is given object m: the costs of matching to predictions.
 
     `alpha / 2 |l_k - g_m|^2 - log c_k + log (1 - c_k)`, in which the last two terms are minus the logit of c_k.
@@ -24,13 +25,13 @@ def match_costs(boxes, logits, objects, alpha):
     return alpha / 2 * squared_distances(objects, boxes) - ops.expand_dims(logits, 1)
 
 
-def squared_distances(first, second):
+def squared_distances(first: Tensor, second: Tensor) -> Tensor:
     """`|a - b|^2` of all pairs of `[B, M, 4]` and `[B, K, 4]` boxes: `[B, M, K]`, nothing of `[B, M, K, 4]`."""
     pairs = zip(ops.unstack(first, axis=-1), ops.unstack(second, axis=-1))
     return sum(ops.square(ops.expand_dims(a, 2) - ops.expand_dims(b, 1)) for a, b in pairs)
 
 
-def matching_losses(boxes, logits, objects, matched_prior):
+def matching_losses(boxes: Tensor, logits: Tensor, objects: Tensor, matched_prior: Tensor) -> tuple[Tensor, Tensor]:
     """F_match and F_conf of each image under an assignment.
 
     Args:
@@ -54,12 +55,20 @@ def matching_losses(boxes, logits, objects, matched_prior):
     return f_match, ops.sum(sigmoid_cross_entropy(ops.cast(matched, "float32"), logits), axis=1)
 
 
-def sigmoid_cross_entropy(targets, logits):
+def sigmoid_cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
     """Elementwise `-t log c - (1 - t) log (1 - c)` of `c = sigmoid(logit)`, finite for every finite logit."""
     return ops.softplus(logits) - targets * logits
 
 
-def match_objects(boxes, logits, priors, objects, valid, matching, alpha):
+def match_objects(
+    boxes: Tensor | None,
+    logits: Tensor | None,
+    priors: Tensor,
+    objects: Tensor,
+    valid: Tensor,
+    matching: str,
+    alpha: float | None,
+) -> Tensor:
     """The assignment of one of the paper's two variants.
 
     Args:

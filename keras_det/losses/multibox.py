@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_det.types import Tensor
 
-def smooth_l1(difference):
+
+def smooth_l1(difference: Tensor) -> Tensor:
     """Elementwise Smooth L1: `x^2 / 2` where `|x| < 1`, else `|x| - 1/2`.
 
     >>> [float(v) for v in smooth_l1([0.5, -2.0])]
@@ -15,7 +17,7 @@ def smooth_l1(difference):
     return small * (size - small / 2)
 
 
-def localization_losses(target_offsets, offsets, positive):
+def localization_losses(target_offsets: Tensor, offsets: Tensor, positive: Tensor) -> Tensor:
     """L_loc of each image, equation 2.
 
     Args:
@@ -30,7 +32,7 @@ def localization_losses(target_offsets, offsets, positive):
     return ops.sum(ops.where(positive, per_box, 0.0), axis=-1)
 
 
-def confidence_losses(target_classes, logits):
+def confidence_losses(target_classes: Tensor, logits: Tensor) -> Tensor:
     """Softmax loss of each default box, equation 3.
 
     Args:
@@ -43,7 +45,9 @@ def confidence_losses(target_classes, logits):
     return keras.losses.sparse_categorical_crossentropy(target_classes, logits, from_logits=True)
 
 
-def hard_negatives(losses, positive, ratio=3, valid=True, least=0):
+def hard_negatives(
+    losses: Tensor, positive: Tensor, ratio: float = 3, valid: bool | Tensor = True, least: int = 0
+) -> Tensor:
     """The negatives that take part in the loss: of each image the highest losses, `ratio` for each positive.
 
     Args:
@@ -74,7 +78,13 @@ def hard_negatives(losses, positive, ratio=3, valid=True, least=0):
     return ops.logical_and(ops.logical_or(above, tied), wanted > 0)
 
 
-def multibox_loss(targets, outputs, negative_ratio=3, valid=True, over_batch=False):
+def multibox_loss(
+    targets: dict[str, Tensor],
+    outputs: dict[str, Tensor],
+    negative_ratio: float = 3,
+    valid: bool | Tensor = True,
+    over_batch: bool = False,
+) -> dict[str, Tensor]:
     """Both terms of equation 1 before the division by N.
 
     Args:
@@ -102,7 +112,13 @@ def multibox_loss(targets, outputs, negative_ratio=3, valid=True, over_batch=Fal
     }
 
 
-def sigmoid_multibox_loss(targets, outputs, negative_ratio=3, valid=True, least=0):
+def sigmoid_multibox_loss(
+    targets: dict[str, Tensor],
+    outputs: dict[str, Tensor],
+    negative_ratio: float = 3,
+    valid: bool | Tensor = True,
+    least: int = 0,
+) -> dict[str, Tensor]:
     """As `multibox_loss`, with a sigmoid for background and for each class: TensorFlow's Object Detection API's loss.
 
     Args:

@@ -3,8 +3,12 @@
 import keras
 from keras import ops
 
+from keras_det.types import Tensor
 
-def classification_loss(classes, logits, negatives, noise=None):
+
+def classification_loss(
+    classes: Tensor, logits: Tensor, negatives: int | None, noise: Tensor | None = None
+) -> dict[str, Tensor]:
     """Cross-entropy of an image's windows (OverFeat sections 3.1 and 5).
 
     All windows of an object count. Of the background's, as many as asked for: the most offending ones, those whose loss
@@ -41,7 +45,7 @@ def classification_loss(classes, logits, negatives, noise=None):
     return {"classification": ops.sum(losses * counted, axis=1), "windows": ops.sum(counted, axis=1)}
 
 
-def regression_loss(has_object, boxes, predictions):
+def regression_loss(has_object: Tensor, boxes: Tensor, predictions: Tensor) -> dict[str, Tensor]:
     """Squared distance of box edges in the window's frame, the paper's l2 loss (OverFeat section 4.2).
 
     Args:

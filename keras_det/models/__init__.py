@@ -41,7 +41,7 @@ __all__ = [
     "list",
     "register",
 ]
-__all__ += sorted({entry.model.__name__ for entry in MODELS.values()} - {*__all__})
+__all__ += sorted({entry.model.__name__ for entry in MODELS.values()} - {*__all__})  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def list() -> dict:

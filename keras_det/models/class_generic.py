@@ -5,9 +5,12 @@ whatever their class, and finds objects of classes whose boxes it never saw. The
 images with class labels alone train it too.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -18,11 +21,19 @@ from keras_det.backbones.alexnet_lcn import alexnet_lcn
 from keras_det.backbones.common import conv_bn
 from keras_det.layers import BoxGrid
 from keras_det.losses import box_grid_targets, cross_entropy, entropy
+from keras_det.models.config import Config
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import check_classes, is_object
-from keras_det.models.pretrained import carry_over
+from keras_det.models.pretrained import Checkpoint, carry_over
 from keras_det.models.registry import register
+from keras_det.types import Dataset, Tensor
 from keras_det.weights.registry import CAFFE_MEAN, VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keras_det.data.source import Source
+    from keras_det.models.pretrained import Checkpoint
 
 BACKBONES = ("alexnet_lcn", "tiny")
 TINY_HIDDEN = 128  # channels of the tiny network's hidden layer
@@ -100,7 +111,7 @@ class ClassGeneric(Detector):
         iou_threshold: float = 0.45,
         max_candidates: int = 200,
         max_detections: int = 100,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         self._compiled_recognition = None
@@ -116,13 +127,13 @@ class ClassGeneric(Detector):
         self.build((None, *self.image_size, 3))
         self.load_checkpoint()
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """As of every network, and the objects' Gaussians have an extent; the grid checks its own numbers."""
         super().check_config(config)
         if len(config.widths) != 4 or min(config.widths) <= 0:
             raise ValueError(f"`widths` must be four positive numbers; got {config.widths!r}.")
 
-    def start_from(self, checkpoint):
+    def start_from(self, checkpoint: Checkpoint) -> None:
         """Put weights in; where they name other classes, all but the recognition layer."""
         names = checkpoint.config.get("classes", self.class_names)
         weights = dataclasses.replace(checkpoint, config={})  # of which `classes` would be compared with "object"
@@ -145,14 +156,14 @@ class ClassGeneric(Detector):
             x = layers.Resizing(*self.grid.shape[:2], name="to_grid")(x)
         return keras.Model(network.input, x, name="features")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the last layers; the rest is built by the constructor."""
         shape = self.features.output.shape
         self.boxes.build(shape)
         self.recognition.build((None, shape[-1]))
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network.
 
         Args:
@@ -173,7 +184,7 @@ class ClassGeneric(Detector):
 
     # Training, sections 3.2 and 3.3
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Distributions over boxes and over classes.
 
         Args:
@@ -200,7 +211,7 @@ class ClassGeneric(Detector):
             "has_classes": has_classes * ops.cast(labels.get("has_classes", everywhere), "float32"),
         }
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross entropies less the targets' entropies, which no network can go below: 0 is perfect.
 
         Each is the mean over the images of the global batch that have such labels. Without the entropy the gradients
@@ -214,13 +225,22 @@ class ClassGeneric(Detector):
             losses[term] = ops.sum(excess * has) / labeled
         return losses
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Krizhevsky's crops and flips."""
         from keras_det.data.large_crops import LargeCrops
 
         return LargeCrops(self.image_size)
 
-    def batches(self, source, batch_size, training, seed=0, augment=True, supervision="both", **options):
+    def batches(
+        self,
+        source: Source,
+        batch_size: int,
+        training: bool,
+        seed: int = 0,
+        augment: Any = True,
+        supervision: str = "both",
+        **options: Any,
+    ) -> Dataset:
         """Batches of a data source, whose classes may be any; arguments as in `Detector.batches`, and
 
         Args:
@@ -259,11 +279,13 @@ class ClassGeneric(Detector):
 
         return dataset.map(tell)
 
-    def label_names(self, source):
+    def label_names(self, source: Source) -> Sequence[str]:
         """The source's classes: those of `batches` that train boxes alone may be any."""
         return source.classes
 
-    def mixed_batches(self, box_source, class_source, batch_size, max_objects, **options):
+    def mixed_batches(
+        self, box_source: Source, class_source: Source, batch_size: int, max_objects: int, **options: Any
+    ) -> Dataset:
         """Training batches of which one half has box labels alone and the other class labels alone.
 
         Args:
@@ -297,7 +319,7 @@ class ClassGeneric(Detector):
 
     # Inference, section 3.2
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The best local maxima of the distribution, which is suppressed without leaving it.
 
         A cell is a candidate if no neighbor in the four dimensions is more probable; of the best candidates, those
@@ -316,7 +338,7 @@ class ClassGeneric(Detector):
         boxes = self._boxes(distribution, ops.cast(index, "int32"))
         return ops.clip(boxes, 0.0, 1.0), ops.expand_dims(scores, -1)
 
-    def class_probabilities(self, images):
+    def class_probabilities(self, images: Tensor) -> np.ndarray:
         """What the recognition layer says of whole images.
 
         Args:
@@ -335,7 +357,7 @@ class ClassGeneric(Detector):
         return ops.softmax(self(images, training=False)["classes"])
 
     @property
-    def nms_options(self):
+    def nms_options(self) -> dict[str, Any]:
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         return super().nms_options | {"max_per_class": self.config.max_candidates}
 

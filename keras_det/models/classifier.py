@@ -4,16 +4,24 @@ DeepMultiBox classifies the boxes it proposes, DetectorNet prunes with it, and b
 classification; all with the network of Krizhevsky et al. 2012.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import layers, ops
 
 from keras_det.backbones import build_backbone
+from keras_det.models.config import Config
 from keras_det.models.network import Network
 from keras_det.models.registry import register
+from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CROPS = ("boxes", "maximum", "minimum", "images")
 RESIZED = 256 / 224  # shorter side of an image over that of a crop of it, of the winner of ILSVRC 2012
@@ -65,7 +73,7 @@ class Classifier(Network):
         positive_iou: float = 0.5,
         negative_iou: float = 0.2,
         positive_fraction: float = 1 / 3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         self.background = self.config.background
@@ -74,18 +82,18 @@ class Classifier(Network):
         self.build((None, *self.image_size, 3))
         self.load_checkpoint()
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """As of every network, and images have no background."""
         super().check_config(config)
         if config.crops == "images" and config.background:
             raise ValueError("`crops` of images have no background; build the classifier with `background=False`.")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the last layer; the rest is built by the constructor."""
         self.head.build(self.features.output["features"].shape)
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network.
 
         Args:
@@ -98,15 +106,15 @@ class Classifier(Network):
         features = self.features(ops.cast(images, self.compute_dtype), training=training)["features"]
         return {"logits": self.head(features)}
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """The first logit may be background's."""
         return int(self.background), 1
 
-    def probabilities(self, images):
+    def probabilities(self, images: Tensor) -> Tensor:
         """Softmax of the network's outputs, background left out: `[B, C]` in 0 .. 1."""
         return ops.softmax(self(images)["logits"])[:, int(self.background) :]
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> Tensor:
         """The class of each image: its first object's.
 
         Args:
@@ -121,7 +129,7 @@ class Classifier(Network):
             classes = ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
         return classes[:, 0] + int(self.background)
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy over the images of the global batch that take part."""
         valid = ops.cast(targets >= 0, "float32")
         losses = keras.losses.sparse_categorical_crossentropy(
@@ -130,7 +138,7 @@ class Classifier(Network):
         n = ops.maximum(self.sum_over_replicas(ops.sum(valid)), 1.0)
         return {"classification": ops.sum(losses * valid) / n}
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Crops around objects, and of background where that is a class; or of whole images."""
         from keras_det.data import ObjectCrops, ScaledCrops
 

@@ -7,8 +7,8 @@ import inspect
 import numbers
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,10 @@ NOT_CONFIGURATION = ("self", "weights", "backbone_weights")  # they fill the net
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The base of all: values that JSON can hold, lists as tuples, and what is built from a nested configuration."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # the fields, which `config_class` makes
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -54,7 +58,7 @@ def config_class(network: type, base: type) -> type[Config]:
     )
 
 
-def given_arguments(network: type, *args, **kwargs) -> dict[str, Any]:
+def given_arguments(network: type, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The fields that a call of the constructor names, whatever their values.
 
     Raises:
@@ -68,7 +72,13 @@ def given_arguments(network: type, *args, **kwargs) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in network.Config.__dataclass_fields__}
 
 
-def check_values(config: Config, choices=None, counts=(), fractions=(), from_zero=()) -> None:
+def check_values(
+    config: Config,
+    choices: Mapping[str, Collection] | None = None,
+    counts: Iterable[str] = (),
+    fractions: Iterable[str] = (),
+    from_zero: Iterable[str] = (),
+) -> None:
     """Refuse values that are out of range.
 
     Args:
@@ -96,7 +106,7 @@ def check_values(config: Config, choices=None, counts=(), fractions=(), from_zer
 
 def check_ratios(ratios: tuple) -> None:
     """Refuse aspect ratios that are no positive numbers, or none at all."""
-    if not ratios or not all(isinstance(r, numbers.Real) and 0 < r < float("inf") for r in ratios):
+    if not ratios or not all(isinstance(r, numbers.Real) and 0 < float(r) < float("inf") for r in ratios):
         raise ValueError(f"`aspect_ratios` must be positive numbers; got {ratios!r}.")
 
 
@@ -112,7 +122,7 @@ def _plain(value):
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-_WORDS = {
+_WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "an integer",
     float: "a number",
@@ -125,10 +135,10 @@ _WORDS = {
 
 def _check_type(name, value, kind):
     """Refuse a value of another type than the field's."""
-    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    options = [typing.get_origin(option) or option for option in options]
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    options = [typing.get_origin(option) or option for option in kinds]
     if Any not in options and not any(_is(value, option) for option in options):
-        words = " or ".join(_WORDS.get(option, option.__name__) for option in options)
+        words = " or ".join(_WORDS.get(option) or option.__name__ for option in options)
         raise ValueError(f"`{name}` must be {words}; got {value!r}.")
 
 

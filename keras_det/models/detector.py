@@ -1,8 +1,12 @@
 """The base class of all detectors: inference on images of any size."""
 
+from __future__ import annotations
+
 import dataclasses
 import importlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,7 +16,11 @@ from keras_det import boxes as box_ops
 from keras_det.models.detections import Detections
 from keras_det.models.network import Network
 from keras_det.models.registry import entry_of
+from keras_det.types import Tensor
 from keras_det.weights.registry import CAFFE_MEAN
+
+if TYPE_CHECKING:
+    from keras_det.data.source import Source
 
 DETECT_BATCH = 8  # images of one size that `detect` sends through the network together
 BATCH_PIXELS = 2**24  # of these together, unless one alone has more
@@ -36,11 +44,11 @@ class Detector(Network):
     any_size = True
     """Whether one graph serves images of all sizes, which exports need."""
 
-    def __init__(self, weights=None, **kwargs):
+    def __init__(self, weights: str | os.PathLike | None = None, **kwargs: Any):
         super().__init__(weights, **kwargs)
         self._compiled_serve = None
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes and class scores before suppression.
 
         Args:
@@ -52,12 +60,12 @@ class Detector(Network):
         raise NotImplementedError(f"{type(self).__name__} does not define scored_boxes.")
 
     @property
-    def nms_options(self):
+    def nms_options(self) -> dict[str, Any]:
         """The arguments of `keras_det.boxes.nms` that this model suppresses with: those that its configuration has."""
         names = {field.name for field in dataclasses.fields(self.config)} & NMS_OPTIONS
         return {name: getattr(self.config, name) for name in sorted(names)}
 
-    def decode(self, outputs):
+    def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Detections from raw outputs: suppression per class, the best of the image, limited to it.
 
         Args:
@@ -69,7 +77,7 @@ class Detector(Network):
         found = box_ops.nms(*self.scored_boxes(outputs), **self.nms_options)
         return found | {"boxes": ops.clip(found["boxes"], 0.0, 1.0)}
 
-    def extra_metrics(self, source, batch_size=16):
+    def extra_metrics(self, source: Source, batch_size: int = 16) -> dict[str, float]:
         """What this model is judged by beside a detector's usual metrics.
 
         Args:
@@ -85,7 +93,7 @@ class Detector(Network):
         module, function = entry.extra_metrics.split(":")
         return getattr(importlib.import_module(module), function)(self, source, batch_size)
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """The whole inference procedure on images of one size.
 
         Args:
@@ -97,7 +105,7 @@ class Detector(Network):
         images, window = self.fitted(images)
         return self.decoded_in(window, self(images, training=False))
 
-    def fitted(self, images):
+    def fitted(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images at the network's size.
 
         Args:
@@ -119,7 +127,7 @@ class Detector(Network):
         inside = ops.expand_dims((y >= top) & (y < top + rows), 1) & ((x >= left) & (x < left + columns))
         return ops.where(ops.expand_dims(inside, -1), shown, ops.convert_to_tensor(CAFFE_MEAN, "float32")), window
 
-    def decoded_in(self, window, outputs):
+    def decoded_in(self, window: Tensor | None, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Detections in the frame of the images from outputs of the windows that `fitted` gave.
 
         Args:
@@ -132,7 +140,7 @@ class Detector(Network):
         found = self.decode(outputs)
         return found if window is None else found | {"boxes": box_ops.from_window(found["boxes"], window)}
 
-    def detections(self, images) -> dict[str, np.ndarray]:
+    def detections(self, images: Tensor) -> dict[str, np.ndarray]:
         """`serve`, compiled once for every size of image, as a dict of numpy arrays.
 
         Args:
@@ -146,7 +154,7 @@ class Detector(Network):
         """`serve`, compiled: once, or for each size of image."""
         return compiled(self.serve, self, any_size=self.any_size)
 
-    def detect(self, images, score_threshold: float | None = None) -> list[Detections]:
+    def detect(self, images: Any, score_threshold: float | None = None) -> list[Detections]:
         """Detect objects in images of any size and kind.
 
         Args:
@@ -166,7 +174,9 @@ class Detector(Network):
         """
         return list(self.stream(images, score_threshold))
 
-    def stream(self, images, score_threshold: float | None = None, bad=None) -> Iterator[Detections]:
+    def stream(
+        self, images: Any, score_threshold: float | None = None, bad: Callable[[str, Exception], None] | None = None
+    ) -> Iterator[Detections]:
         """As `detect`, one image's detections after the other as they come: of any number of images a few are held.
 
         Args:
@@ -186,7 +196,7 @@ class Detector(Network):
                 yield Detections(boxes, scores, labels, self.classes, image, name)
 
 
-def compiled(function, model, xla=False, any_size=True):
+def compiled(function: Callable, model: keras.Model, xla: bool = False, any_size: bool = True) -> Callable:
     """The function compiled for the current backend.
 
     Args:

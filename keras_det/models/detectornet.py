@@ -4,10 +4,12 @@ A network regresses masks of the objects of a class and of their halves; the box
 are searched exhaustively, at three scales, and refined by looking at each of them again.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -19,12 +21,20 @@ from keras_det.boxes.integral import MASKS, STEPS, box_sizes, search
 from keras_det.layers import MaskRegression
 from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
 from keras_det.models.classifier import Classifier
-from keras_det.models.config import check_ratios
+from keras_det.models.config import Config, check_ratios
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import copy_fitting
+from keras_det.models.pretrained import Checkpoint, copy_fitting
 from keras_det.models.registry import register
+from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keras_det.data.source import Source
+    from keras_det.models.config import Config
+    from keras_det.models.pretrained import Checkpoint
 
 ASPECT_RATIOS = tuple(np.geomspace(0.3, 3.0, 10).round(3).tolist())
 MODES = ("mask", "class", "all")
@@ -104,7 +114,7 @@ class DetectorNet(Detector):
         classifier: Any = None,
         iou_threshold: float = 0.5,
         max_detections: int = 100,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         config = self.config
@@ -119,14 +129,14 @@ class DetectorNet(Detector):
         self.build((None, *self.image_size, 3))
         self.load_checkpoint()
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """As of every network, and what is searched has an extent and a weight."""
         super().check_config(config)
         if not config.mask_weight > 0:
             raise ValueError(f"`mask_weight` must be positive; got {config.mask_weight!r}.")
         check_ratios(config.aspect_ratios)
 
-    def start_from(self, checkpoint):
+    def start_from(self, checkpoint: Checkpoint) -> None:
         """Put weights in; of a classifier's file the layers up to the masks."""
         if checkpoint.from_classifier:
             self.load_backbone(Classifier(weights=checkpoint.path))
@@ -148,7 +158,7 @@ class DetectorNet(Detector):
             raise ValueError("`classifier` must have this detector's classes, and `background=True`.")
         return self.classifier.config.to_dict()
 
-    def pruned_by(self, classifier):
+    def pruned_by(self, classifier: Any) -> DetectorNet:
         """The same detector with a classifier that prunes, and is saved along.
 
         Args:
@@ -164,17 +174,17 @@ class DetectorNet(Detector):
         return pruned
 
     @property
-    def class_predictors(self):
+    def class_predictors(self) -> tuple[str, ...]:
         """Names of the layers whose meaning depends on the classes."""
         return ("masks", "logits")
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """Five masks, of a linear layer all their cells; the pruning classifier has logits, the first of background."""
         if layer == "logits":
             return self.classifier.class_entries(layer)
         return 0, 5 * (self.d**2 if self.config.backbone == "alexnet" else 1)
 
-    def class_networks(self):
+    def class_networks(self) -> list[list[Any]]:
         """The variables of each class's own networks; none where one network has all masks."""
         if self.config.mode == "all":
             return []
@@ -182,13 +192,13 @@ class DetectorNet(Detector):
         whole = [[*network.weights, *head.weights] for network, head in zip(self.mask_backbones, self.regressions)]
         return [sum(whole[k : k + each], []) for k in range(0, len(whole), each)]
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the last layers; the rest is built by the constructor."""
         for network, regression in zip(self.mask_backbones, self.regressions):
             regression.build(network.output.shape)
         self.built = True
 
-    def load_backbone(self, classifier):
+    def load_backbone(self, classifier: Classifier) -> None:
         """Start from a network trained for classification: all its layers but the last (section 6).
 
         A file of a `Classifier` as `weights` does the same. Of `"tiny"`, whose masks come from a finer map than its
@@ -210,7 +220,7 @@ class DetectorNet(Detector):
         if not same:
             raise ValueError("`classifier` must have this network's backbone, image_size and width.")
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network, `DNN^h(x)` for all classes.
 
         Args:
@@ -228,7 +238,7 @@ class DetectorNet(Detector):
 
     # Training, sections 4 to 6
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> Tensor:
         """Equation 1 for every class.
 
         Args:
@@ -241,27 +251,27 @@ class DetectorNet(Detector):
         each = [mask_targets(boxes, ops.logical_and(valid, classes == k), self.d) for k in range(len(self.classes))]
         return ops.stack(each, axis=1)
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weighted L2 loss of section 4 as a term for each mask type: sums over classes, means over images."""
         losses = ops.sum(mask_losses(targets, outputs["masks"], self.config.mask_weight), axis=1)
         images = self.sum_over_replicas(ops.cast(ops.shape(losses)[0], "float32"))
         return {name: ops.sum(losses[:, k]) / images for k, name in enumerate(MASKS)}
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Crops without objects and crops that cover one (section 6)."""
         from keras_det.data.mask_crops import MaskCrops
 
         return MaskCrops(self.image_size, self.config.negative_fraction)
 
     @classmethod
-    def fit_config(cls, config, source, augment=True, seed=0):
+    def fit_config(cls, config: dict[str, Any], source: Source, augment: Any = True, seed: int = 0) -> dict[str, Any]:
         """The arguments with aspect ratios clustered from the source, where they have none."""
         if "aspect_ratios" in config:
             return dict(config)
         return config | {"aspect_ratios": cls.cluster_aspect_ratios(source, seed=seed)}
 
     @staticmethod
-    def cluster_aspect_ratios(source, count=10, seed=0, samples=5000):
+    def cluster_aspect_ratios(source: Source, count: int = 10, seed: int = 0, samples: int = 5000) -> list[float]:
         """K-means of the logarithms of the training boxes' aspect ratios (section 5.2).
 
         Args:
@@ -283,7 +293,7 @@ class DetectorNet(Detector):
 
     # Inference, section 5 and algorithm 1
 
-    def decode(self, outputs):
+    def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Boxes of one window: the search of section 5.2 on its masks alone.
 
         Args:
@@ -294,7 +304,7 @@ class DetectorNet(Detector):
         """
         return self._suppressed(*_flat(*self._boxes_of(outputs["masks"], KEPT, self._all_boxes)))
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """Algorithm 1: masks of all windows of three scales, boxes, and their refinement.
 
         Args:
@@ -334,13 +344,13 @@ class DetectorNet(Detector):
         """Section 5.2's search among all boxes of all sizes."""
         return search(masks, self.sizes)
 
-    def first_stage_detections(self, images):
+    def first_stage_detections(self, images: Tensor) -> dict[str, np.ndarray]:
         """What `detections` gives without refinement and pruning, whatever the model has of them."""
         if self._compiled_first_stage is None:
             self._compiled_first_stage = self._compile(lambda *given: self._suppressed(*self._first_stage(*given)))
         return {key: np.asarray(value) for key, value in self._compiled_first_stage(images).items()}
 
-    def scale_masks(self, images):
+    def scale_masks(self, images: Tensor) -> list[Tensor]:
         """The merged masks of each scale: a list of three `[B, C, 5, RASTER, RASTER]`, all windows in one batch."""
         grids = [window_grid(scale) for scale in range(SCALES)]
         windows = np.concatenate([windows_of(grid) for grid in grids])
@@ -419,7 +429,7 @@ class DetectorNet(Detector):
         )
 
     @property
-    def nms_options(self):
+    def nms_options(self) -> dict[str, Any]:
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         return super().nms_options | {"score_threshold": 0.0, "max_per_class": SCALES * KEPT}
 
@@ -470,7 +480,7 @@ def _flat(boxes, scores):
     return ops.reshape(boxes, (-1, classes * count, 4)), scores, labels
 
 
-def window_grid(scale):
+def window_grid(scale: int) -> np.ndarray:
     """Where the windows of a scale begin, on either axis: `[n]` cells of `RASTER`, of windows of `RASTER / 2^scale`.
 
     Each window is half as wide as those of the scale before. As few as can cover the image with the paper's overlap
@@ -483,14 +493,14 @@ def window_grid(scale):
     return np.round(np.linspace(0, 1 - side, count) * RASTER).astype(int)
 
 
-def windows_of(grid):
+def windows_of(grid: np.ndarray) -> np.ndarray:
     """`[n^2, 4]` rel_yxyx windows of a grid, row by row."""
     side = RASTER - grid[-1]
     low = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
     return np.concatenate([low, low + side], axis=1) / RASTER
 
 
-def merge_masks(masks, grid):
+def merge_masks(masks: Tensor, grid: np.ndarray) -> Tensor:
     """The masks of a scale's windows as one, by maximum.
 
     Args:
@@ -522,7 +532,7 @@ def _overlaid(pieces, grid, axis):
     return whole
 
 
-def enlarged(boxes):
+def enlarged(boxes: Tensor) -> Tensor:
     """Boxes of 1.2 times the sides about the same center, limited to the image."""
     center, half = (boxes[..., :2] + boxes[..., 2:]) / 2, ENLARGED * (boxes[..., 2:] - boxes[..., :2]) / 2
     windows = ops.clip(ops.concatenate([center - half, center + half], axis=-1), 0.0, 1.0)

@@ -5,17 +5,20 @@ its box are, and how near it is to the box's center.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from keras_det.backbones import BACKBONES
+from keras_det.models.config import Config
 from keras_det.models.detector import Detector
 from keras_det.models.network import RESIZE, objects_of
 from keras_det.models.pretrained import load_trained_backbone
 from keras_det.models.registry import register
+from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
 
 STRIDES = (8, 16, 32, 64, 128)  # of P3 to P7
@@ -81,7 +84,7 @@ class FCOS(Detector):
         max_per_class: int = 400,
         max_detections: int = 100,
         backbone_weights: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         self.features = self._pyramid()
@@ -95,7 +98,7 @@ class FCOS(Detector):
             load_trained_backbone(self.features, self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """As of every network, and strides divide the input, groups the channels."""
         super().check_config(config)
         for name, divisor in (("image_size", STRIDES[2]), ("channels", GROUP)):
@@ -129,11 +132,11 @@ class FCOS(Detector):
         steps.append(layers.Conv2D(outputs, 3, padding="same", dtype="float32", name=f"{name}_predictor", **options))
         return keras.Sequential([keras.Input((None, None, width)), *steps], name=f"{name}_head")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """The constructor builds all."""
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network.
 
         Args:
@@ -159,7 +162,7 @@ class FCOS(Detector):
 
     # Training, sections 3.1 to 3.3
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """The object of each place: of those whose center is near, and that this map is for, the smallest.
 
         Args:
@@ -186,7 +189,7 @@ class FCOS(Detector):
         classes = ops.where(ops.any(mine, axis=1), ops.take_along_axis(classes, owner, axis=1), -1)
         return {"classes": classes, "distances": distances, "center_ness": _center_ness(distances)}
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 2: focal loss, GIoU loss weighed by center-ness, and binary cross-entropy of center-ness."""
         positive = ops.cast(targets["classes"] >= 0, "float32")
         n = ops.maximum(self.sum_over_replicas(ops.sum(positive)), 1.0)
@@ -202,11 +205,11 @@ class FCOS(Detector):
             "center_ness": ops.sum(center * positive) / n,
         }
 
-    def count_targets(self, targets):
+    def count_targets(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Positive places of the batch."""
         return {"matched": ops.sum(ops.cast(targets["classes"] >= 0, "float32"))}
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Horizontal flips (section 4)."""
         from keras_det.data import HorizontalFlip
 
@@ -214,7 +217,7 @@ class FCOS(Detector):
 
     # Inference
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """`[B, N, 4]` rel_yxyx boxes limited to the input, and `[B, N, C]` scores in 0 .. 1."""
         distances, places = outputs["distances"], self.places[None]
         boxes = ops.concatenate([places - distances[..., :2], places + distances[..., 2:]], axis=-1)

@@ -1,5 +1,7 @@
 """Networks that others trained, from their own files: the architecture is known by the parameters' names."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_det import weights as zoo
@@ -11,7 +13,9 @@ from keras_det.weights.variables import shapes
 MAX_MAP_BYTES = 2**22
 
 
-def import_tfod(file, classes=None):
+def import_tfod(
+    file: str | os.PathLike, classes: str | os.PathLike | Sequence[str] | None = None
+) -> SSDLite300 | SSDMobileNet300:
     """An SSD of TensorFlow's Object Detection API as a model of this package.
 
     Args:

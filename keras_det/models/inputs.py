@@ -1,6 +1,8 @@
 """What `detect` accepts: paths, folders, patterns, PIL images, arrays and lists of them."""
 
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -8,7 +10,9 @@ from PIL import Image
 from keras_det.data.image_files import image_paths, read_image, to_bytes
 
 
-def read_images(images, bad=None):
+def read_images(
+    images: Any, bad: Callable[[str, Exception], None] | None = None
+) -> Iterator[tuple[np.ndarray, str | None]]:
     """Yield `(image, name)` for everything in `images`: uint8 RGB `[H, W, 3]` and the file it came from, if any.
 
     Files are read as they are needed, upright by their EXIF orientation. Of a folder all images are read, in the order

@@ -3,11 +3,13 @@
 One network predicts K boxes of "object" and how sure it is of each; a second one names the few best of them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,7 +22,13 @@ from keras_det.models.classifier import RESIZED, Classifier
 from keras_det.models.detector import Detector
 from keras_det.models.network import objects_of
 from keras_det.models.registry import register
+from keras_det.types import Dataset, Tensor
 from keras_det.weights.registry import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keras_det.data.source import Source
 
 WINDOW = 0.6  # side of the second scale's windows, of the image's shorter side; each further scale is smaller by this
 SIDE = 3  # windows of a further scale along each axis
@@ -82,7 +90,7 @@ class MultiBox(Detector):
         iou_threshold: float = 0.5,
         max_detections: int = 100,
         classes: Sequence[str] | None = None,  # every detector takes them; here they are "object"
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         config = self.config
@@ -99,14 +107,14 @@ class MultiBox(Detector):
         self.build((None, *self.image_size, 3))
         self.load_checkpoint()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the two output layers; the rest is built by the constructor."""
         shape = self.features.output["features"].shape
         self.locations.build(shape)
         self.confidences.build(shape)
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network.
 
         Args:
@@ -123,7 +131,7 @@ class MultiBox(Detector):
 
     # Training, section 3
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """The objects, and with prior matching their boxes.
 
         Args:
@@ -139,7 +147,7 @@ class MultiBox(Detector):
             targets["matched_prior"] = match_objects(None, None, self.priors, objects, valid, "priors", None)
         return targets
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """F = alpha F_match + F_conf (equation 2), the mean over the images of the global batch."""
         boxes, logits, alpha = outputs["boxes"], outputs["logits"], self.config.alpha
         matched_prior = targets.get("matched_prior")
@@ -151,14 +159,14 @@ class MultiBox(Detector):
         images = self.sum_over_replicas(ops.cast(ops.shape(logits)[0], "float32"))
         return {"matching": alpha * ops.sum(f_match) / images, "confidence": ops.sum(f_conf) / images}
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Square crops, equally many of each bucket of covered fraction (section 4.1)."""
         from keras_det.data import SquareCrops
 
         return SquareCrops(self.image_size)
 
     @classmethod
-    def fit_config(cls, config, source, augment=True, seed=0):
+    def fit_config(cls, config: dict[str, Any], source: Source, augment: Any = True, seed: int = 0) -> dict[str, Any]:
         """The arguments with priors clustered from the source, where they have none."""
         if "priors" in config:
             return dict(config)
@@ -166,7 +174,9 @@ class MultiBox(Detector):
         return config | {"priors": priors.tolist()}
 
     @classmethod
-    def cluster_priors(cls, source, boxes, seed=0, samples=5000, crops=True):
+    def cluster_priors(
+        cls, source: Source, boxes: int, seed: int = 0, samples: int = 5000, crops: bool = True
+    ) -> np.ndarray:
         """K-means on training boxes in the coordinates of the samples ("Training Details").
 
         Args:
@@ -191,17 +201,17 @@ class MultiBox(Detector):
 
     # Inference, sections 4.1 and 4.2
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes and confidences before suppression: `[B, K, 4]` limited to the window, `[B, K, 1]` in 0 .. 1."""
         return _truncated(outputs["boxes"], ops.sigmoid(outputs["logits"]))
 
     @property
-    def nms_options(self):
+    def nms_options(self) -> dict[str, Any]:
         """The arguments of `keras_det.boxes.nms` that this model suppresses with."""
         every = self.config.boxes * windows_of(self.config.scales)
         return super().nms_options | {"score_threshold": 0.0, "max_per_class": every}
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """All windows of all scales in one batch, their boxes mapped back, truncated and suppressed together.
 
         Args:
@@ -258,7 +268,7 @@ class OneBoxPerClass(Detector):
         image_size: int = 220,
         width: float = 1.0,
         iou_threshold: float = 0.5,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         config = self.config
@@ -268,14 +278,14 @@ class OneBoxPerClass(Detector):
         self.build((None, *self.image_size, 3))
         self.load_checkpoint()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the two output layers; the rest is built by the constructor."""
         shape = self.features.output["features"].shape
         self.locations.build(shape)
         self.head.build(shape)
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network: `{"boxes": [B, C, 4], "logits": [B, C]}` float32 of `[B, H, W, 3]` images in 0 .. 255."""
         features = self.features(ops.cast(images, self.compute_dtype), training=training)["features"]
         return {
@@ -283,11 +293,11 @@ class OneBoxPerClass(Detector):
             "logits": self.head(features),
         }
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """Four edges of a box, one logit."""
         return 0, 4 if layer == "locations" else 1
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each class its fraction of the image's label and what the crop shows of its largest object's box.
 
         Args:
@@ -308,7 +318,7 @@ class OneBoxPerClass(Detector):
         boxes = ops.take_along_axis(objects, ops.cast(largest, "int32"), axis=1)
         return {"fractions": fractions, "boxes": boxes, "seen": ops.max(areas, axis=2) > 0}
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of the classes, and half the squared distance of the boxes of those that are seen."""
         fractions, images = targets["fractions"], ops.cast(ops.shape(outputs["logits"])[0], "float32")
         images = self.sum_over_replicas(images)
@@ -317,13 +327,13 @@ class OneBoxPerClass(Detector):
         classification = -ops.sum(fractions * ops.log_softmax(outputs["logits"]))
         return {"matching": self.config.alpha * matching / images, "classification": classification / images}
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Random crops and horizontal flips, as the winner of ILSVRC 2012 was trained."""
         from keras_det.data import ScaledCrops
 
         return ScaledCrops(self.image_size, (self.image_size[0] * RESIZED,))
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """The max-center square crop, of the kind that training shows.
 
         Args:
@@ -338,13 +348,13 @@ class OneBoxPerClass(Detector):
         low, size = window[:, :2], window[:, 2:] - window[:, :2]
         return self.decode(outputs | {"boxes": outputs["boxes"] * ops.tile(size, (1, 2)) + ops.tile(low, (1, 2))})
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """`[B, C, 4]` boxes limited to the image and `[B, C, C]` scores, of each box its own class's alone."""
         boxes, scores = _truncated(outputs["boxes"], ops.softmax(outputs["logits"]))
         return boxes, scores * ops.eye(len(self.classes))
 
     @property
-    def nms_options(self):
+    def nms_options(self) -> dict[str, Any]:
         """The arguments of `keras_det.boxes.nms`: those that overlap a surer one of any class are left out."""
         own = {"score_threshold": 0.0, "max_per_class": 1, "max_detections": len(self.classes), "class_agnostic": True}
         return super().nms_options | own
@@ -399,7 +409,7 @@ class MultiBoxDetector(Detector):
         region: str = "maximum",
         best_per_class: bool = False,
         classes: Sequence[str] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         networks = {"localizer": self.localizer.config.to_dict(), "classifier": self.classifier.config.to_dict()}
@@ -410,7 +420,7 @@ class MultiBoxDetector(Detector):
         self.built = True
         self.load_checkpoint()
 
-    def class_list(self):
+    def class_list(self) -> Sequence[str]:
         """The classifier's classes; it is built here."""
         classifier, classes = self.config.classifier or {"background": True}, self.config.classes
         if isinstance(classifier, dict):
@@ -418,32 +428,32 @@ class MultiBoxDetector(Detector):
         self.classifier = classifier
         return classifier.classes
 
-    def input_size(self):
+    def input_size(self) -> tuple[int, int]:
         """The localizer's input; it is built here."""
         localizer = self.config.localizer or {}
         self.localizer = MultiBox(**localizer) if isinstance(localizer, dict) else localizer
         return self.localizer.image_size
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """As of the classifier."""
         return self.classifier.class_entries(layer)
 
     @classmethod
-    def fit_config(cls, config, source, augment=True, seed=0):
+    def fit_config(cls, config: dict[str, Any], source: Source, augment: Any = True, seed: int = 0) -> dict[str, Any]:
         """Refuse to train both networks together."""
         raise ValueError("the two-stage detector is trained as `multibox` and as `classifier`, each by its own recipe.")
 
-    def batches(self, source, batch_size, training, **options):
+    def batches(self, source: Source, batch_size: int, training: bool, **options: Any) -> Dataset:
         """As of every detector, without training."""
         if training:
             self.fit_config({}, source)
         return super().batches(source, batch_size, training, **options)
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The localizer's outputs on `[B, H, W, 3]` images of its size."""
         return self.localizer(images, training=training)
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """Boxes of the localizer, the best `windows` of them classified in one batch.
 
         Args:
@@ -464,7 +474,7 @@ class MultiBoxDetector(Detector):
         return _pairs(boxes, scores)
 
 
-def square_windows(height, width, scales):
+def square_windows(height: int | Tensor, width: int | Tensor, scales: int) -> Tensor:
     """The windows of all scales of an image, squares in pixels.
 
     The first is the max-center square crop. Those of scale s > 1 have 0.6^(s - 1) of the shorter side and stand in
@@ -491,12 +501,12 @@ def square_windows(height, width, scales):
     return ops.concatenate(windows)
 
 
-def windows_of(scales):
+def windows_of(scales: int) -> int:
     """How many windows that many scales have."""
     return 1 + SIDE**2 * (scales - 1)
 
 
-def square_regions(boxes, height, width, region):
+def square_regions(boxes: Tensor, height: int | Tensor, width: int | Tensor, region: str) -> Tensor:
     """The square around the center of each box, of its longer (maximum) or shorter (minimum) side in pixels.
 
     Args:

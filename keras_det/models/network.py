@@ -1,16 +1,26 @@
 """What every trainable network of the package shares: its objective, the training step, batches, saving."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
 import os
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
 from keras_det import _compat
-from keras_det.models.config import check_values, config_class, given_arguments
-from keras_det.models.pretrained import check_weights, find_checkpoint, save_weights
+from keras_det.models.config import Config, check_values, config_class, given_arguments
+from keras_det.models.pretrained import Checkpoint, check_weights, find_checkpoint, save_weights
+from keras_det.types import Dataset, Tensor
+
+if TYPE_CHECKING:
+    from keras_det.data.source import Source
+    from keras_det.models.config import Config
+    from keras_det.models.pretrained import Checkpoint
 
 RESIZE = ("stretch", "letterbox")
 
@@ -42,7 +52,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
     supervisions: tuple[str, ...] = ()  # kinds of labels between which `batches` lets choose
     detects = False  # whether it is a detector, which gives boxes
     class_agnostic = False  # whether all classes of the data are one, "object"
-    choices: dict[str, tuple] = {}  # fields of the configuration, and the values that they may have
+    choices: dict[str, Collection] = {}  # fields of the configuration, and the values that they may have
     counts: tuple[str, ...] = ()  # fields that are at least 1
     fractions: tuple[str, ...] = ()  # fields in 0 .. 1
     from_zero: tuple[str, ...] = ()  # fields that are at least 0
@@ -54,28 +64,30 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
     def __new__(cls, *args, **kwargs):
         """A network that remembers what it was given: the rest may come from the weights."""
-        network = super().__new__(cls, *args, **kwargs)
+        network: Any = super().__new__(cls, *args, **kwargs)
         vars(network)["_given"] = given_arguments(cls, *args, **kwargs)
         return network
 
-    def __init__(self, weights=None, **kwargs):
+    def __init__(self, weights: str | os.PathLike | None = None, **kwargs: Any):
         checkpoint = find_checkpoint(type(self).__name__, weights, self.starts_from_classifier)
         stored = {k: v for k, v in checkpoint.config.items() if k in self.Config.__dataclass_fields__}
         config = self.Config(**stored | self._given)
         self.check_config(config)
         super().__init__(**kwargs)
-        self.config, self._checkpoint = config, checkpoint
+        self.config = config
+        self._checkpoint: Checkpoint | None = checkpoint  # until it is loaded
         self.classes = ("object",) if self.class_agnostic else check_classes(self.class_list())
-        self.image_size = tuple(self.input_size())
+        height, width = self.input_size()
+        self.image_size = height, width
         self.term_metrics = [_Mean(name=term) for term in self.loss_terms + self.counters]
         self.skipped_steps = _Sum(name="skipped_steps")
 
     @property
-    def resize(self):
+    def resize(self) -> str:
         """How images become the network's input: `"stretch"`, or `"letterbox"`, which keeps their aspect ratio."""
         return getattr(self.config, "resize", RESIZE[0])
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """Refuse a configuration that no network or procedure is for; types are checked before.
 
         Raises:
@@ -83,52 +95,54 @@ class Network(_compat.OptimizerBuild, keras.Model):
         """
         check_values(config, self.choices, self.counts, self.fractions, self.from_zero)
 
-    def class_list(self):
+    def class_list(self) -> Sequence[str]:
         """The names of the classes."""
         return self.config.classes
 
-    def input_size(self):
+    def input_size(self) -> tuple[int, int]:
         """Height and width of the input of `call`."""
         return self.config.image_size, self.config.image_size
 
-    def load_checkpoint(self):
+    def load_checkpoint(self) -> None:
         """Copy the weights that the constructor was given into the network, which is built."""
         checkpoint, self._checkpoint = self._checkpoint, None
         self.start_from(checkpoint)
 
-    def start_from(self, checkpoint):
+    def start_from(self, checkpoint: Checkpoint) -> None:
         """Copy the weights of a checkpoint, which may be those of another task or of a part."""
         checkpoint.load_into(self)
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """A class predictor's outputs at each place: entries of background before the classes, values of each entry."""
         return 0, 1
 
-    def class_networks(self):
+    def class_networks(self) -> list[list[Any]]:
         """The variables of each class's own networks, class after class; none where the classes share a network."""
         return []
 
     # Training
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> Any:
         """What the loss compares the outputs with, from a padded labels dict."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode_targets.")
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: Any, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The terms of the objective, a dict of scalars that add up to the loss."""
         raise NotImplementedError(f"{type(self).__name__} does not define compute_losses.")
 
-    def count_targets(self, targets):
+    def count_targets(self, targets: Any) -> dict[str, Tensor]:
         """Numbers worth watching in training, such as matched boxes: a dict of scalars for `counters`."""
         return {}
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Tensor:
         """Sum of `compute_losses` and of the layers' own losses; Keras's step calls it on every backend."""
         if sample_weight is not None:
             raise ValueError(_NO_WEIGHTS.format("a sample weight"))
         return self._total(self.compute_losses(self.encode_targets(y), y_pred))
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Each term of the loss as a metric; in a compiled step the compiler merges it with `compute_loss`."""
         targets = self.encode_targets(y)
         self._update_means(self.compute_losses(targets, y_pred) | self.count_targets(targets))
@@ -153,7 +167,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
         return tf.distribute.get_strategy().num_replicas_in_sync
 
-    def sum_over_replicas(self, value):
+    def sum_over_replicas(self, value: Tensor) -> Tensor:
         """Sum of `value` over the replicas of a `tf.distribute` strategy; `value` itself without one."""
         if self._replicas() == 1:
             return value
@@ -164,7 +178,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
     if keras.backend.backend() == "tensorflow":
 
-        def train_step(self, data):
+        def train_step(self, data: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Any]:
             """One step of gradient descent; a step whose loss is not finite changes nothing and is counted.
 
             Under a strategy with several replicas the optimizer cannot be skipped, so it gets zero gradients: momentum
@@ -200,7 +214,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             self.skipped_steps.update_state(1 - done)
             return self._step_results()
 
-        def test_step(self, data):
+        def test_step(self, data: tuple[Tensor, dict[str, Tensor]]) -> dict[str, Any]:
             """Losses of a batch, each batch weighted by its images; arguments and results as in `train_step`."""
             import tensorflow as tf
 
@@ -232,7 +246,14 @@ class Network(_compat.OptimizerBuild, keras.Model):
     def _apply(self, gradients):
         self.optimizer.apply(gradients, self.trainable_variables)
 
-    def compile(self, optimizer="adam", loss=None, *, jit_compile=None, **kwargs):
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: None = None,
+        *,
+        jit_compile: bool | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         """As Keras's `compile`, without a loss: the objective is the paper's.
 
         On several replicas batch normalization uses the statistics of the global batch, and the optimizer gets the
@@ -264,7 +285,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             self._join_replicas()
 
     @functools.wraps(keras.Model.fit)
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As Keras's `fit`. Raises ValueError for `class_weight` and `sample_weight`."""
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         for name in ("class_weight", "sample_weight"):
@@ -288,19 +309,19 @@ class Network(_compat.OptimizerBuild, keras.Model):
         on_tensorflow = keras.backend.backend() == "tensorflow"
         return self.distribute_strategy.scope() if on_tensorflow else contextlib.nullcontext()
 
-    def build_optimizer(self):
+    def build_optimizer(self) -> None:
         """Make the optimizer's variables, where it has none yet."""
         if not self.optimizer.built:
             with self._scope():
                 self.optimizer.build(self.trainable_variables)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was given, for a saved model."""
         if not self.compiled:
             return None
         return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), "jit_compile": self.jit_compile}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as the saved model was; the optimizer's state is loaded with the weights."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(optimizer=optimizer, jit_compile=config["jit_compile"])
@@ -309,7 +330,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
     # Data
 
     @classmethod
-    def fit_config(cls, config, source, augment=True, seed=0):
+    def fit_config(cls, config: dict[str, Any], source: Source, augment: Any = True, seed: int = 0) -> dict[str, Any]:
         """Constructor arguments for training from scratch on a source, with those that are taken from the data.
 
         Args:
@@ -320,11 +341,13 @@ class Network(_compat.OptimizerBuild, keras.Model):
         """
         return dict(config)
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """How this paper samples a training image: a function for `keras_det.data.batches`, or `None`."""
         return None
 
-    def batches(self, source, batch_size, training, seed=0, augment=True, **options):
+    def batches(
+        self, source: Source, batch_size: int, training: bool, seed: int = 0, augment: Any = True, **options: Any
+    ) -> Dataset:
         """Batches of a data source as this model takes them.
 
         Args:
@@ -363,7 +386,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             **options,
         )
 
-    def check_classes_of(self, source, training=False):
+    def check_classes_of(self, source: Source, training: bool = False) -> None:
         """Refuse a source whose classes are not the model's.
 
         Args:
@@ -380,7 +403,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             advice = "build the model with `classes=source.classes`" if training else "one in common is needed"
             raise ValueError(f"{text}: {advice}.")
 
-    def label_names(self, source):
+    def label_names(self, source: Source) -> Sequence[str]:
         """Names of the labels in training batches of a source."""
         return self.classes
 
@@ -394,7 +417,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             raise ValueError(f"`batch_size` must be a multiple of the {replicas} replicas; got {batch_size}.")
         return {"shard": (index, workers)} if workers > 1 else {}
 
-    def save_weights(self, filepath, overwrite=True, optimizer=True):
+    def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, optimizer: bool = True) -> None:
         """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
 
         Args:
@@ -409,14 +432,14 @@ class Network(_compat.OptimizerBuild, keras.Model):
             raise FileExistsError(f"{filepath} exists; pass `overwrite=True` to replace it.")
         save_weights(self, filepath, optimizer)
 
-    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+    def load_weights(self, filepath: str | os.PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """As Keras's. Raises ValueError for a file that claims arrays which no variable is for, before any is read."""
         path = os.fspath(filepath)
         if path.endswith((".weights.h5", ".keras")) and os.path.isfile(path):
             check_weights(self, path, fitting=not (skip_mismatch or kwargs))
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments that rebuild the network; weights are saved apart."""
         return {"name": self.name} | self.config.to_dict()
 
@@ -432,7 +455,7 @@ def _unweighted(data):
     return x, y
 
 
-class _SameOnAllReplicas:
+class _SameOnAllReplicas(keras.metrics.Metric):
     """Metric of values that are sums over the replicas already: one replica's state is the metric's.
 
     Keras's own adds up the replicas' states, and before version 3.13 did so anew in every step.
@@ -450,7 +473,7 @@ class _Sum(_SameOnAllReplicas, keras.metrics.Sum):
     pass
 
 
-def place_among_workers(strategy):
+def place_among_workers(strategy: Any) -> tuple[int, int]:
     """The number of this process among those that train together, the chief being 0, and how many they are.
 
     Args:
@@ -470,7 +493,7 @@ def place_among_workers(strategy):
     return index, max(chiefs + len(cluster.get("worker", ())), 1)
 
 
-def is_object(labels):
+def is_object(labels: dict[str, Tensor]) -> Tensor:
     """`[B, M]` bool, which rows of padded labels are objects: not padding, and no crowd regions; difficult ones are."""
     valid = ops.cast(labels["labels"], "int32") >= 0
     if "is_crowd" in labels:
@@ -478,7 +501,7 @@ def is_object(labels):
     return valid
 
 
-def objects_of(labels):
+def objects_of(labels: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The rows of padded labels, at least one of each image, since nothing can be gathered from no rows.
 
     Args:
@@ -495,7 +518,7 @@ def objects_of(labels):
     return boxes, classes, valid
 
 
-def check_classes(classes):
+def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     """The class names as a tuple, or an error that says what is wrong with them."""
     if isinstance(classes, str) or not all(isinstance(name, str) and name for name in classes):
         raise ValueError(f"`classes` must be a list of names; got {classes!r}.")

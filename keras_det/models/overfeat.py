@@ -5,9 +5,12 @@ several scales. Each window votes for a class and predicts the edges of its obje
 and their confidences add up.
 """
 
+from __future__ import annotations
+
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -18,10 +21,16 @@ from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import copy_fitting
+from keras_det.models.pretrained import Checkpoint, copy_fitting
 from keras_det.models.registry import register
+from keras_det.types import Tensor
 from keras_det.weights import assign
 from keras_det.weights.registry import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keras_det.models.pretrained import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +173,7 @@ class OverFeat(Detector):
         max_per_class: int = 2000,
         max_detections: int = 100,
         detect_threshold: float = 0.5,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         self.task = self.config.task
@@ -179,12 +188,12 @@ class OverFeat(Detector):
         if self.task == "localization":
             self.features_model.trainable = self.classifier.trainable = False
 
-    def input_size(self):
+    def input_size(self) -> tuple[int, int]:
         """Of a training sample: as given, else a window, with room around it where boxes are trained."""
         self.spec = networks.architecture(self.config.variant)
         return _training_size(self.config, self.spec)
 
-    def start_from(self, checkpoint):
+    def start_from(self, checkpoint: Checkpoint) -> None:
         """Put weights in; of a network for another task the layers that both have."""
         stored, kept = checkpoint.config, ("task", "context")  # what makes layers of another form
         if checkpoint.name and any(stored[k] != getattr(self.config, k) for k in kept if k in stored):
@@ -215,19 +224,19 @@ class OverFeat(Detector):
         return features, classifier, regressor
 
     @property
-    def class_predictors(self):
+    def class_predictors(self) -> tuple[str, ...]:
         """Names of the layers whose meaning depends on the classes."""
         return ("classifier_output", "regressor_output") if self.config.per_class else ("classifier_output",)
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """Logits, the first of background for detection, or four edges of a box."""
         return (0, 4) if layer == "regressor_output" else (self.background, 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Everything is built by the constructor."""
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network on every window.
 
         Args:
@@ -275,7 +284,7 @@ class OverFeat(Detector):
             maps = _read(maps, place, axis)
         return maps
 
-    def features(self, images, layer=None):
+    def features(self, images: Tensor, layer: str | None = None) -> Tensor:
         """Activations of a layer for other uses, the feature extractor that the authors released (section 3.2).
 
         Args:
@@ -303,7 +312,7 @@ class OverFeat(Detector):
         return network(ops.cast(x, self.compute_dtype))
 
     @classmethod
-    def from_released(cls, path, classes=None, **config):
+    def from_released(cls, path: str | os.PathLike, classes: Sequence[str] | None = None, **config: Any) -> OverFeat:
         """The classifier of a weight file that the authors released: `net_weight_0` is fast, `net_weight_1` accurate.
 
         Args:
@@ -333,7 +342,7 @@ class OverFeat(Detector):
         size = os.path.getsize(path)
         raise ValueError(f"{os.fspath(path)} has {size:,} bytes; with {len(classes)} classes it should have {known}.")
 
-    def folded(self):
+    def folded(self) -> OverFeat:
         """The same network without batch normalization: the paper's spec, with the same outputs."""
         plain = type(self)(**self.get_config() | {"batch_norm": False})
         for mine, theirs in zip(self._parts(), plain._parts()):
@@ -344,11 +353,11 @@ class OverFeat(Detector):
         return [part for part in (self.features_model, self.classifier, self.regressor) if part is not None]
 
     @property
-    def window(self):
+    def window(self) -> int:
         """Side of a window in pixels, 221 or 231."""
         return self.spec.field
 
-    def windows(self, size):
+    def windows(self, size: tuple[int, int]) -> np.ndarray:
         """`[h w, 4]` float32 windows of an image of `size` pixels, rel_yxyx of it, row by row."""
         step = self.spec.stride * (1 if self.config.fine else self.spec.pool)
         low = [np.arange(self.spec.cells(side, self.config.fine)) * step for side in size]
@@ -367,8 +376,9 @@ class OverFeat(Detector):
         """Take a dense layer whose inputs the donor has half of; whether it is one."""
         heads = zip((self.classifier, self.regressor), (donor.classifier, donor.regressor))
         for mine, theirs in heads:
-            names = [{layer.name for layer in head.layers} if head is not None else () for head in (mine, theirs)]
-            if all(name in each for each in names):
+            if mine is None or theirs is None:
+                continue
+            if all(name in {layer.name for layer in head.layers} for head in (mine, theirs)):
                 kernel, bias = theirs.get_layer(name).get_weights()
                 if kernel.shape[2] * 2 == mine.get_layer(name).kernel.shape[2]:
                     mine.get_layer(name).set_weights([np.concatenate([kernel, kernel * 0], axis=2), bias])
@@ -377,7 +387,7 @@ class OverFeat(Detector):
 
     # Training, sections 3.1, 4.2, 5
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Classification: crops of images whose shorter side is 256 pixels; else crops at all scales."""
         from keras_det.data import ScaledCrops
 
@@ -386,7 +396,7 @@ class OverFeat(Detector):
         sides = self.config.smallest_object * self.window, self.window
         return ScaledCrops(self.image_size, scales, self.config.border, self.config.around, sides)
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """The object of each window of a training sample.
 
         It is, of the objects of which at least half lies in the window, the one most like the window (IoU).
@@ -447,7 +457,7 @@ class OverFeat(Detector):
         )
         return ops.any(ops.logical_and(fits, covered >= BACKGROUND), axis=-1)
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy over the windows that count, and half the squared distance of box edges over those of objects.
 
         Each is a mean over the windows of the global batch. The classifier is not trained for localization, and there
@@ -476,13 +486,21 @@ class OverFeat(Detector):
     def _mean(self, values, counts):
         return ops.sum(values) / ops.maximum(self.sum_over_replicas(ops.sum(counts)), 1.0)
 
-    def count_targets(self, targets):
+    def count_targets(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Windows of objects in the batch; for classification those with a label."""
         return {"positives": ops.sum(ops.cast(targets["has_object"], "float32"))}
 
     # Classification, section 3.3
 
-    def classify(self, images, scales=None, flip=True, ten_views=False, fine=None, over_scales=None):
+    def classify(
+        self,
+        images: Tensor,
+        scales: Sequence[tuple[int, int]] | None = None,
+        flip: bool = True,
+        ten_views: bool = False,
+        fine: bool | None = None,
+        over_scales: str | None = None,
+    ) -> Tensor:
         """Class probabilities of whole images by voting.
 
         At each scale and flip the windows' highest probability of each class is taken; the vote is the mean over scales
@@ -507,7 +525,7 @@ class OverFeat(Detector):
         votes = ops.concatenate([self.scale_votes(images, size, flip, fine) for size in scales or self.scales])
         return (ops.max if (over_scales or self.config.over_scales) == "max" else ops.mean)(votes, axis=0)
 
-    def scale_votes(self, images, size, flip=True, fine=None):
+    def scale_votes(self, images: Tensor, size: tuple[int, int], flip: bool = True, fine: bool | None = None) -> Tensor:
         """The votes of one scale: the windows' highest probability of each class, `[1 or 2, B, C]` float32.
 
         Args:
@@ -538,7 +556,9 @@ class OverFeat(Detector):
 
     # Localization and detection, sections 4.1, 4.3, 5
 
-    def scored_windows(self, images, scales=None, center=False):
+    def scored_windows(
+        self, images: Tensor, scales: Sequence[tuple[int, int]] | None = None, center: bool = False
+    ) -> tuple[Tensor, ...]:
         """Boxes and confidences of all windows at all scales, before they are combined (section 4.3, (a) to (c)).
 
         Args:
@@ -588,7 +608,7 @@ class OverFeat(Detector):
         images = _resize(images, size) - networks.MEAN
         return ops.pad(images, ((0, 0), (border, border), (border, border), (0, 0))) + networks.MEAN
 
-    def combine(self, boxes, scores, how=None):
+    def combine(self, boxes: Tensor, scores: Tensor, how: str | None = None) -> dict[str, Tensor]:
         """Detections from the windows' boxes.
 
         Args:
@@ -612,7 +632,7 @@ class OverFeat(Detector):
             boxes = ops.reshape(boxes, (-1, scores.shape[1], 4))
         return box_ops.nms(boxes, scores, **nms_options)
 
-    def compiled_combine(self, how=None):
+    def compiled_combine(self, how: str | None = None) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
         """`combine`, compiled, the merge by XLA: twenty times faster; exports have it in plain operations.
 
         Images are merged one by one, since XLA makes a program for each size of batch and that takes longer than many
@@ -641,7 +661,7 @@ class OverFeat(Detector):
         windows, combine = compiled(self.scored_windows, self), self.compiled_combine()
         return lambda images: combine(*windows(images))
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """All windows at all scales, combined.
 
         Args:
@@ -664,7 +684,7 @@ class OverFeat(Detector):
         }
 
 
-def vote(networks_, images, **options):
+def vote(networks_: Sequence[OverFeat], images: Tensor, **options: Any) -> Tensor:
     """Class probabilities of an ensemble: the mean over its networks (section 3.4).
 
     Args:
@@ -687,10 +707,11 @@ def _training_size(config, spec):
     """Size of training samples: one window, or seven a side."""
     size = config.image_size
     if size is None:
-        return (spec.field + (0 if config.task == "classification" else 6 * spec.stride),) * 2
+        side = spec.field + (0 if config.task == "classification" else 6 * spec.stride)
+        return side, side
     if len(size) != 2 or min(size) < spec.field:
         raise ValueError(f"`image_size` must be two numbers of at least {spec.field}; got {size!r}.")
-    return tuple(size)
+    return size
 
 
 def _resize(images, size):

@@ -1,5 +1,7 @@
 """Weights by name or file: what they say about their network, and how they enter it."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import json
@@ -8,8 +10,10 @@ import math
 import os
 import shutil
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
@@ -20,6 +24,9 @@ from keras_det.backbones import BACKBONES
 from keras_det.files import whole
 from keras_det.weights.registry import same_class
 from keras_det.weights.variables import place
+
+if TYPE_CHECKING:
+    from keras_det.models.network import Network
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ class Checkpoint:
     path: Path | None = None
     from_classifier: bool = False
 
-    def load_into(self, model):
+    def load_into(self, model: Network) -> None:
         """Copy the weights into a model: all of them, and of the class predictors those of classes that both have."""
         if not self.name:
             return
@@ -85,7 +92,7 @@ class Checkpoint:
             load_weights(model, self.path)
 
 
-def find_checkpoint(model_name, weights, from_classifier=False):
+def find_checkpoint(model_name: str, weights: str | os.PathLike | None, from_classifier: bool = False) -> Checkpoint:
     """The checkpoint for a model's `weights` argument.
 
     Args:
@@ -119,13 +126,13 @@ def find_checkpoint(model_name, weights, from_classifier=False):
     return Checkpoint(name, metadata["config"], path=path)
 
 
-def holds_classifier(weights):
+def holds_classifier(weights: str | os.PathLike) -> bool:
     """Whether a model's `weights` argument is a file of a `Classifier`."""
     path = Path(os.fspath(weights))
     return path.is_file() and path.name.endswith(FORMATS) and (read_metadata(path) or {}).get("model") == "Classifier"
 
 
-def read_metadata(path):
+def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
     """What a weights file says of its network, `{"model", "config", ...}`, or `None` where it says nothing.
 
     Raises:
@@ -172,7 +179,7 @@ def _believable(metadata):
     return metadata
 
 
-def save_weights(model, path, optimizer=True, training=None):
+def save_weights(model: Network, path: str | os.PathLike, optimizer: bool = True, training: Any = None) -> None:
     """Write weights with the model's name and arguments inside; the file appears whole or not at all.
 
     Args:
@@ -233,7 +240,7 @@ def _flush(path, mode):
         os.close(descriptor)
 
 
-def copy_fitting(donor, model, leave_out=()):
+def copy_fitting(donor: keras.Model, model: keras.Model, leave_out: Sequence[str] = ()) -> list[str]:
     """Copy the variables of another model that have the same layer, name and shape.
 
     Args:
@@ -254,7 +261,7 @@ def copy_fitting(donor, model, leave_out=()):
     return sorted(missing)
 
 
-def carry_over(donor, model, donor_classes, classes):
+def carry_over(donor: Network, model: Network, donor_classes: Sequence[str], classes: Sequence[str]) -> list[str]:
     """Copy the weights of a model of the same form for other classes, the predictors of equal classes included.
 
     Classes are equal by name, VOC's and COCO's spellings of one being the same; background is carried over, too. In
@@ -315,7 +322,7 @@ def _some(names, most=5):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def load_trained_backbone(features, backbone, weights, **options):
+def load_trained_backbone(features: keras.Model, backbone: str, weights: str, **options: Any) -> None:
     """Start a detector's backbone from a network trained on ImageNet.
 
     Args:
@@ -333,7 +340,7 @@ def load_trained_backbone(features, backbone, weights, **options):
     load_backbone(features, entry.imagenet(**options))
 
 
-def load_backbone(features, parameters):
+def load_backbone(features: keras.Model, parameters: Mapping[str, np.ndarray]) -> None:
     """Put a backbone's parameters into the layers of their names.
 
     Args:
@@ -353,7 +360,7 @@ def load_backbone(features, parameters):
         logger.warning(f"of the backbone's parameters {len(left_out)} have no place: {', '.join(left_out[:4])}")
 
 
-def check_weights(model, path, fitting=True):
+def check_weights(model: keras.Model, path: str | os.PathLike, fitting: bool = True) -> None:
     """Refuse a `.weights.h5` or `.keras` file that claims what the model has no use for, before it takes memory.
 
     Args:
@@ -381,7 +388,7 @@ def check_weights(model, path, fitting=True):
         zoo.check_h5(file, shapes if fitting else None, most, unused)
 
 
-def load_weights(model, path):
+def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Load every weight of a model from a file that this package or Keras saved.
 
     Raises:

@@ -1,18 +1,29 @@
 """The sliding window classifier that DetectorNet is compared with (Szegedy et al. 2013, section 7)."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
 
 from keras_det import boxes as box_ops
 from keras_det.models.classifier import Classifier
-from keras_det.models.config import check_ratios
+from keras_det.models.config import Config, check_ratios
 from keras_det.models.detector import Detector
+from keras_det.models.pretrained import Checkpoint
 from keras_det.models.registry import register
+from keras_det.types import Dataset, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keras_det.data.negatives import Negatives
+    from keras_det.data.source import Source
+    from keras_det.models.config import Config
 
 ASPECT_RATIOS = tuple(np.geomspace(1 / 3, 3.0, 8).round(4).tolist())
 SCALES = 10
@@ -70,7 +81,7 @@ class SlidingWindows(Detector):
         score_threshold: float = 0.05,
         iou_threshold: float = 0.5,
         max_detections: int = 100,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         own = {"classifier": self.classifier.config.to_dict(), "classes": self.classes}
@@ -78,11 +89,12 @@ class SlidingWindows(Detector):
         self.built = True
         self.load_checkpoint()
 
-    def class_list(self):
+    def class_list(self) -> Sequence[str]:
         """The classifier's classes; it is built here."""
         classifier, classes = self.config.classifier or {"background": True}, self.config.classes
-        if self._checkpoint.from_classifier:
-            classifier = {"weights": self._checkpoint.path}
+        checkpoint = self._checkpoint
+        if checkpoint is not None and checkpoint.from_classifier:
+            classifier = {"weights": checkpoint.path}
         if isinstance(classifier, dict):
             classifier = Classifier(**classifier | ({} if classes is None else {"classes": classes}))
         if not classifier.background:
@@ -90,45 +102,53 @@ class SlidingWindows(Detector):
         self.classifier = classifier
         return classifier.classes
 
-    def input_size(self):
+    def input_size(self) -> tuple[int, int]:
         """The classifier's input."""
         return self.classifier.image_size
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """As of every network, and ratios are positive."""
         super().check_config(config)
         check_ratios(config.aspect_ratios)
 
-    def start_from(self, checkpoint):
+    def start_from(self, checkpoint: Checkpoint) -> None:
         """Put weights in; a classifier's file is in the classifier already."""
         if not checkpoint.from_classifier:
             super().start_from(checkpoint)
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """As of the classifier."""
         return self.classifier.class_entries(layer)
 
     # Training is the classifier's
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The classifier's outputs on `[B, H, W, 3]` crops of its size."""
         return self.classifier(images, training=training)
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> Tensor:
         """As `Classifier.encode_targets`."""
         return self.classifier.encode_targets(labels)
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """As `Classifier.compute_losses`."""
         return self.classifier.compute_losses(targets, outputs)
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Crops of objects and of background."""
         return self.classifier.augmentation()
 
     def batches(
-        self, source, batch_size, training, seed=0, augment=True, negatives=None, negative_fraction=0.25, **options
-    ):
+        self,
+        source: Source,
+        batch_size: int,
+        training: bool,
+        seed: int = 0,
+        augment: Any = True,
+        negatives: Negatives | None = None,
+        negative_fraction: float = 0.25,
+        **options: Any,
+    ) -> Dataset:
         """As `Detector.batches`, with hard negatives among the training samples.
 
         Args:
@@ -154,7 +174,7 @@ class SlidingWindows(Detector):
 
     # Inference
 
-    def windows(self, height, width):
+    def windows(self, height: int, width: int) -> np.ndarray:
         """The grid's boxes in an image of so many pixels: `[N, 4]` float32 rel_yxyx, size by size, row by row.
 
         A size is a scale s, the square root of its fraction of the image's area, and an aspect ratio a: s / sqrt(a) of
@@ -172,11 +192,11 @@ class SlidingWindows(Detector):
                 found.append(np.concatenate([corners, np.minimum(corners + sides, 1.0)], axis=1))
         return np.concatenate(found).astype("float32")
 
-    def count(self, height, width):
+    def count(self, height: int, width: int) -> int:
         """How many boxes of an image of so many pixels are classified."""
         return len(self.windows(height, width))
 
-    def serve(self, images):
+    def serve(self, images: Tensor) -> dict[str, Tensor]:
         """Every box classified, then suppression.
 
         Args:
@@ -195,7 +215,7 @@ class SlidingWindows(Detector):
         boxes = ops.broadcast_to(ops.convert_to_tensor(windows)[None], (ops.shape(images)[0], *windows.shape))
         return box_ops.nms(boxes, self.window_scores(images, windows), **self.nms_options)
 
-    def window_scores(self, images, windows):
+    def window_scores(self, images: Tensor, windows: np.ndarray) -> Tensor:
         """`[B, N, C]` probabilities of the classes, without background, of `[N, 4]` windows of each image."""
         missing = -len(windows) % BATCH
         parts = np.concatenate([windows, np.tile(windows[:1], (missing, 1))]).reshape(-1, BATCH, 4)

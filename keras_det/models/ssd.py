@@ -4,9 +4,12 @@ Default boxes of several scales and aspect ratios stand on several feature maps;
 them, its class and its offset to the object. One pass, no proposals.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,11 +20,16 @@ from keras_det.backbones import BACKBONES
 from keras_det.backbones.common import conv_bn, depthwise_bn, norm_act, same, symmetric
 from keras_det.layers import L2Norm, MultiBoxHead, PriorBox
 from keras_det.losses import multibox_loss
+from keras_det.models.config import Config
 from keras_det.models.detector import Detector
 from keras_det.models.network import RESIZE, objects_of
 from keras_det.models.pretrained import load_trained_backbone
 from keras_det.models.registry import register
+from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONV4_3_LENGTH = 20.0  # of the feature vectors after L2Norm, section 3.1
 # Of the predictors on other backbones than the paper's: xavier on their larger features makes wild first predictions.
@@ -182,7 +190,7 @@ class SSD(Detector):
         max_per_class: int = 400,
         max_detections: int = 200,
         backbone_weights: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         self.backbone_name = self.config.backbone
@@ -206,14 +214,14 @@ class SSD(Detector):
         self.load_checkpoint()
         self._freeze(self.config.freeze)
 
-    def check_config(self, config):
+    def check_config(self, config: Config) -> None:
         """As of every network, and negatives do not overlap objects more than positives do."""
         super().check_config(config)
         if config.negative_iou is not None and not 0 <= config.negative_iou <= config.matching_iou:
             most = f"`matching_iou`, {config.matching_iou}"
             raise ValueError(f"`negative_iou` must be None or in 0 .. {most}; got {config.negative_iou!r}.")
 
-    def input_size(self):
+    def input_size(self) -> tuple[int, int]:
         """A square of `size`."""
         return self.size, self.size
 
@@ -289,20 +297,20 @@ class SSD(Detector):
         ]
 
     @property
-    def class_predictors(self):
+    def class_predictors(self) -> tuple[str, ...]:
         """Names of the layers whose meaning depends on the classes."""
         return tuple(f"{source}_conf" for source in self.sources)
 
-    def class_entries(self, layer):
+    def class_entries(self, layer: str) -> tuple[int, int]:
         """The first logit of each default box is background's."""
         return 1, 1
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Build the predictors; the rest is built by the constructor."""
         self.head.build([self.features.output[name].shape for name in self.sources])
         self.built = True
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The network.
 
         Args:
@@ -326,7 +334,7 @@ class SSD(Detector):
             return np.ones(len(self.default_boxes), bool)
         return (self.default_boxes[:, :2] >= 0).all(1) & (self.default_boxes[:, 2:] <= 1).all(1)
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Match default boxes to objects.
 
         Args:
@@ -351,7 +359,7 @@ class SSD(Detector):
             ),
         }
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 1: both terms divided by N, the matched boxes of the global batch; 0 where N is 0."""
         over_batch = self.config.mining == "batch"
         terms = multibox_loss(targets, outputs, self.config.negative_ratio, self._valid_boxes, over_batch)
@@ -359,11 +367,11 @@ class SSD(Detector):
         n = ops.maximum(self.sum_over_replicas(ops.sum(terms.pop("matched"))), 1.0)
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
-    def count_targets(self, targets):
+    def count_targets(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Matched default boxes of the batch."""
         return {"matched": ops.sum(ops.cast(targets["classes"] > 0, "float32"))}
 
-    def augmentation(self):
+    def augmentation(self) -> Callable | None:
         """Patches, expansion, photometric distortion and flips of sections 2.2 and 3.6, or flips alone."""
         from keras_det.data import HorizontalFlip, SSDAugmentation
 
@@ -373,7 +381,7 @@ class SSD(Detector):
 
     # Inference, section 3.7
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes and class scores before suppression.
 
         Args:
@@ -471,6 +479,6 @@ class SSDLite320(SSD):
         iou_threshold: float = 0.55,
         max_per_class: int = 300,
         max_detections: int = 300,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)

@@ -7,6 +7,7 @@ maps, a sigmoid for each class beside one for background.
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -15,6 +16,7 @@ from keras_det import boxes as box_ops
 from keras_det.losses import sigmoid_multibox_loss
 from keras_det.models.registry import register
 from keras_det.models.ssd import SSD, Tiling
+from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
 
 SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # min_scale 0.2, max_scale 0.95, and 1 after the last
@@ -33,13 +35,13 @@ class Anchors:
         boxes_per_cell: 3 on the finest map, else 6.
     """
 
-    def __init__(self, level):
+    def __init__(self, level: int):
         own = [(SCALES[level], ratio) for ratio in RATIOS]
         between = math.sqrt(SCALES[level] * SCALES[level + 1])
         self.shapes = LOWEST if level == 0 else (*own, (between, 1.0))
         self.boxes_per_cell = len(self.shapes)
 
-    def boxes(self, height, width):
+    def boxes(self, height: int, width: int) -> np.ndarray:
         """The anchors as numpy `[height * width * k, 4]` float32, rel_yxyx, cell by cell; they may leave the image."""
         half = np.array([(s / math.sqrt(a) / 2, s * math.sqrt(a) / 2) for s, a in self.shapes])
         cy, cx = ((np.arange(n) + 0.5) / n for n in (height, width))
@@ -63,7 +65,7 @@ class TFODSSD(SSD):
         iou_threshold: float = 0.6,
         max_per_class: int = 1917,
         max_detections: int = 100,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
 
@@ -73,7 +75,7 @@ class TFODSSD(SSD):
             return super()._prior_boxes()
         return [Anchors(self.all_sources.index(name)) for name in self.sources]
 
-    def compute_losses(self, targets, outputs):
+    def compute_losses(self, targets: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Sigmoid losses and smooth L1, divided by the matched anchors of the global batch; hard negatives 3:1."""
         terms = sigmoid_multibox_loss(
             targets, outputs, self.config.negative_ratio, self._valid_boxes, least=LEAST_NEGATIVES
@@ -82,7 +84,7 @@ class TFODSSD(SSD):
         terms["localization"] = self.config.localization_weight * terms["localization"]
         return {name: ops.sum(term) / n for name, term in terms.items()}
 
-    def scored_boxes(self, outputs):
+    def scored_boxes(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes and class scores before suppression; the API limits boxes to the image after it alone.
 
         Args:

@@ -1,10 +1,13 @@
 """What a run needs to resume: the weights and the optimizer as Keras saves them, and all that Keras leaves out."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_det.models import pretrained
+from keras_det.models.network import Network
 
 
 @dataclasses.dataclass
@@ -23,12 +26,12 @@ class Progress:
     stepping: float = 0.0
     waiting: float = 0.0
 
-    def start_epoch(self):
+    def start_epoch(self) -> None:
         """Forget the times of the epoch that has ended."""
         self.seconds = self.stepping = self.waiting = 0.0
 
 
-def save(model, path, progress, plan):
+def save(model: Network, path: Path, progress: Progress, plan: dict[str, Any]) -> None:
     """Write a checkpoint, whole or not at all.
 
     Beside what Keras saves it holds the states of the seed generators, of dropout and the like, and the running means
@@ -47,7 +50,7 @@ def save(model, path, progress, plan):
     pretrained.save_weights(model, path, training={"progress": dataclasses.asdict(progress), "plan": plan} | state)
 
 
-def read(path, model, plan):
+def read(path: Path, model: Network, plan: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of its run, after a look whether this model and this plan can resume it.
 
     Args:
@@ -82,7 +85,7 @@ def read(path, model, plan):
     return state
 
 
-def restore(model, path, state):
+def restore(model: Network, path: Path, state: dict[str, Any]) -> tuple[Progress, list]:
     """Put a checkpoint into a compiled model, but for the running means, which an epoch resets when it begins.
 
     Returns:
@@ -97,7 +100,7 @@ def restore(model, path, state):
     return Progress(**state["progress"]), state["means"]
 
 
-def restore_means(model, means):
+def restore_means(model: Network, means: list) -> None:
     """Put the running means of a checkpoint's epoch into the model's metrics."""
     _assign(model.metrics_variables, means)
 

@@ -1,14 +1,21 @@
 """ClassGeneric's tables and figure (section 4.2), and what its recognition layer names rightly."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from keras_det.data import whole_images
 from keras_det.data.by_class import chosen_classes, images_of
+from keras_det.data.source import Source
 from keras_det.metrics import GroundTruth, proposals
+from keras_det.metrics.voc import Curve
+from keras_det.models.class_generic import ClassGeneric
 from keras_det.training.evaluation import EpochEvaluation, collect, evaluator_of
 
 
-def held_out_curves(models, source, held_out, batch_size=16):
+def held_out_curves(
+    models: Mapping[str, ClassGeneric], source: Source, held_out: Sequence[str] | int, batch_size: int = 16
+) -> dict[str, Curve]:
     """Precision and recall on the images of held-out classes alone (Tables 1 and 2, Figure 1).
 
     Both tables are measured on these images; they differ in what the networks were trained on: Table 1's on the boxes
@@ -34,7 +41,7 @@ def held_out_curves(models, source, held_out, batch_size=16):
     return curves
 
 
-def recognition(model, source, batch_size=16):
+def recognition(model: ClassGeneric, source: Source, batch_size: int = 16) -> dict[str, float]:
     """What fraction of a source's images the recognition layer names rightly: with its likeliest class, with five.
 
     An image is named rightly by any class of its objects; those without objects are left out.
@@ -67,6 +74,6 @@ def recognition(model, source, batch_size=16):
 class RecognizeImages(EpochEvaluation):
     """Adds `val_top1` and, of more than five classes, `val_top5` to the epoch's logs: see `recognition`."""
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """`recognition` on the source."""
         return {f"val_{name}": value for name, value in recognition(self.model, self.source).items()}

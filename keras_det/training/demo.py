@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +26,7 @@ NEW_CLASSES = {"ellipse": "round", "ring": "round", "rectangle": "angular", "tri
 FINE_TUNING_STEPS = 90
 
 
-def run_demo(folder):
+def run_demo(folder: Path) -> None:
     """Detect, evaluate, fine-tune, export; images and a `report.md` go into `folder`.
 
     Args:

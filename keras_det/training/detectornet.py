@@ -1,21 +1,27 @@
 """DetectorNet class by class: each class's samples, its training, the whole put together, and the paper's table."""
 
+import os
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_det.data import relabel
+from keras_det.data.source import Source
 from keras_det.metrics import Evaluator, GroundTruth, Predictions, voc
 from keras_det.models import DetectorNet, pretrained
+from keras_det.models.classifier import Classifier
 from keras_det.training.evaluation import collect, evaluator_of
+from keras_det.training.recipe import Recipe
 from keras_det.training.run import LAST, finished, train
 
 POSITIVE = 0.4  # fraction of samples that cover an object of the class, section 6
 
 
-def of_one_class(source, name, negative_fraction):
+def of_one_class(source: Source, name: str, negative_fraction: float) -> Source:
     """The training images of one class's network: its objects alone, so often that 40 % of the samples cover one.
 
     Where the class is rare its images come several times, where it is frequent the others do.
@@ -49,7 +55,16 @@ def of_one_class(source, name, negative_fraction):
     return own.subset(np.concatenate([showing, others]))
 
 
-def train_by_class(build, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto"):
+def train_by_class(
+    build: Callable[[str], DetectorNet],
+    recipe: Recipe,
+    source: Source,
+    folder: str | os.PathLike,
+    val_source: Source | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    verbose: int | str = "auto",
+) -> dict[str, list[dict[str, Any]]]:
     """Train a network of each class alone, one after the other, as the paper's hundred networks are trained.
 
     Each run is a folder of its own, with what `keras_det.training.train` leaves. `assemble` makes one detector of them.
@@ -92,7 +107,7 @@ def _runs(classes, folder):
     return {name: Path(folder) / f"{k:03d}-{slug}" for k, (name, slug) in enumerate(zip(classes, slugs))}
 
 
-def files_of(path):
+def files_of(path: str | os.PathLike) -> Sequence[str | os.PathLike]:
     """The weight files of a detector: itself, or of a folder of `train_by_class` those of its classes, in order.
 
     Raises:
@@ -106,7 +121,7 @@ def files_of(path):
     return files
 
 
-def assemble(files, classifier=None):
+def assemble(files: Sequence[str | os.PathLike], classifier: Classifier | None = None) -> DetectorNet:
     """One detector of the networks of several files, each of other classes.
 
     Args:
@@ -151,7 +166,13 @@ def _common(files, parts):
     return parts[0] | {"classes": classes}
 
 
-def find_boxes(files, source, classifier=None, batch_size=4, first_stage=False):
+def find_boxes(
+    files: Sequence[str | os.PathLike],
+    source: Source,
+    classifier: Classifier | None = None,
+    batch_size: int = 4,
+    first_stage: bool = False,
+) -> tuple[GroundTruth, Predictions]:
     """Detections of the networks of some files on a source, one file's after the other's, as Algorithm 1 is applied.
 
     Args:
@@ -174,7 +195,7 @@ def find_boxes(files, source, classifier=None, batch_size=4, first_stage=False):
     return truth, Predictions(*(np.concatenate([getattr(part, name) for part in found]) for name in _COLUMNS))
 
 
-def first_stage_metrics(model, source, batch_size=16):
+def first_stage_metrics(model: DetectorNet, source: Source, batch_size: int = 16) -> dict[str, float]:
     """`map50_first_stage`: mAP at 0.5 without the refinement, whatever the model's `refine` is."""
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size, detections=model.first_stage_detections)
@@ -184,7 +205,9 @@ def first_stage_metrics(model, source, batch_size=16):
 _COLUMNS = ("image", "boxes", "scores", "labels")
 
 
-def table_1(rows, iou_threshold=0.5):
+def table_1(
+    rows: Mapping[str, tuple[GroundTruth, Predictions]], iou_threshold: float = 0.5
+) -> dict[str, dict[str, float]]:
     """Average precision of each class (Table 1), the 2007 form.
 
     Args:
@@ -201,7 +224,9 @@ def table_1(rows, iou_threshold=0.5):
     return table
 
 
-def precision_recall(truth, results, name=None):
+def precision_recall(
+    truth: GroundTruth, results: Predictions, name: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Recall and precision as the score falls (Figure 4), of one class or of all together: `([N], [N])` in 0 .. 1.
 
     Raises:

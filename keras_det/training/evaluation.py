@@ -1,13 +1,17 @@
 """A detector's metrics on a data source, after training or during it."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from rich.progress import Progress
 
 from keras_det.data import whole_images
-from keras_det.data.source import Source
-from keras_det.metrics import Evaluator, GroundTruth, proposals
+from keras_det.data.source import AnnotationIssue, Source
+from keras_det.metrics import Evaluator, GroundTruth, Predictions, proposals
 from keras_det.models import Detector
+from keras_det.models.network import Network
 
 SHOWN = ("map50", "map50_voc07", "AP", "pr_auc", "detection_rate@10")  # metrics in the logs of `fit`
 BUDGETS = (10, 100)  # boxes of an image whose detection rate class-agnostic detectors report
@@ -17,7 +21,7 @@ def evaluate(
     model: Detector,
     source: Source,
     batch_size: int = 16,
-    metrics=("voc2007_11point", "area", "coco"),
+    metrics: Sequence[str] = ("voc2007_11point", "area", "coco"),
     progress: bool = False,
     skipped: list | None = None,
 ) -> tuple[dict[str, float], Evaluator]:
@@ -46,7 +50,7 @@ def evaluate(
     return values | model.extra_metrics(source, batch_size), evaluator
 
 
-def check(model, source):
+def check(model: Network, source: Source) -> None:
     """Refuse beforehand what would end an evaluation during training: classes, unreadable images, faulty objects.
 
     The smallest and the largest image are sent through the whole inference.
@@ -71,7 +75,7 @@ def check(model, source):
         model.detections(image[None])
 
 
-def unknown_classes(model, source):
+def unknown_classes(model: Network, source: Source) -> str:
     """What an evaluation's metrics leave out or cannot reach, in words; empty where both know the same classes."""
     if model.class_agnostic:
         return ""
@@ -82,31 +86,39 @@ def unknown_classes(model, source):
     return "; ".join(texts)
 
 
-def evaluator_of(model, source):
+def evaluator_of(model: Network, source: Source) -> Evaluator:
     """An empty evaluator of a source; for a class-agnostic detector all objects are of one class."""
     return Evaluator(proposals.without_classes(GroundTruth.from_source(source)) if model.class_agnostic else source)
 
 
-def metrics_of(model, evaluator, metrics):
+def metrics_of(model: Network, evaluator: Evaluator, metrics: Sequence[str]) -> dict[str, float]:
     """The metrics that `evaluate` gives, of what was collected."""
     if model.class_agnostic:
         return objectness(evaluator.truth, evaluator.results())
     return evaluator.result(metrics)
 
 
-def objectness(truth, results):
+def objectness(truth: GroundTruth, results: Predictions) -> dict[str, float]:
     """Metrics that do not look at classes, of a `GroundTruth` and of `Predictions`; see `evaluate`."""
     rates = proposals.detection_rate(proposals.best_ious(truth, results, BUDGETS))
     values = {"pr_auc": proposals.pr_auc(proposals.agnostic_curve(truth, results))}
     return values | {f"detection_rate@{budget}": float(rate) for budget, rate in zip(BUDGETS, rates)}
 
 
-def labels_of(model, names):
+def labels_of(model: Network, names: Sequence[str]) -> np.ndarray:
     """Where a model's labels stand among other names: `[C + 1]` int32, -1 for those that are not there and for none."""
     return np.array([names.index(c) if c in names else -1 for c in model.classes] + [-1], "int32")
 
 
-def collect(model, source, evaluator, batch_size=16, progress=False, detections=None, skipped=None):
+def collect(
+    model: Detector,
+    source: Source,
+    evaluator: Evaluator,
+    batch_size: int = 16,
+    progress: bool = False,
+    detections: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None,
+    skipped: list[AnnotationIssue] | None = None,
+) -> None:
     """Put a model's `detections` on every image of a source into an empty evaluator of this source.
 
     Images keep their own pixels, as in `detect`: what looks at windows or at several scales sees all of them there.
@@ -134,15 +146,15 @@ class EpochEvaluation(keras.callbacks.Callback):
         values: the last metrics, a dict.
     """
 
-    def __init__(self, source, every=1):
+    def __init__(self, source: Source, every: int | None = 1):
         super().__init__()
         self.source, self.every, self.values = source, every, {}
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """The metrics of the model as it is, by their names in the logs."""
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate.")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate where it is this epoch's turn."""
         if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
             self.values = self.evaluate()
@@ -165,13 +177,13 @@ class EvaluateDetections(EpochEvaluation):
         metrics: as `Evaluator.result` takes them.
     """
 
-    def __init__(self, source, every=1, batch_size=16, metrics=("area",)):
+    def __init__(self, source: Source, every: int | None = 1, batch_size: int = 16, metrics: Sequence[str] = ("area",)):
         super().__init__(source, every)
         self.batch_size = batch_size
         self.metrics = metrics
         self.evaluator = None
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """Detections on every image of the source, and their metrics."""
         self.evaluator = self.evaluator or evaluator_of(self.model, self.source)
         self.evaluator.reset()

@@ -1,18 +1,24 @@
 """Hard negative mining in rounds: false detections of a detector become training samples of its classifier."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.progress import track
 
 from keras_det.boxes import iou
 from keras_det.data import Negatives, whole_images
+from keras_det.data.source import Source
+from keras_det.models import Detector
+from keras_det.models.sliding_windows import SlidingWindows
+from keras_det.training.recipe import Recipe
 from keras_det.training.run import LAST, finished, train
 
 NEGATIVE_IOU = 0.3  # a detection with less overlap with every object shows background
 
 
-def hard_negatives(model, source, each=20, progress=False):
+def hard_negatives(model: Detector, source: Source, each: int = 20, progress: bool = False) -> Negatives:
     """Windows of background that a detector takes for objects (DetectorNet, section 7).
 
     Args:
@@ -38,7 +44,16 @@ def hard_negatives(model, source, each=20, progress=False):
     return Negatives(source, np.concatenate(images), np.concatenate(windows))
 
 
-def train_in_rounds(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto"):
+def train_in_rounds(
+    model: SlidingWindows,
+    recipe: Recipe,
+    source: Source,
+    folder: str | os.PathLike,
+    val_source: Source | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    verbose: int | str = "auto",
+) -> list[dict[str, Any]]:
     """Rounds of hard negative mining: search the training images, then train on what was wrongly found, too.
 
     Each round is a run of its own in the folder, beside `negatives-K.npz`, all windows found so far.

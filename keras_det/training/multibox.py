@@ -1,24 +1,33 @@
 """DeepMultiBox's protocols: the figures and tables of its section 4, on whatever data they are given."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
 import numpy as np
 import tensorflow as tf
 
 from keras_det import boxes as box_ops
 from keras_det.data import whole_images
+from keras_det.data.source import Source
 from keras_det.metrics import Evaluator, GroundTruth, Predictions, ilsvrc, proposals, voc_ap
+from keras_det.metrics.voc import Curve
 from keras_det.models import MultiBoxDetector
-from keras_det.models.multibox import square_regions
+from keras_det.models.classifier import Classifier
+from keras_det.models.detector import Detector
+from keras_det.models.multibox import MultiBox, OneBoxPerClass, square_regions
+from keras_det.models.network import Network
 from keras_det.training.evaluation import EpochEvaluation, collect, evaluator_of
 
 WINDOWS = (1, 3, 5, 10, 25)  # of Table 2
+_Network = TypeVar("_Network", bound=Network)
 
 
-def at_scales(localizer, scales):
+def at_scales(localizer: MultiBox, scales: int) -> MultiBox:
     """The same localizer, the same weights, looking at another number of scales."""
     return with_arguments(localizer, scales=scales)
 
 
-def with_arguments(model, **changes):
+def with_arguments(model: _Network, **changes: Any) -> _Network:
     """The same weights with other constructor arguments of how they are used."""
     if all(getattr(model.config, name) == value for name, value in changes.items()):
         return model
@@ -27,14 +36,16 @@ def with_arguments(model, **changes):
     return other
 
 
-def find_boxes(model, source, batch_size=16):
+def find_boxes(model: Detector, source: Source, batch_size: int = 16) -> tuple[GroundTruth, Predictions]:
     """All detections of a model on a source, `(truth, results)`; class-agnostic of a class-agnostic model."""
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, batch_size)
     return evaluator.truth, evaluator.results()
 
 
-def detection_rates(localizer, source, budgets=range(1, 101), batch_size=16):
+def detection_rates(
+    localizer: MultiBox, source: Source, budgets: Iterable[int] = range(1, 101), batch_size: int = 16
+) -> dict[str, np.ndarray]:
     """Detection rate against the number of boxes for one, two and three scales (Figure 1).
 
     Args:
@@ -54,7 +65,7 @@ def detection_rates(localizer, source, budgets=range(1, 101), batch_size=16):
     return rates
 
 
-def fixed_boxes(truth, boxes):
+def fixed_boxes(truth: GroundTruth, boxes: np.ndarray) -> Predictions:
     """The same boxes in every image, the first the surest: what a localizer must beat.
 
     Args:
@@ -71,13 +82,13 @@ def fixed_boxes(truth, boxes):
     return Predictions(np.repeat(np.arange(images), count), xyxy, scores, np.zeros(images * count, int))
 
 
-def uniform_boxes(count, seed=0):
+def uniform_boxes(count: int, seed: int = 0) -> np.ndarray:
     """`[count, 4]` random boxes, corners uniform in the image."""
     corners = np.sort(np.random.default_rng(seed).random((count, 2, 2)), axis=1)
     return corners.reshape(count, 4)
 
 
-def agnostic_curves(models, source, batch_size=16):
+def agnostic_curves(models: Mapping[str, Detector], source: Source, batch_size: int = 16) -> dict[str, Curve]:
     """Precision and recall of "object", whatever its class (Figure 5).
 
     Args:
@@ -96,7 +107,9 @@ def agnostic_curves(models, source, batch_size=16):
     }
 
 
-def table_1(localizer, classifier, source, windows=10, batch_size=16):
+def table_1(
+    localizer: MultiBox, classifier: Classifier, source: Source, windows: int = 10, batch_size: int = 16
+) -> dict[str, float]:
     """Average precision of each class (Table 1), the 2007 form: a dict from class names, and `mean`."""
     detector = MultiBoxDetector(localizer=localizer, classifier=classifier, windows=windows)
     truth, results = find_boxes(detector, source, batch_size)
@@ -104,7 +117,15 @@ def table_1(localizer, classifier, source, windows=10, batch_size=16):
     return dict(zip(truth.classes, values.tolist())) | {"mean": float(np.nanmean(values))}
 
 
-def table_2(localizer, classifier, source, one_box=None, windows=WINDOWS, batch_size=16, iou_threshold=0.4):
+def table_2(
+    localizer: MultiBox,
+    classifier: Classifier,
+    source: Source,
+    one_box: OneBoxPerClass | None = None,
+    windows: Sequence[int] = WINDOWS,
+    batch_size: int = 16,
+    iou_threshold: float = 0.4,
+) -> list[tuple[str, float, float]]:
     """Detection@5 and classification@5 against the number of windows (Table 2).
 
     Args:
@@ -143,7 +164,9 @@ def table_2(localizer, classifier, source, one_box=None, windows=WINDOWS, batch_
     return rows
 
 
-def classify_objects(classifier, source, region="maximum", one_per_image=False, batch_size=16):
+def classify_objects(
+    classifier: Classifier, source: Source, region: str = "maximum", one_per_image: bool = False, batch_size: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
     """Classify the ground-truth boxes, the baseline without a localizer (Table 2).
 
     Args:
@@ -185,7 +208,7 @@ def classify_objects(classifier, source, region="maximum", one_per_image=False, 
 class ClassifyObjects(EpochEvaluation):
     """Adds `val_top1`, the fraction of a source's objects that the classifier names rightly, to the epoch's logs."""
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """`classify_objects` on the source."""
         labels, ranked = classify_objects(self.model, self.source)
         return {"val_top1": float(np.mean(ranked[:, 0] == labels)) if len(labels) else float("nan")}

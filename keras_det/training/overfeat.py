@@ -1,16 +1,21 @@
 """OverFeat's metrics: classification by voting, ILSVRC's localization error, detection by merge and by suppression."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_det.data import whole_images
 from keras_det.data.shapes import Shapes
+from keras_det.data.source import Source
 from keras_det.metrics import Evaluator, GroundTruth, ilsvrc
+from keras_det.models.overfeat import OverFeat
 from keras_det.training.evaluation import labels_of
 
 
-def single_objects(source):
+def single_objects(source: Source) -> Source:
     """The images of a source that show one object: what classification and localization are measured on.
 
     Args:
@@ -27,7 +32,13 @@ def single_objects(source):
     return source.subset(one)
 
 
-def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
+def top_errors(
+    networks: OverFeat | Sequence[OverFeat],
+    source: Source,
+    batch_size: int = 16,
+    k: Sequence[int] = (1, 5),
+    **options: Any,
+) -> list[float]:
     """Top-k errors of a network or an ensemble (Table 2).
 
     Args:
@@ -42,7 +53,7 @@ def top_errors(networks, source, batch_size=16, k=(1, 5), **options):
     """
     from keras_det.models.overfeat import vote
 
-    networks = networks if isinstance(networks, (list, tuple)) else [networks]
+    networks = networks if isinstance(networks, Sequence) else [networks]
     sizes_known = options.get("ten_views", False)
     run = tf.function(lambda images: vote(networks, images, **options), reduce_retracing=not sizes_known)
     return _errors(lambda images: {"": run(images)}, networks[0].classes, source, batch_size, k)[""]
@@ -63,7 +74,15 @@ def _errors(run, classes, source, batch_size, k=(1, 5)):
     }
 
 
-def localization_errors(network, source, batch_size=16, k=(5, 1), scales=None, center=False, how=None):
+def localization_errors(
+    network: OverFeat,
+    source: Source,
+    batch_size: int = 16,
+    k: Sequence[int] = (5, 1),
+    scales: Sequence[tuple[int, int]] | None = None,
+    center: bool = False,
+    how: str | None = None,
+) -> list[float]:
     """ILSVRC's localization errors (section 4.4, Figure 9): no guess has the class and an overlap of 0.5.
 
     Args:
@@ -98,7 +117,7 @@ def _located(network, source, batch_size, windows, k=(5, 1), how=None):
     return found
 
 
-def table_2(networks, source, batch_size=16):
+def table_2(networks: Sequence[OverFeat], source: Source, batch_size: int = 16) -> dict[str, list[float]]:
     """The ways to vote of Table 2, as many as the networks' scales allow.
 
     Args:
@@ -137,7 +156,7 @@ def table_2(networks, source, batch_size=16):
     return rows | {"1 network, 4 corners + center + flip": top_errors(one, source, batch_size, ten_views=True)}
 
 
-def figure_9(network, source, batch_size=16):
+def figure_9(network: OverFeat, source: Source, batch_size: int = 16) -> dict[str, list[float]]:
     """The bars of Figure 9: from the center window alone to all scales.
 
     Args:
@@ -167,7 +186,7 @@ def figure_9(network, source, batch_size=16):
     return _located(network, source, batch_size, tf.function(windows, reduce_retracing=True))
 
 
-def metrics(network, source, batch_size=16):
+def metrics(network: OverFeat, source: Source, batch_size: int = 16) -> dict[str, float]:
     """What OverFeat is judged by, beside the detections' usual metrics.
 
     Args:
@@ -190,7 +209,7 @@ def metrics(network, source, batch_size=16):
     return found | detection_metrics(network, source, batch_size)
 
 
-def detection_metrics(network, source, batch_size=16):
+def detection_metrics(network: OverFeat, source: Source, batch_size: int = 16) -> dict[str, float]:
     """`map50_merge` and `map50_nms` of a network with a regressor, as of `metrics`."""
     truth = GroundTruth.from_source(source)
     windows = tf.function(network.scored_windows, reduce_retracing=True)

@@ -1,16 +1,24 @@
 """What a training would be, and what it would need, without training: `keras-det train --dry-run`."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from keras_det.data.source import Source
+from keras_det.models.network import Network
 from keras_det.training.evaluation import check
+from keras_det.training.recipe import Recipe
 from keras_det.training.run import in_words
+from keras_det.types import Tensor
 
 VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient")  # operations that copy nothing
 KEPT_ANYWAY = ("ReadVariableOp", "Const", "Placeholder", "Shape", "Size")
 
 
-def plan(model, recipe, source, val_source=None, seed=0):
+def plan(
+    model: Network, recipe: Recipe, source: Source, val_source: Source | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Check data, shapes and memory of a training by reading every annotation and one batch, and by tracing one step.
 
     Args:
@@ -66,7 +74,7 @@ def plan(model, recipe, source, val_source=None, seed=0):
     }
 
 
-def learning_rates(recipe, replicas=1, points=5):
+def learning_rates(recipe: Recipe, replicas: int = 1, points: int = 5) -> list[list[float]]:
     """Pairs of a step and its learning rate: where the schedule changes, and evenly spread between."""
     schedule = recipe.build_schedule(recipe.learning_rate * (replicas if recipe.scale_learning_rate else 1))
     spread = np.linspace(0, recipe.steps - 1, points).astype(int)
@@ -77,7 +85,9 @@ def learning_rates(recipe, replicas=1, points=5):
     return [[step, float(rate_at(step // recipe.accumulate))] for step in steps]
 
 
-def memory(model, optimizer, images, labels):
+def memory(
+    model: Network, optimizer: Any, images: Tensor, labels: dict[str, Tensor]
+) -> tuple[dict[str, float], dict[str, list[int]]]:
     """The memory of one replica's training step in MB, and the shapes of the outputs.
 
     Parameters, gradients and the optimizer's variables are counted. Activations are the tensors of the traced step that

@@ -1,11 +1,17 @@
 """What one sees of a run while it trains: a progress line, and files for TensorBoard."""
 
 import io
+import os
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from keras_det.training import checkpoint
 
 NO_LOSSES = ("epoch", "seconds", "skipped_steps", "images_per_second", "input_wait")
 
@@ -22,7 +28,7 @@ class ProgressLine:
         verbose: 0 prints nothing, 1 the line of a terminal, 2 plain lines; `"auto"` is 1 on terminals, else 2.
     """
 
-    def __init__(self, steps, epochs, verbose="auto"):
+    def __init__(self, steps: int, epochs: int, verbose: int | str = "auto"):
         self.console = Console(soft_wrap=True, highlight=False)
         self.steps, self.epochs = steps, epochs
         self.silent = verbose == 0
@@ -43,7 +49,7 @@ class ProgressLine:
         if self.line is not None:
             self.line.stop()
 
-    def step(self, step, metrics):
+    def step(self, step: int, metrics: Callable[[], Mapping[str, Any]]) -> None:
         """Show how far the run is, if it is time to.
 
         Args:
@@ -59,7 +65,7 @@ class ProgressLine:
         else:
             self.line.update(self.task, completed=step, metrics=_text(metrics()))
 
-    def epoch(self, row, step):
+    def epoch(self, row: Mapping[str, Any], step: int) -> None:
         """Print the row of an epoch that has ended."""
         if self.silent:
             return
@@ -76,14 +82,14 @@ class TensorBoardLog:
         folder: where the event files go.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self.writer = tf.summary.create_file_writer(str(folder))
 
-    def scalars(self, metrics, step):
+    def scalars(self, metrics: Mapping[str, float], step: int) -> None:
         """Write a dict of numbers at a step."""
         self._write({name: tf.constant(value, tf.float32) for name, value in metrics.items()}, step, "scalars", 1)
 
-    def images(self, name, images, step):
+    def images(self, name: str, images: Sequence[Image.Image], step: int) -> None:
         """Write PIL images under one name at a step."""
         files = [str(images[0].width), str(images[0].height)]  # TensorBoard's form: sizes, then PNG files
         for image in images:
@@ -102,7 +108,7 @@ class TensorBoardLog:
         self.writer.flush()
 
 
-def rates(progress, batch_size, steps):
+def rates(progress: checkpoint.Progress, batch_size: int, steps: int) -> dict[str, float]:
     """Images per second and the fraction of the steps' time that they waited for input.
 
     Args:

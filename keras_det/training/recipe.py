@@ -1,9 +1,17 @@
 """What is trained on what, how long, with which optimizer; Keras is imported where it is used: lists do without."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_det.models.network import Network
 
 LAST = "last.weights.h5"  # in a run's folder: what it resumes from
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -101,7 +109,7 @@ class Recipe:
     expected: str = ""
     gflops: float | None = None
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Recipe:
         """The recipe with some fields changed; `None` leaves a field as it is.
 
         >>> from keras_det.training import RECIPES
@@ -110,7 +118,7 @@ class Recipe:
         """
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
-    def with_steps(self, steps):
+    def with_steps(self, steps: int | None) -> Recipe:
         """The recipe with another number of steps, its drops at the same fractions of them; `None` changes nothing.
 
         >>> from keras_det.training import RECIPES
@@ -123,7 +131,7 @@ class Recipe:
             steps=steps, lr_milestones=tuple(lr_gamma * steps // self.steps for lr_gamma in self.lr_milestones)
         )
 
-    def batch_options(self, model):
+    def batch_options(self, model: Network) -> dict[str, Any]:
         """Arguments of `model.batches` for training.
 
         Raises:
@@ -136,13 +144,13 @@ class Recipe:
             raise ValueError(f"`supervision` {known} for {type(model).__name__}; got {self.supervision!r}.")
         return {"augment": self.augment, "supervision": self.supervision}
 
-    def command(self, name):
+    def command(self, name: str) -> str:
         """The command that trains the recipe of this name, of this package's recipes."""
         weights = f" --weights runs/{self.init_from}/best.weights.h5" if self.init_from else ""
         return f"keras-det train --recipe {name}{weights} --out runs/{name}"
 
     @property
-    def gpu_hours(self):
+    def gpu_hours(self) -> float | None:
         """An estimate of the hours on one GPU, or `None` where `gflops` is not known.
 
         Three forward passes' operations for each sample, two for a multiply-add, at `SUSTAINED` operations a second.
@@ -152,7 +160,7 @@ class Recipe:
         return 3 * 2 * self.gflops * 1e9 * self.batch_size * self.steps / SUSTAINED / 3600
 
     @contextlib.contextmanager
-    def policy(self):
+    def policy(self) -> Iterator[None]:
         """The context in which the recipe's model is to be built: layers take Keras's dtype policy from it.
 
         Raises:
@@ -169,7 +177,7 @@ class Recipe:
         finally:
             keras.config.set_dtype_policy(before)
 
-    def build_optimizer(self, replicas=1):
+    def build_optimizer(self, replicas: int = 1) -> keras.optimizers.Optimizer:
         """The Keras optimizer with its learning rate schedule, for a number of replicas."""
         import keras
 
@@ -189,7 +197,7 @@ class Recipe:
         own = {CaffeSGD.__name__: CaffeSGD}
         return keras.optimizers.deserialize({"class_name": name, "config": config}, custom_objects=own)
 
-    def build_schedule(self, rate):
+    def build_schedule(self, rate: float) -> float | keras.optimizers.schedules.LearningRateSchedule:
         """Learning rate against the number of updates: of steps, where no gradients are accumulated; or the rate alone.
 
         Args:

@@ -4,11 +4,17 @@
 hours. The schedules for VOC, COCO and ILSVRC have not been run by this project.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_det.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from keras_det.data.source import Source
 
 _CAFFE = {"class_name": "CaffeSGD", "momentum": 0.9, "decay": 5e-4}
 
@@ -615,7 +621,7 @@ STARTS = {
 """Where to begin: names of recipes, and what each is for."""
 
 
-def validation_split(source, fraction, seed=0):
+def validation_split(source: Source, fraction: float, seed: int = 0) -> tuple[Source, Source]:
     """Part a source at random: `(the rest, the fraction held out)`, each at least one image.
 
     Raises:

@@ -6,22 +6,29 @@ import dataclasses
 import io
 import json
 import logging
+import os
 import time
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_det import visualize
+from keras_det.data.source import AnnotationIssue, Source
 from keras_det.files import remove_leftovers, write_image, write_text
 from keras_det.models import pretrained
+from keras_det.models.detector import Detector
+from keras_det.models.network import Network
 from keras_det.training import checkpoint
 from keras_det.training.class_generic import RecognizeImages
 from keras_det.training.evaluation import EvaluateDetections, check, unknown_classes
 from keras_det.training.multibox import ClassifyObjects
 from keras_det.training.progress import ProgressLine, TensorBoardLog, rates
-from keras_det.training.recipe import LAST
+from keras_det.training.recipe import LAST, Recipe
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
 
@@ -35,7 +42,17 @@ BOARD = 4  # images of detections in TensorBoard
 KEPT = ("optimizer", "batch_size", "accumulate", "ema", "precision", "augment", "supervision")
 
 
-def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, verbose="auto", batch_options=None):
+def train(
+    model: Network,
+    recipe: Recipe,
+    source: Source,
+    folder: str | os.PathLike,
+    val_source: Source | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    verbose: int | str = "auto",
+    batch_options: dict[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """Train a detector by a recipe and keep everything worth keeping in a folder.
 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
@@ -128,7 +145,7 @@ def train(model, recipe, source, folder, val_source=None, seed=0, resume=False, 
     return rows
 
 
-def finished(folder, recipe):
+def finished(folder: Path, recipe: Recipe) -> bool:
     """Whether the run in a folder, a `Path`, has had all its steps."""
     path = folder / LAST
     metadata = pretrained.read_metadata(path) if path.exists() else None
@@ -149,7 +166,17 @@ class RunFolder(keras.callbacks.Callback):
         means: the running means of the epoch that a checkpoint was saved in, or `None`.
     """
 
-    def __init__(self, folder, recipe, plan, progress, rows, line, val_source, means):
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        plan: dict[str, Any],
+        progress: checkpoint.Progress,
+        rows: list[dict[str, Any]],
+        line: ProgressLine,
+        val_source: Source | None,
+        means: list | None,
+    ):
         super().__init__()
         self.folder = folder
         self.recipe = recipe
@@ -164,7 +191,7 @@ class RunFolder(keras.callbacks.Callback):
         self.saved = progress.step
         self.start = 0.0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Prepare the evaluation, whose metrics stand in the rows until the next one."""
         if self.val_source is not None:
             every = self.recipe.evaluate_every
@@ -184,7 +211,7 @@ class RunFolder(keras.callbacks.Callback):
             if not any(name.startswith("val_") for name in last):
                 self._complete(last)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Go on with the clock and the means where a checkpoint was saved in the middle of this epoch."""
         self.start = time.perf_counter() - self.progress.seconds
         if self.means is not None:
@@ -192,14 +219,14 @@ class RunFolder(keras.callbacks.Callback):
                 checkpoint.restore_means(self.model, self.means)
             self.means = None
 
-    def after_step(self):
+    def after_step(self) -> None:
         """Show the progress, and save where it is time to; at the end of an epoch `on_epoch_end` does."""
         step, every = self.progress.step, self.recipe.save_every
         self.line.step(step, lambda: self._row(self.model.get_metrics_result()))
         if every and step % every == 0 and step % self.plan["steps_per_epoch"] and step < self.recipe.steps:
             self._save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the row and the checkpoint; then evaluate, which may fail and must not cost the epoch."""
         row = {"epoch": epoch + 1, "seconds": round(time.perf_counter() - self.start, 3)} | self._row(logs or {})
         self.rows.append(row)
@@ -209,7 +236,7 @@ class RunFolder(keras.callbacks.Callback):
         self._save()
         self._complete(row)
 
-    def how_to_resume(self):
+    def how_to_resume(self) -> str:
         """What is saved and how the run is resumed, in words."""
         if not (self.folder / LAST).exists():
             return "Nothing was saved yet."
@@ -259,7 +286,7 @@ class RunFolder(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def averaged(model):
+def averaged(model: Network) -> Iterator[None]:
     """The model with the averages of its weights, where its optimizer keeps them, within this context.
 
     Keras's `SwapEMAWeights` swaps by adding and subtracting, which rounds; resuming needs the weights as they were.
@@ -278,7 +305,7 @@ def averaged(model):
             variable.assign(value)
 
 
-def describe(model, recipe, source, seed):
+def describe(model: Network, recipe: Recipe, source: Source, seed: int) -> dict[str, Any]:
     """What a run was made of, as JSON values."""
     return {
         "model": type(model).__name__,
@@ -291,7 +318,7 @@ def describe(model, recipe, source, seed):
     }
 
 
-def fingerprint(source):
+def fingerprint(source: Source) -> str:
     """What tells a source from others: its name, its number of images and a checksum of the names of a hundred."""
     some = sorted({int(i) for i in np.linspace(0, len(source) - 1, min(len(source), 100))})
     names = "\n".join(source.annotation(i).image_id for i in some)
@@ -299,7 +326,7 @@ def fingerprint(source):
 
 
 @contextlib.contextmanager
-def in_words(source, skipped):
+def in_words(source: Source, skipped: Sequence[AnnotationIssue]) -> Iterator[None]:
     """Where too many unreadable images end the input pipeline, inside TensorFlow's error, say so in a ValueError.
 
     Args:
@@ -316,7 +343,7 @@ def in_words(source, skipped):
         raise failed
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of the packages that decide the metrics."""
     import keras_det
 
@@ -324,7 +351,7 @@ def versions():
     return {name: package.__version__ for name, package in packages.items()}
 
 
-def draw_detections(model, source, path):
+def draw_detections(model: Detector, source: Source, path: str | os.PathLike) -> None:
     """Write an image of detections beside the truth on the first images of a source."""
     if shown := _detections(model, source, IMAGES):
         write_image(path, visualize.grid(shown, columns=4))
@@ -347,12 +374,12 @@ def _detections(model, source, images):
     return shown
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write JSON to a temporary file and move it in place."""
     write_text(path, json.dumps(value, indent=2, default=str) + "\n")
 
 
-def write_csv(path, rows):
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of equal meaning, dicts, as CSV; a figure that an epoch lacks is left empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -362,7 +389,7 @@ def write_csv(path, rows):
     write_text(path, text.getvalue())
 
 
-def read_csv(path):
+def read_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
     """The rows that `write_csv` wrote, numbers as floats and the epoch as an int."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]

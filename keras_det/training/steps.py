@@ -2,6 +2,10 @@
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator
+
+from keras_det.models.network import Network
+from keras_det.training.checkpoint import Progress
 
 
 class Steps:
@@ -14,14 +18,14 @@ class Steps:
         after: called without arguments after each step.
     """
 
-    def __init__(self, progress, per_epoch, total, after):
+    def __init__(self, progress: Progress, per_epoch: int, total: int, after: Callable[[], None]):
         self.progress = progress
         self.total = total
         self.after = after
         self.done_before = progress.step % per_epoch
 
     @contextlib.contextmanager
-    def inside(self, model):
+    def inside(self, model: Network) -> Iterator[None]:
         """Within this context the compiled model's `fit` takes the steps of this run."""
         model.make_train_function()
         train_function = model.train_function

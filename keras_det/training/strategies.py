@@ -8,15 +8,16 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from keras_det.models.network import place_among_workers
+from keras_det.models.network import Network, place_among_workers
 
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu")
 PORT = 8888  # of the first process on a machine, unless TF_CONFIG says otherwise
 PATIENCE = 600  # seconds to wait for all pods to run
 
 
-def scope(name):
+def scope(name: str) -> contextlib.AbstractContextManager:
     """The context in which a model is built and trained.
 
     With `"multiworker"` it must be entered before TensorFlow has done anything else.
@@ -46,12 +47,12 @@ def scope(name):
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=cluster()).scope()
 
 
-def is_chief(model):
+def is_chief(model: Network) -> bool:
     """Whether this process is the one that writes files for all that train the model together."""
     return place_among_workers(model.distribute_strategy)[0] == 0
 
 
-def folder_of(model, folder):
+def folder_of(model: Network, folder: str | os.PathLike) -> Path:
     """The folder that this process writes a run to: of several machines the chief alone writes to the run's.
 
     The others get a temporary one, removed when the process ends, with copies of the files that are there already: a
@@ -75,7 +76,7 @@ def folder_of(model, folder):
     return own
 
 
-def cluster():
+def cluster() -> Any:
     """TensorFlow's resolver of the machines that train together, and which of them this is.
 
     Raises:

@@ -1,6 +1,6 @@
 """From a publisher's parameters to ours: renaming, transposing and permuting, all or nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,17 +9,17 @@ import numpy as np
 MAX_NAMED = 20  # entries of one kind that an error names
 
 
-def same(array):
+def same(array: np.ndarray) -> np.ndarray:
     """The array as it is."""
     return array
 
 
-def torch_kernel(array):
+def torch_kernel(array: np.ndarray) -> np.ndarray:
     """A convolution kernel from PyTorch's `[out, in, h, w]` to Keras's `[h, w, in, out]`."""
     return array.transpose(2, 3, 1, 0)
 
 
-def torch_depthwise_kernel(array):
+def torch_depthwise_kernel(array: np.ndarray) -> np.ndarray:
     """A depthwise kernel from PyTorch's `[channels, 1, h, w]` to Keras's `[h, w, channels, 1]`."""
     return array.transpose(2, 3, 0, 1)
 
@@ -53,7 +53,9 @@ class Converter:
     read: Callable[[Path], dict[str, np.ndarray]] = field(repr=False)
     rules: tuple[Rule, ...] = field(repr=False)
 
-    def convert(self, parameters: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]):
+    def convert(
+        self, parameters: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, np.ndarray]:
         """Parameters under our names, in our layout.
 
         Args:
@@ -87,7 +89,7 @@ class Converter:
         raise_problems(f"the parameters are not those of {self.publisher}", problems)
         return values
 
-    def rename(self, parameters):
+    def rename(self, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What `convert` gives without a network to compare with: every parameter under our name, in our layout.
 
         Raises:
@@ -105,11 +107,11 @@ class Converter:
         raise_problems(f"the parameters are not those of {self.publisher}", problems)
         return values
 
-    def known(self, parameters):
+    def known(self, parameters: Mapping[str, np.ndarray]) -> int:
         """How many of the names a file of this publisher would have."""
         return len(parameters.keys() & {rule.theirs for rule in self.rules})
 
-    def num_classes(self, parameters):
+    def num_classes(self, parameters: Mapping[str, np.ndarray]) -> int | None:
         """Outputs per default box, background included, or `None` when the predictors are not there."""
         arrays = {rule.ours: parameters[rule.theirs] for rule in self.rules if rule.theirs in parameters}
         for name, array in arrays.items():
@@ -133,7 +135,7 @@ def _describe(array):
     return f"{tuple(array.shape)}" if array.dtype.kind == "f" else f"{tuple(array.shape)} {array.dtype}"
 
 
-def raise_problems(what, problems):
+def raise_problems(what: str, problems: Mapping[str, Sequence[str]]) -> None:
     """One `ValueError` that names every entry of every kind of problem; nothing where there is none.
 
     Args:

@@ -14,7 +14,7 @@ def _normalized(convolution, norm, ours, kernel=torch_kernel):
     return [*rules, Rule(f"{norm}.num_batches_tracked", None)]
 
 
-def efficientnet_lite0():
+def efficientnet_lite0() -> Converter:
     """Converter to `Classifier(backbone="efficientnet_lite0")`."""
     rules = _normalized("_conv_stem", "_bn0", "stem")
     for i in range(BLOCKS):

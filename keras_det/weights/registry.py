@@ -1,8 +1,9 @@
 """Every weight file that has a name: one typed entry each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from keras_det.weights import convert_efficientnet, convert_ssd, convert_tfod
 from keras_det.weights.convert import Converter
@@ -41,7 +42,7 @@ _COCO_TO_VOC = {
 }
 
 
-def same_class(name):
+def same_class(name: str) -> str:
     """The name under which VOC's and COCO's classes are compared: VOC's, in lower case.
 
     >>> same_class("potted plant") == same_class("pottedplant"), same_class("Cat")
@@ -72,7 +73,7 @@ class Integrity:
     kind: Literal["sha256", "git_blob", "sha256_prefix"]
     digest: str
 
-    def agrees(self, digests):
+    def agrees(self, digests: Mapping[str, str]) -> bool:
         """Whether a file with these digests, a dict by kind, is the right one."""
         digest = digests[self.kind]
         return digest.startswith(self.digest) if self.kind == "sha256_prefix" else digest == self.digest
@@ -149,22 +150,22 @@ class WeightsEntry:
     page: str | None = None
 
     @property
-    def filename(self):
+    def filename(self) -> str:
         """Name of the file at its source."""
         return self.source.removeprefix("embedded:").removeprefix("manual:").rsplit("/", 1)[-1]
 
     @property
-    def embedded(self):
+    def embedded(self) -> Path | None:
         """Path of a file that comes with this package, else `None`."""
         return EMBEDDED_FOLDER / self.filename if self.source.startswith("embedded:") else None
 
     @property
-    def url(self):
+    def url(self) -> str | None:
         """Where the file can be downloaded, else `None`."""
         return self.source if self.source.startswith(("https://", "http://")) else None
 
     @property
-    def constructor_arguments(self):
+    def constructor_arguments(self) -> dict[str, Any]:
         """Arguments of the network that the weights fit."""
         scales = {} if self.box_scales is None else {"box_scales": self.box_scales}
         return {"classes": list(self.classes), **scales, **self.config}

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from keras_det.files import whole
 from keras_det.version import __version__
@@ -31,7 +32,7 @@ class Found:
     parameters: dict | None = field(default=None, repr=False)
 
 
-def find(model, weights):
+def find(model: str, weights: str | os.PathLike) -> Found | None:
     """What a `weights` argument means, before anything is downloaded.
 
     Args:
@@ -71,7 +72,7 @@ def _find_published(model, path):
     return Found(entry, config, parameters)
 
 
-def load(found, network):
+def load(found: Found, network: Any) -> None:
     """Put the weights into a network, all of them or none. A registered file is downloaded and converted only once.
 
     Args:
@@ -95,11 +96,12 @@ def load(found, network):
             if path.exists():
                 _load_own(path, network)
             else:
+                assert entry.converter is not None  # a file of our own is embedded
                 _convert(entry, entry.converter.read(fetch(entry)), network)
                 _keep(network, path)
 
 
-def check_available(entry):
+def check_available(entry: WeightsEntry) -> None:
     """Refuse registered weights that `load` cannot get, as far as it can be told without a download.
 
     Raises:

@@ -1,7 +1,10 @@
 """Parameters and metadata as a safetensors file."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -12,7 +15,7 @@ from keras_det.files import whole
 KEY = "keras_det"  # of the file's metadata; safetensors allows texts only, so ours is JSON
 
 
-def write_safetensors(path, arrays, metadata):
+def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Any) -> None:
     """Write arrays and metadata; the file appears whole or not at all.
 
     Args:
@@ -25,7 +28,7 @@ def write_safetensors(path, arrays, metadata):
         save_file(arrays, temporary, metadata={KEY: json.dumps(metadata)})
 
 
-def read_safetensors(path):
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], Any]:
     """The arrays and the metadata of `write_safetensors`, the same to the bit.
 
     Raises:
@@ -36,7 +39,7 @@ def read_safetensors(path):
         return {name: file.get_tensor(name) for name in file.keys()}, _metadata(path, file)
 
 
-def read_safetensors_metadata(path):
+def read_safetensors_metadata(path: str | os.PathLike) -> Any:
     """The metadata alone, without reading the arrays; errors as `read_safetensors`."""
     with _open(path) as file:
         return _metadata(path, file)

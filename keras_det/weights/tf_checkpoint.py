@@ -12,6 +12,7 @@ the shapes, but has to be told the names, which only the former lists: `tf_graph
 """
 
 import math
+import os
 import pathlib
 import struct
 import zipfile
@@ -30,7 +31,7 @@ _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 19: "<f2"}  # DataType in ten
 _FLOATS = (1, 2, 19)
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Tensors of a zipped TensorFlow checkpoint, as numpy arrays.
 
     Args:
@@ -79,7 +80,7 @@ def _check_size(name, size, limit):
         raise ValueError(f"{name} has {size} bytes, more than the {limit} allowed")
 
 
-def floating_dtypes(prefix):
+def floating_dtypes(prefix: str | os.PathLike) -> dict[str, np.dtype]:
     """The floating-point tensors that the index of a checkpoint in files lists, all of them within its data.
 
     Args:
@@ -110,7 +111,7 @@ def floating_dtypes(prefix):
         raise ValueError("its index is damaged or truncated") from None
 
 
-def read_index(content):
+def read_index(content: bytes) -> tuple[dict[str, dict[int, list]], int]:
     """Entries of a bundle's index.
 
     Args:

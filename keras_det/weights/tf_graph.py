@@ -1,5 +1,6 @@
 """Reads the parameters of TensorFlow's frozen graphs, SavedModels and checkpoints; nothing of a graph is run."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ MAX_BYTES = 2**30
 _DTYPES = (1, 2, 19)  # float, double, half: DataType in tensorflow/core/framework/types.proto
 
 
-def read_graph(path):
+def read_graph(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The floating-point constants of a graph by name.
 
     Args:
@@ -41,7 +42,7 @@ def read_graph(path):
     return found
 
 
-def read_variables(path):
+def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Parameters by name of a frozen graph, a SavedModel, or a TF1 checkpoint.
 
     Args:

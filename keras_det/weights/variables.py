@@ -4,18 +4,20 @@ A network is anything with a `name` whose `weights` are a list of variables with
 """
 
 import collections
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from keras_det.weights.convert import raise_problems
 
 
-def place(variable):
+def place(variable: Any) -> str:
     """Our name of a parameter, `LAYER/VARIABLE`: the same in two networks of one form, whatever they are called."""
     return "/".join(variable.path.split("/")[-2:])
 
 
-def shapes(network):
+def shapes(network: Any) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's parameters, in order; of several of one name the second is called `NAME.2`.
 
     One that belongs to no layer has its own name alone, as networks of one form may be called differently.
@@ -28,12 +30,12 @@ def shapes(network):
     return found
 
 
-def parameters(network):
+def parameters(network: Any) -> dict[str, np.ndarray]:
     """Names, as of `shapes`, and numpy arrays of a network's parameters."""
     return {name: np.asarray(variable) for name, variable in zip(shapes(network), network.weights)}
 
 
-def assign(network, values, what="the parameters"):
+def assign(network: Any, values: Mapping[str, np.ndarray], what: str = "the parameters") -> None:
     """Set all of a network's parameters, or none of them.
 
     Args:
