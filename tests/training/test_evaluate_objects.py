@@ -20,6 +20,9 @@ class Oracle:
     def check_classes_of(self, source):
         """All are objects."""
 
+    def extra_metrics(self, source, batch_size):
+        return {}
+
     def detections(self, images):
         (image,) = images
         (i,) = [i for i in range(len(self.source)) if np.array_equal(self.source.image(i), image)]
