@@ -47,9 +47,9 @@ def saved_model(model: Detector, path: str | Path, version: int = 1) -> Path:
         FileExistsError: this version is there already.
         ValueError: a version that is no positive integer, or a model whose graph is of one size of image.
     """
-    check_any_size(model)
     if not isinstance(version, int) or version < 1:
         raise ValueError(f"`version` must be a positive integer; got {version!r}.")
+    check_any_size(model)
     target = Path(path) / str(version)
     if target.exists():
         raise FileExistsError(f"{target} exists; choose another --out or --version.")

@@ -140,8 +140,8 @@ def test_a_detector_says_which_method_it_lacks():
             super().__init__()
 
     bare = Bare()
-    for method in ("encode_targets", "decode"):
-        with pytest.raises(NotImplementedError, match=f"Bare does not define {method}"):
+    for method, missing in (("encode_targets", "encode_targets"), ("decode", "scored_boxes")):
+        with pytest.raises(NotImplementedError, match=f"Bare does not define {missing}"):
             getattr(bare, method)({})
     assert bare.augmentation() is None and bare.count_targets({}) == {}
 
