@@ -18,7 +18,7 @@ from keras_det.models.registry import MODELS, entry_of, register
 from keras_det.training import Recipe, train
 from keras_det.training.run import RunFolder, read_csv
 
-SLOW = ("detectornet",)  # its search is compiled for half a minute
+SLOW = ("detectornet", "overfeat")  # their search and merge are compiled for half a minute
 ALL = sorted(MODELS)
 DETECTORS = [name for name in ALL if MODELS[name].model.detects]
 TRAINED = [name for name in ALL if name != "multibox_detector"]  # whose parts are trained apart

@@ -11,7 +11,9 @@ from keras_det.data import load
 CLIP, HIGHEST = 0.01, 0.5
 PRECISE = [case for case in TRAINED if case != "multibox-predictions"]  # whose network is that of "multibox"
 COMPILED = [
-    pytest.param(case, marks=pytest.mark.long) if case in ("multibox", "classifier", "one_box_per_class") else case
+    pytest.param(case, marks=pytest.mark.long)
+    if case in ("multibox", "classifier", "one_box_per_class", "fcos")
+    else case
     for case in TRAINED
 ]
 

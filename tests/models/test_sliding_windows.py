@@ -181,6 +181,7 @@ def test_a_fraction_of_each_batch_is_mined():
         model.batches(source, 8, negatives=Negatives(Plain(3), [], np.zeros((0, 4))), **options)
 
 
+@pytest.mark.long
 def test_two_million_windows_take_little_memory_and_are_read_when_needed(tmp_path):
     source, draw = Plain(11_540), np.random.default_rng(0)
     low = draw.random((2_000_000, 2), "float32") * 0.5
