@@ -24,10 +24,10 @@ from prove_class_generic_shapes import NETWORK as LARGE
 from prove_class_generic_shapes import framing, held_out_classes, rendered, top1_error
 from results import FOLDER, write_result
 
-from keras_det.data import load
+from keras_det.data import images_of, load
 from keras_det.files import write_text
 from keras_det.models import ClassGeneric
-from keras_det.training.evaluation import evaluate, images_of
+from keras_det.training.evaluation import evaluate
 
 SEEDS = (0, 1, 2)
 SIZE = 64  # pixels of the network's input

@@ -1,6 +1,7 @@
 """The design's floors, by reading imports: a file imports only from its own floor or from below; and its types."""
 
 import ast
+import importlib.util
 import pathlib
 
 import keras
@@ -158,3 +159,18 @@ def function(one: int, *, two) -> int: ...
     found = {name: without_type(node, bound) for name, node, bound in public_functions(ast.parse(text))}
     expected = {"Public.__init__": ["one"], "Public.still": ["one"], "Public.method": ["args", "return"]}
     assert found == expected | {"function": ["two"]}
+
+
+SCRIPTS = sorted(
+    [*ROOT.parent.glob("benchmarks/*.py"), *ROOT.parent.glob("docs/*.py"), *ROOT.parent.glob("export/**/*.py")]
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_beside_the_package_import_what_it_has(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "keras_det":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                found = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert found, f"line {node.lineno}: {node.module} has no {alias.name}"

@@ -25,6 +25,9 @@ class Negatives(Source):
         images: `[N]` numbers of its images.
         boxes: `[N, 4]` rel_yxyx windows, of positive area, inside their images.
 
+    Attributes:
+        skipped: list that gets an `AnnotationIssue` for each window whose image `with_negatives` could not read.
+
     Raises:
         ValueError: arrays of other shapes, or a box that is no window.
         IndexError: an image that the source does not have.
@@ -35,6 +38,7 @@ class Negatives(Source):
     def __init__(self, source: Source, images: np.ndarray, boxes: np.ndarray):
         self.source, self.name, self.max_unreadable = source, f"negatives of {source.name}", source.max_unreadable
         self.images, self.boxes = np.asarray(images, np.int64), np.asarray(boxes, np.float32)
+        self.skipped = []
         if self.boxes.shape != (len(self.images), 4):
             raise ValueError(f"`boxes` must be [{len(self.images)}, 4]; got {list(self.boxes.shape)}.")
         low, high = self.boxes[:, :2], self.boxes[:, 2:]
@@ -112,6 +116,7 @@ def with_negatives(
     if len(negatives) < count:
         enough = negatives.subset(np.resize(np.arange(len(negatives)), count))
     options = {"augment": GivenCrops(image_size), "seed": seed, "repeat": True, "max_objects": 1}
+    options["skipped"] = negatives.skipped
     mined = batches(enough, count, image_size, training=True, **options)
 
     def mix(batch, negatives):

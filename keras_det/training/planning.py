@@ -42,7 +42,7 @@ def plan(
     optimizer = recipe.build_optimizer(replicas)
     options, skipped = recipe.batch_options(model), []
     batches = model.batches(source, recipe.batch_size, training=True, seed=seed, skipped=skipped, **options)
-    with in_words(source, skipped):
+    with in_words((source, skipped)):
         images, labels = next(iter(batches))
     if val_source is not None:
         check(model, val_source)

@@ -105,7 +105,10 @@ def train(
     epochs = -(-recipe.steps // per_epoch)
     first_epoch = progress.step // per_epoch if progress.step < recipe.steps else epochs
     rows = [row for row in read_csv(folder / "results.csv") if row["epoch"] <= first_epoch] if first_epoch else []
-    skipped = []
+    skipped, batch_options = [], batch_options or {}
+    read = [(source, skipped)]
+    if (negatives := batch_options.get("negatives")) is not None:
+        read.append((negatives, negatives.skipped))
     batches = model.batches(
         source,
         recipe.batch_size,
@@ -114,15 +117,15 @@ def train(
         repeat=True,
         first_step=progress.step,
         skipped=skipped,
-        **recipe.batch_options(model) | (batch_options or {}),
+        **recipe.batch_options(model) | batch_options,
     )
     if not resume:
-        with in_words(source, skipped):
+        with in_words(*read):
             write_image(folder / "samples.png", visualize.grid(_samples(batches, model.label_names(source)), columns=4))
     with ProgressLine(recipe.steps, epochs, verbose) as line:
         run = RunFolder(folder, recipe, plan, progress, rows, line, val_source, means)
         try:
-            with in_words(source, skipped), Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
+            with in_words(*read), Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
                 model.fit(
                     batches,
                     epochs=epochs,
@@ -326,12 +329,11 @@ def fingerprint(source: Source) -> str:
 
 
 @contextlib.contextmanager
-def in_words(source: Source, skipped: Sequence[AnnotationIssue]) -> Iterator[None]:
+def in_words(*read: tuple[Source, Sequence[AnnotationIssue]]) -> Iterator[None]:
     """Where too many unreadable images end the input pipeline, inside TensorFlow's error, say so in a ValueError.
 
     Args:
-        source: the data.
-        skipped: the list of unreadable images that the pipeline fills.
+        *read: pairs of a source and the list of its unreadable images that the pipeline fills.
     """
     failed = None
     try:
@@ -339,7 +341,8 @@ def in_words(source: Source, skipped: Sequence[AnnotationIssue]) -> Iterator[Non
     except tf.errors.OpError as error:
         failed = error
     if failed is not None:
-        source.check_unreadable(skipped)
+        for source, skipped in read:
+            source.check_unreadable(skipped)
         raise failed
 
 

@@ -10,7 +10,7 @@ from keras_det.data import Negatives, Shapes, batches
 from keras_det.data.crops import GivenCrops
 from keras_det.data.source import Annotation, Source
 from keras_det.models import Classifier, SlidingWindows
-from keras_det.training import Recipe, mining
+from keras_det.training import Recipe, mining, train
 
 CLASSIFIER = {"classes": ["cat", "dog"], "background": True, "backbone": "tiny", "image_size": 32}
 
@@ -234,3 +234,24 @@ def test_rounds_of_mining_can_be_stopped_and_resumed(tmp_path, monkeypatch):
     counts = [len(Negatives.load(tmp_path / f"negatives-{k}.npz", source)) for k in (1, 2)]
     assert 0 < counts[0] <= 6 and counts[1] == 2 * counts[0]
     assert mining.train_in_rounds(model, more, source, tmp_path, resume=True, verbose=0) == [] and len(searched) == 12
+
+
+class Fading(Plain):
+    """Images that can be read while they are searched, and not while the network trains."""
+
+    gone = False
+
+    def image(self, i):
+        if self.gone:
+            raise OSError("truncated")
+        return super().image(i)
+
+
+def test_too_many_unreadable_mined_images_are_said_in_one_sentence(tmp_path):
+    source, mined_from = Shapes(images=6, seed=0, objects=(1, 2), size=64), Fading(4)
+    model = build(classifier=CLASSIFIER | {"classes": list(source.classes)})
+    mined = Negatives(mined_from, [0, 1, 2, 3], np.tile([[0.0, 0.0, 0.5, 1.0]], (4, 1)))
+    mined_from.gone = True
+    recipe = Recipe("sliding_windows", "shapes", "", batch_size=4, steps=2, mining_rounds=1)
+    with pytest.raises(ValueError, match="of the 4 images of negatives of plain cannot be read"):
+        train(model, recipe, source, tmp_path / "run", verbose=0, batch_options={"negatives": mined})
