@@ -10,7 +10,7 @@ VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 COCO_TINY ?= ../shared/data/coco_tiny
 
-.PHONY: demo fuzz test extras test-extras test-long test-oldest test-nightly lint types prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images wheel-test sdist-test clean
+.PHONY: demo fuzz test extras test-extras test-slow test-long test-oldest test-nightly lint types prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images wheel-test sdist-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -23,7 +23,11 @@ demo: $(STAMP)
 	$(BIN)/keras-det demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not long'
+
+# The rest of what a change must pass: trainings, exports and whole commands that take long to compile.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 # What `make test` skips for want of a package: installs the packages, then runs those tests alone. Chromium comes from
 # elsewhere: where there is none, one test is skipped.

@@ -18,7 +18,7 @@ from keras_det.models.registry import MODELS, entry_of, register
 from keras_det.training import Recipe, train
 from keras_det.training.run import RunFolder, read_csv
 
-SLOW = ("detectornet", "overfeat")  # their search and merge are compiled for half a minute
+LONG = ("detectornet", "overfeat")  # their search and merge are compiled for half a minute
 ALL = sorted(MODELS)
 DETECTORS = [name for name in ALL if MODELS[name].model.detects]
 TRAINED = [name for name in ALL if name != "multibox_detector"]  # whose parts are trained apart
@@ -30,8 +30,10 @@ def smaller_backbone(monkeypatch):
     monkeypatch.setattr(tiny_net, "STAGES", small_models.STAGES)
 
 
-def marked(names, slow=SLOW):
-    return [pytest.param(name, marks=pytest.mark.long) if name in slow else name for name in names]
+def marked(names, slow=(), long=LONG):
+    """The names, some of which are left out of `make test`."""
+    marks = {name: pytest.mark.slow for name in slow} | {name: pytest.mark.long for name in long}
+    return [pytest.param(name, marks=marks.get(name, ())) for name in names]
 
 
 @functools.cache
@@ -104,7 +106,7 @@ class Killed(Exception):
     """As a kill, as far as the folder is concerned."""
 
 
-@pytest.mark.parametrize("name", marked(sorted({*small_models.TRAINED} & {*ALL}), {*ALL} - {"multibox"}))
+@pytest.mark.parametrize("name", marked(sorted({*small_models.TRAINED} & {*ALL}), long={*ALL} - {"multibox"}))
 def test_a_run_that_is_resumed_ends_as_one_that_never_stopped(name, tmp_path, monkeypatch):
     scenes = load("shapes", images=4, seed=3, size=96)
     recipe = Recipe(name, "shapes", "test", batch_size=2, steps=2, steps_per_epoch=1, warmup=0)
@@ -154,7 +156,7 @@ def assert_the_same(network, expected, found):
 EXPORTED = [name for name in DETECTORS if MODELS[name].model.any_size]
 
 
-@pytest.mark.parametrize("name", marked(EXPORTED))
+@pytest.mark.parametrize("name", marked(EXPORTED, {*EXPORTED} - {"ssd300", "class_generic"}))
 def test_it_is_served_from_images_and_from_files(name, tmp_path):
     network, given, expected = decided(name)
     served = tf.saved_model.load(str(export.saved_model(network, tmp_path / "m"))).signatures
@@ -164,7 +166,7 @@ def test_it_is_served_from_images_and_from_files(name, tmp_path):
         assert_the_same(network, expected, rows)
 
 
-@pytest.mark.parametrize("name", marked(EXPORTED))
+@pytest.mark.parametrize("name", marked(EXPORTED, {*EXPORTED} - {"ssd300", "fcos"}))
 def test_it_leaves_as_onnx(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     network, given, expected = decided(name)

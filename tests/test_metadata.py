@@ -100,6 +100,16 @@ def test_workflows_run_what_the_makefile_has():
     run = set(re.findall(r"\bmake ([a-z][\w-]*)|target: ([\w-]+)", "\n".join(texts)))
     run = {name for names in run for name in names if name}
     assert run <= targets, run - targets
-    assert {"lint", "test", "test-oldest", "test-extras", "test-nightly", "test-long", "docs", "wheel-test"} <= run
+    assert {
+        "lint",
+        "test",
+        "test-oldest",
+        "test-extras",
+        "test-nightly",
+        "test-slow",
+        "test-long",
+        "docs",
+        "wheel-test",
+    } <= run
     phony = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), flags=re.M)[1].split()
     assert targets <= {*phony}, targets - {*phony}

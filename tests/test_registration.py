@@ -31,14 +31,8 @@ def saved(tmp_path_factory):
     return path
 
 
-FIRST = [
-    "keras_det",
-    "keras, keras_det",
-    "keras_det.cli",
-    "keras_det.backbones",
-    "keras_det.layers",
-    "keras_det.losses",
-]
+OTHERS = ("keras_det.cli", "keras_det.backbones", "keras_det.layers", "keras_det.losses")
+FIRST = ["keras_det", "keras, keras_det", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 
 
 @pytest.mark.parametrize("first", FIRST)

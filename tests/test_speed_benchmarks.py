@@ -29,6 +29,7 @@ def test_rows_of_table_7(run):
     assert float(row["whole_ms"]) > 0 and float(row["network_ms"]) > 0 and float(row["suppression_ms"]) > 0
 
 
+@pytest.mark.slow
 def test_inference_and_training_on_an_accelerator(run):
     rows = run("accelerator", "--small", "--precisions", "float32")
     assert [(row["mode"], row["batch"]) for row in rows] == [(m, b) for m in ("inference", "training") for b in "21"]

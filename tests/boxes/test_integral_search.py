@@ -79,7 +79,7 @@ def test_the_best_box_of_all_is_found():
     assert direct_score(masks[0], best, (best[2:] - best[:2]) * STEPS)[0] == pytest.approx(scores[0].max(), abs=1e-4)
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 6))])
 def test_planted_boxes_are_found_again(seed):
     rng = np.random.default_rng(seed)
     ratios = [0.5, 0.75, 1.0, 1.5, 2.0]

@@ -125,6 +125,7 @@ def test_training_evaluation_and_detection_agree():
     np.testing.assert_allclose(images[0], model.fitted(scenes.image(0)[None])[0][0], atol=2e-2)
 
 
+@pytest.mark.slow
 def test_saved_model_onnx_and_tflite_letterbox(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("ai_edge_litert.interpreter")

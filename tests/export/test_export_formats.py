@@ -70,7 +70,10 @@ def test_the_saved_model_passes_the_same_check(model, scenes, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "backbone"),
-    [("ssd512", "tiny"), pytest.param("ssdlite320", "mobilenet_v3_large", marks=pytest.mark.long)],
+    [
+        pytest.param("ssd512", "tiny", marks=pytest.mark.slow),
+        pytest.param("ssdlite320", "mobilenet_v3_large", marks=pytest.mark.long),
+    ],
 )
 def test_every_model_leaves_in_every_format(name, backbone, scenes, tmp_path):
     """Random weights find nothing, but give scores and boxes to compare; larger predictors make them differ."""

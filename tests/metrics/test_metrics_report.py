@@ -479,6 +479,7 @@ def voc_results(shared, tmp_path):
     return source, tmp_path
 
 
+@pytest.mark.slow
 def test_results_of_another_detector_on_real_images(voc_results, shared, tmp_path):
     source, results = voc_results
     place = f"voc:{shared / 'data' / 'voc2007'}"

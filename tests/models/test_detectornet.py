@@ -203,6 +203,7 @@ def test_it_learns_one_batch():
     assert logs[-1] < 0.3 * logs[0]
 
 
+@pytest.mark.slow
 def test_a_compiled_search_finds_the_same():
     network = seeing([[0.1, 0.2, 0.6, 0.7]], [1], aspect_ratios=[1.0])
     images = places(120, 120)

@@ -50,6 +50,7 @@ def test_vgg16_is_reduced_by_subsampling(applications):
     np.testing.assert_array_equal(layer(model, "fc7")[0][0, 0], source.get_layer("fc2").get_weights()[0][::4, ::4])
 
 
+@pytest.mark.slow
 def test_mobilenets_take_over_every_layer(applications, caplog):
     model = models.SSD300(backbone="mobilenet_v3_large", classes=CLASSES, backbone_weights="imagenet")
     source = applications["MobileNetV3Large"]

@@ -10,12 +10,11 @@ from keras_det.data import load
 
 CLIP, HIGHEST = 0.01, 0.5
 PRECISE = [case for case in TRAINED if case != "multibox-predictions"]  # whose network is that of "multibox"
-COMPILED = [
-    pytest.param(case, marks=pytest.mark.long)
-    if case in ("multibox", "classifier", "one_box_per_class", "fcos")
-    else case
-    for case in TRAINED
-]
+
+
+def rest_slow(cases, first="ssd300"):
+    """The cases, all but one left out of `make test`."""
+    return [case if case == first else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def check_outputs(model):
     assert all(np.isfinite(value).all() for value in outputs.values())
 
 
-@pytest.mark.parametrize("case", COMPILED)
+@pytest.mark.parametrize("case", rest_slow(TRAINED))
 def test_compiled_by_xla(case):
     model = build(case)
     images, labels = batch(model)
@@ -56,7 +55,7 @@ def test_compiled_by_xla(case):
     assert moved(model, before) > 0
 
 
-@pytest.mark.parametrize("case", PRECISE)
+@pytest.mark.parametrize("case", rest_slow(PRECISE))
 def test_bfloat16_with_warm_up_and_cosine_clipping_and_averages(case, policy):
     policy("mixed_bfloat16")
     model = build(case)
@@ -80,7 +79,7 @@ def test_bfloat16_with_warm_up_and_cosine_clipping_and_averages(case, policy):
     check_outputs(model)
 
 
-@pytest.mark.parametrize("case", PRECISE)
+@pytest.mark.parametrize("case", rest_slow(PRECISE, "multibox"))
 def test_float16_with_loss_scaling_accumulation_and_steps(case, policy):
     policy("mixed_float16")
     model = build(case)

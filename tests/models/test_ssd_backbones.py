@@ -9,7 +9,7 @@ from keras_det import models
 
 TRAINED = [
     ("ssd300", "vgg16"),
-    ("ssdlite320", "mobilenet_v3_large"),
+    pytest.param("ssdlite320", "mobilenet_v3_large", marks=pytest.mark.slow),
     pytest.param("ssd300", "mobilenet_v2", marks=pytest.mark.long),
 ]
 BUILT = [

@@ -205,6 +205,7 @@ def test_the_loss_is_the_apis_written_out():
     assert np.asarray(found["matched"]).tolist() == [2, 0]
 
 
+@pytest.mark.slow
 def test_it_trains_saves_and_loads(tmp_path):
     model = models.SSDLite300(classes=["a", "b"], backbone="tiny")
     images = np.random.default_rng(0).uniform(0, 255, (2, 300, 300, 3)).astype("float32")

@@ -102,6 +102,7 @@ def call(*arguments):
     return json.loads(result.stdout[result.stdout.index("{") :])
 
 
+@pytest.mark.slow
 def test_commands_train_a_cell_and_print_the_tables(tmp_path):
     start = tmp_path / "pretrained.weights.h5"
     build("class_generic", classes=Shapes(1).classes).save_weights(start)

@@ -152,6 +152,7 @@ def call(*arguments):
     return json.loads(result.stdout[result.stdout.index("{") :])
 
 
+@pytest.mark.slow
 def test_commands_train_join_and_measure(tmp_path):
     judge = Classifier(classes=Shapes(1).classes, background=True, backbone="tiny", image_size=64)
     judge.save_weights(tmp_path / "c.weights.h5")

@@ -34,6 +34,7 @@ def free_ports(count):
             each.close()
 
 
+@pytest.mark.slow
 def test_two_machines_train_as_one(tmp_path):
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     started = []

@@ -70,6 +70,7 @@ def test_classifying_the_true_boxes_ranks_all_classes(scenes):
         multibox.classify_objects(Classifier(classes=["a"], background=True, **OPTIONS), scenes)
 
 
+@pytest.mark.slow
 def test_table_2_has_the_papers_rows(networks, scenes):
     keras.utils.set_random_seed(0)
     baseline = OneBoxPerClass(classes=scenes.classes, **OPTIONS)

@@ -185,6 +185,7 @@ def call(*arguments, code=0):
     return result
 
 
+@pytest.mark.slow
 def test_commands_print_table_2_and_figure_9(file, tmp_path, monkeypatch):
     asked = []
 

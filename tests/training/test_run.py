@@ -61,6 +61,7 @@ def test_the_best_weights_are_a_third_of_the_last(whole_run):
     assert best < 0.4 * last
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_weights(whole_run, scenes, tmp_path):
     _, whole, rows = whole_run
     half = RECIPE.replace(steps=2)
@@ -78,6 +79,7 @@ def test_a_resumed_run_ends_with_the_same_weights(whole_run, scenes, tmp_path):
         np.testing.assert_allclose(mine, theirs, atol=1e-5, err_msg=mine.path)
 
 
+@pytest.mark.slow
 def test_a_split_that_is_reported_on_is_looked_at_once_and_chooses_nothing(scenes, tmp_path):
     recipe = dataclasses.replace(RECIPE, metrics=("voc2007_11point", "area"), evaluate_every=None, keep="last")
     model = new_model(scenes.classes)
