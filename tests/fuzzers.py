@@ -314,10 +314,11 @@ class Hdf5:
 
     def check(self, content, folder):
         from keras_det.models import pretrained
+        from keras_det.weights.metadata import read_metadata
 
         path = folder / ("b.keras" if content[:2] == b"PK" else "a.weights.h5")
         path.write_bytes(content)
-        pretrained.read_metadata(path)
+        read_metadata(path)
         pretrained.load_weights(self.model(), path)
 
 

@@ -9,9 +9,10 @@ import pytest
 import typer
 
 from keras_det import backbones, models
-from keras_det.cli import app, zoo
+from keras_det.cli import app, checks, zoo
 from keras_det.models.registry import MODELS
 from keras_det.training.recipes import RECIPES, STARTS
+from keras_det.weights.registry import EMBEDDED_FOLDER
 
 # Runs command lines, read from stdin as JSON, where neither TensorFlow nor Keras can be imported.
 RUN = """
@@ -177,3 +178,18 @@ def test_models_are_known_as_their_files_have_them():
 
 def test_the_recipes_to_begin_with_are_recipes():
     assert {*STARTS} <= {*RECIPES} and all(len(purpose) < 70 for purpose in STARTS.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "found"),
+    [
+        (None, None, "ssd300"),
+        ("multibox", "shapes", "multibox"),
+        (None, "shapes", "ssd300"),
+        (None, "person", "ssdlite300"),
+        (None, "absent.weights.h5", "ssd300"),
+        (None, EMBEDDED_FOLDER / "overfeat_shapes.weights.h5", "overfeat"),
+    ],
+)
+def test_weights_say_of_which_model_they_are(name, weights, found):
+    assert checks.model_of(name, weights and str(weights)) == found

@@ -7,6 +7,30 @@ from pathlib import Path
 from keras_det.cli import zoo
 from keras_det.suggestions import did_you_mean
 
+DEFAULT_MODEL = "ssd300"
+
+
+def model_of(name: str | None, weights: str | None, default: str = DEFAULT_MODEL) -> str:
+    """The model that a command means.
+
+    Args:
+        name: as the user gave it, or `None`.
+        weights: a registered name, a file, or `None`.
+        default: where nothing else decides.
+
+    Returns:
+        `name`; or the model that the weights' file names; or the only one that has weights of this name.
+    """
+    if name is not None or weights is None:
+        return name or default
+    from keras_det import weights as registry
+
+    names = {model.class_name: known for known, model in zoo.models().items()}
+    found = {names[entry.model] for entry in registry.entries() if entry.name == weights}
+    if not found and Path(weights).is_file() and weights.endswith((*registry.FILE_ENDINGS, ".keras")):
+        found = {names.get((registry.read_metadata(weights) or {}).get("model"))} - {None}
+    return found.pop() if len(found) == 1 and default not in found else default
+
 
 def check_network(
     name: str, weights: str | None, option: str = "--weights", boxes: bool = False, named: str = "--model"

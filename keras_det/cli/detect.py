@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from keras_det.cli.checks import check_folder, check_images, check_network
+from keras_det.cli.checks import check_folder, check_images, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import Json, Model, Threshold, Weights
 from keras_det.cli.printing import error_console, print_json
@@ -16,7 +16,7 @@ from keras_det.cli.printing import error_console, print_json
 
 def detect(
     images: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
-    model: Model = "ssd300",
+    model: Model = None,
     weights: Weights = "shapes",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for images with the boxes drawn.")] = None,
     score_threshold: Threshold = None,
@@ -28,6 +28,7 @@ def detect(
     """
     from keras_det.files import remove_leftovers
 
+    model = model_of(model, weights)
     check_network(model, weights, boxes=True)
     check_images(images)
     if out is not None:

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_det.cli.checks import check_exists, check_file, check_folder, check_network
+from keras_det.cli.checks import check_exists, check_file, check_folder, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow
-from keras_det.cli.options import SOURCES, Json, Seed, Split, reads_data
+from keras_det.cli.options import SOURCES, Json, Model, Seed, Split, reads_data
 from keras_det.cli.printing import error_console, print_issues, print_json
 from keras_det.cli.sources import class_names, load_source
 from keras_det.cli.wording import naming
@@ -18,7 +18,7 @@ from keras_det.cli.wording import naming
 
 @reads_data
 def evaluate(
-    model: Annotated[str | None, typer.Option("--model", help="Detector; default: ssd300.")] = None,
+    model: Model = None,
     weights: Annotated[str | None, typer.Option("--weights", help="Registered name or file; default: shapes.")] = None,
     results: Annotated[
         Path | None,
@@ -63,7 +63,8 @@ def evaluate(
         if folder is not None:
             check_file(folder, None, option) if folder.suffix == ".json" else check_folder(folder, option)
     if results is None:
-        name, weights = model or "ssd300", weights or "shapes"
+        weights = weights or "shapes"
+        name = model_of(model, weights)
         check_network(name, weights, boxes=True)
         what, title = {"model": name, "weights": weights}, f"{name} {weights}"
         given = data or "shapes", split, seed, images

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keras_det.cli.checks import check_folder, check_network
+from keras_det.cli.checks import check_folder, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow, silent_stderr
 from keras_det.cli.options import Data, Json, Model, Split, Weights, reads_data
 from keras_det.cli.printing import print_json
@@ -17,7 +17,7 @@ from keras_det.cli.sources import load_source
 @reads_data
 def export(
     out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model, else a file.")],
-    model: Model = "ssd300",
+    model: Model = None,
     weights: Weights = "shapes",
     format: Annotated[
         Literal["saved_model", "tflite", "onnx"], typer.Option("--format", help="Format of the file.")
@@ -41,6 +41,7 @@ def export(
     """
     from keras_det.files import remove_leftovers
 
+    model = model_of(model, weights)
     check_network(model, weights, boxes=True)
     _check_export(out, format, precision, version)
     source = load_source(data, split, None, images).readable() if check or precision == "int8" else None
@@ -66,7 +67,7 @@ def export(
 
 @reads_data
 def benchmark(
-    model: Model = "ssd300",
+    model: Model = None,
     weights: Weights = "shapes",
     data: Data = "shapes",
     split: Split = None,
@@ -74,6 +75,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
+    model = model_of(model, weights)
     check_network(model, weights, boxes=True)
     source = load_source(data, split, None, images).readable()
     load_tensorflow()

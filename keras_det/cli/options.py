@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-Model = Annotated[str, typer.Option("--model", help="Detector: see `keras-det models`.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Detector, see `keras-det models`; default: that of the weights, or ssd300."),
+]
 Weights = Annotated[str | None, typer.Option("--weights", help="Registered name, such as `shapes`, or a file.")]
 Backbone = Annotated[
     str | None,

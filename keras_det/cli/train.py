@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_det.cli import zoo
-from keras_det.cli.checks import check_folder, check_network
+from keras_det.cli.checks import check_folder, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import SOURCES, Backbone, Json, Split, reads_data
 from keras_det.cli.printing import print_columns, print_issues, print_json
@@ -22,7 +22,9 @@ from keras_det.suggestions import did_you_mean
 
 @reads_data
 def train(
-    model: Annotated[str | None, typer.Option("--model", help="Detector; default: the recipe's.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Detector; default: the recipe's, of `finetune` that of the weights.")
+    ] = None,
     data: Annotated[str | None, typer.Option("--data", help=f"{SOURCES}. Default: the recipe's.")] = None,
     split: Split = None,
     val_data: Annotated[str | None, typer.Option("--val-data", help="Data to evaluate on; default: --data.")] = None,
@@ -120,6 +122,8 @@ def train(
             f"got {recipe!r}{did_you_mean(recipe, training.RECIPES)}"
         )
     plan = training.RECIPES[recipe]
+    if model is None and recipe == "finetune":
+        model = model_of(None, weights, plan.model)
     same_data = data is None or data == plan.data
     if not same_data:  # the splits of a recipe are those of its own data
         plan = dataclasses.replace(plan, split=None, val_split=None)

@@ -113,4 +113,4 @@ def import_weights(
         return
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{name} of {len(network.classes)} classes, written: [bold]{escape(str(out))}[/bold]")
-    console.print(f"  keras-det detect IMAGES --model {name} --weights {escape(str(out))}")
+    console.print(f"  keras-det detect IMAGES --weights {escape(str(out))}")

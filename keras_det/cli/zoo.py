@@ -26,12 +26,14 @@ class Model:
 
     Attributes:
         name: in commands.
+        class_name: in Python.
         description: one line.
         is_detector: whether it gives boxes.
         arguments: of its constructor, but for `weights` and `classes`.
     """
 
     name: str
+    class_name: str
     description: str
     is_detector: bool
     arguments: tuple[str, ...]
@@ -73,6 +75,7 @@ def _model(name, node, classes):
     arguments = {arg.arg: None for part in constructors for arg in (*part.args.args, *part.args.kwonlyargs)}
     return Model(
         name,
+        node.name,
         (ast.get_docstring(node) or "").partition("\n")[0],
         any(one.name == "Detector" for one in above),
         tuple(argument for argument in arguments if argument not in ("self", "weights", "classes")),

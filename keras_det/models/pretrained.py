@@ -22,6 +22,7 @@ import numpy as np
 from keras_det import weights as zoo
 from keras_det.backbones import BACKBONES
 from keras_det.files import whole
+from keras_det.weights.metadata import ATTRIBUTE, member, read_metadata
 from keras_det.weights.registry import same_class
 from keras_det.weights.variables import place
 
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ATTRIBUTE = "keras_det"  # of a .weights.h5 file: the model's name and constructor arguments, as JSON
-FORMATS = (".weights.h5", ".keras", ".safetensors")
-MAX_CONFIG_BYTES = 2**24
-MOST = 10**6  # the largest number among a network's arguments
+FORMATS = (*zoo.FILE_ENDINGS, ".keras")
 _WEIGHTS = "model.weights.h5"  # in a .keras file
 
 
@@ -130,53 +128,6 @@ def holds_classifier(weights: str | os.PathLike) -> bool:
     """Whether a model's `weights` argument is a file of a `Classifier`."""
     path = Path(os.fspath(weights))
     return path.is_file() and path.name.endswith(FORMATS) and (read_metadata(path) or {}).get("model") == "Classifier"
-
-
-def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
-    """What a weights file says of its network, `{"model", "config", ...}`, or `None` where it says nothing.
-
-    Raises:
-        ValueError: the file is damaged, or is of another format.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return zoo.read_safetensors_metadata(path)
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                keras_config = json.loads(_member(archive, "config.json", MAX_CONFIG_BYTES))
-            config = {k: v for k, v in keras_config["config"].items() if k != "name"}
-            return _believable({"model": keras_config["class_name"], "config": config})
-        with zoo.open_h5(path) as file:
-            text = file.attrs.get(ATTRIBUTE)
-        return _believable(json.loads(text)) if text else None
-    except (*zoo.DAMAGED, RecursionError, NotImplementedError) as error:
-        raise ValueError(f"{path} is not a readable weights file: {error}") from error
-
-
-def _member(archive, name, most):
-    """The content of a file in a zip archive, which may claim any size and hold another."""
-    with archive.open(name) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"its {name} has over {most} bytes")
-    return content
-
-
-def _believable(metadata):
-    """What a file says of its network, if it is of the form that we write and asks for no network beyond all bounds."""
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("model"), str):
-        raise ValueError("what it says of its network is not a model's name and arguments")
-    if not isinstance(metadata.get("config"), dict):
-        raise ValueError("what it says of its network is not a model's name and arguments")
-    values = [metadata["config"]]
-    while values:
-        value = values.pop()
-        if isinstance(value, (dict, list)):
-            values.extend(value.values() if isinstance(value, dict) else value)
-        elif isinstance(value, (int, float)) and not abs(value) <= MOST:
-            raise ValueError(f"what it says of its network has the number {value!r:.30}, over {MOST}")
-    return metadata
 
 
 def save_weights(model: Network, path: str | os.PathLike, optimizer: bool = True, training: Any = None) -> None:
@@ -381,7 +332,7 @@ def check_weights(model: keras.Model, path: str | os.PathLike, fitting: bool = T
             archive = stack.enter_context(zipfile.ZipFile(path))
             if archive.getinfo(_WEIGHTS).file_size > room:
                 raise ValueError(f"its {_WEIGHTS} has over {room} bytes")
-            source = _member(archive, _WEIGHTS, room)
+            source = member(archive, _WEIGHTS, room)
         file = stack.enter_context(zoo.open_h5(source))
         # Of a file with an optimizer's state, which a model without one passes over.
         unused = () if getattr(model, "optimizer", None) else ("optimizer",)

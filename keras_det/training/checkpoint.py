@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_det.models import pretrained
 from keras_det.models.network import Network
+from keras_det.weights.metadata import read_metadata
 
 
 @dataclasses.dataclass
@@ -67,7 +68,7 @@ def read(path: Path, model: Network, plan: dict[str, Any]) -> dict[str, Any]:
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no run to resume in {path.parent}: {path} is missing.")
-    metadata = pretrained.read_metadata(path) or {}
+    metadata = read_metadata(path) or {}
     state = metadata.get("training") or {}
     if "progress" not in state:
         raise ValueError(f"{path} was not written by a training run.")

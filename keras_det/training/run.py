@@ -31,6 +31,7 @@ from keras_det.training.progress import ProgressLine, TensorBoardLog, rates
 from keras_det.training.recipe import LAST, Recipe
 from keras_det.training.steps import Steps
 from keras_det.training.strategies import folder_of
+from keras_det.weights.metadata import read_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def train(
 def finished(folder: Path, recipe: Recipe) -> bool:
     """Whether the run in a folder, a `Path`, has had all its steps."""
     path = folder / LAST
-    metadata = pretrained.read_metadata(path) if path.exists() else None
+    metadata = read_metadata(path) if path.exists() else None
     return metadata is not None and metadata["training"]["progress"]["step"] >= recipe.steps
 
 

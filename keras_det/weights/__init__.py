@@ -8,6 +8,7 @@ from keras_det.weights.convert_overfeat import read_released, released_size
 from keras_det.weights.damage import DAMAGED
 from keras_det.weights.download import add, fetch, home
 from keras_det.weights.h5_file import check_h5, open_h5
+from keras_det.weights.metadata import read_metadata
 from keras_det.weights.registry import Integrity, Preprocessing, Reported, WeightsEntry, entries, get
 from keras_det.weights.resolve import READERS, Found, check_available, find, load
 from keras_det.weights.safetensors_file import read_safetensors, read_safetensors_metadata, write_safetensors
@@ -42,6 +43,7 @@ __all__ = [
     "open_h5",
     "parameters",
     "read_checkpoint",
+    "read_metadata",
     "read_released",
     "read_safetensors",
     "read_safetensors_metadata",

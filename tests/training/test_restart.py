@@ -20,6 +20,7 @@ from keras_det.data import AnnotationIssue, Source, load
 from keras_det.models import pretrained
 from keras_det.training import run, train
 from keras_det.training.run import LAST, read_csv
+from keras_det.weights.metadata import read_metadata
 
 TIMES = ("seconds", "images_per_second", "input_wait")
 
@@ -29,7 +30,7 @@ def content(path):
     arrays = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return arrays, pretrained.read_metadata(path)["training"]
+    return arrays, read_metadata(path)["training"]
 
 
 def without_times(rows):
@@ -154,7 +155,7 @@ def test_a_failed_evaluation_costs_no_epoch(scenes, tmp_path, monkeypatch, failu
         rows = train(Small(scenes.classes), RECIPE, scenes, tmp_path / folder, scenes, resume=resume, verbose=0)
         assert [row["val_top1"] for row in rows] == [0.25, 0.5]
     assert_same_runs(tmp_path / "whole", tmp_path / "failed")
-    best = [pretrained.read_metadata(tmp_path / f / "best.weights.h5") for f in ("whole", "failed")]
+    best = [read_metadata(tmp_path / f / "best.weights.h5") for f in ("whole", "failed")]
     assert Evaluation.done == [0, 1, 0, 1] and best[0] == best[1]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_det import models
-from keras_det.models import pretrained
+from keras_det.weights import metadata
 
 
 @pytest.fixture(scope="module")
@@ -151,18 +151,18 @@ METADATA = {
 @pytest.mark.parametrize("content", METADATA.values(), ids=METADATA)
 def test_what_a_file_says_of_its_network_is_believed_within_bounds(saved, content):
     with h5py.File(saved, "a") as file:
-        file.attrs[pretrained.ATTRIBUTE] = json.dumps(content)
+        file.attrs[metadata.ATTRIBUTE] = json.dumps(content)
     with pytest.raises(ValueError, match=r"a\.weights\.h5 is not a readable weights file: what it says"):
         models.SSD300(weights=saved)
 
 
 def test_deep_and_long_texts_are_refused(saved, tmp_path):
     with h5py.File(saved, "a") as file:
-        file.attrs[pretrained.ATTRIBUTE] = '{"a":' * 10_000
+        file.attrs[metadata.ATTRIBUTE] = '{"a":' * 10_000
     with pytest.raises(ValueError, match="is not a readable weights file"):
         models.SSD300(weights=saved)
     with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("config.json", b" " * (pretrained.MAX_CONFIG_BYTES + 1))
+        archive.writestr("config.json", b" " * (metadata.MAX_CONFIG_BYTES + 1))
     with pytest.raises(ValueError, match=r"config\.json has over"):
         models.SSD300(weights=tmp_path / "bomb.keras")
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from keras_det import models
 from keras_det.backbones import BACKBONES
-from keras_det.models.pretrained import read_metadata
 from keras_det.weights import entries, get
 from keras_det.weights.download import verify
+from keras_det.weights.metadata import read_metadata
 from keras_det.weights.registry import COCO_CLASSES, EMBEDDED_FOLDER, VOC_CLASSES
 
 ENTRIES = pytest.mark.parametrize("entry", entries(), ids=lambda entry: f"{entry.model}-{entry.name}")
