@@ -182,13 +182,16 @@ def grid(
     return sheet
 
 
-def plot_curves(rows: Sequence[Mapping[str, float]], losses: Sequence[str], path: str | os.PathLike) -> None:
+def plot_curves(
+    rows: Sequence[Mapping[str, float]], losses: Sequence[str], path: str | os.PathLike, best: int | None = None
+) -> None:
     """Write an image of a run's losses and of its mAP against the epoch.
 
     Args:
         rows: dicts with `epoch`, the losses and perhaps `val_map50`, as a run's `results.csv` holds them.
         losses: names of the columns that are losses: `"loss"` and the model's `loss_terms`; others may be counts.
         path: PNG file to write.
+        best: the epoch whose weights are kept as the best, which a line marks.
     """
     scores = [n for n in dict.fromkeys(n for row in rows for n in row) if n.startswith("val_")]
     figure, axes = _figure(2 if scores else 1)
@@ -196,6 +199,8 @@ def plot_curves(rows: Sequence[Mapping[str, float]], losses: Sequence[str], path
         for name in names:
             points = [(row["epoch"], row[name]) for row in rows if name in row]
             axis.plot(*zip(*points), marker=".", label=name.removeprefix("val_"))
+        if best is not None:
+            axis.axvline(best, color="0.5", linestyle=":", label=f"best, epoch {best}")
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
         axis.legend()

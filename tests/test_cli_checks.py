@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import typer
 
 from keras_det import backbones, models
-from keras_det.cli import app, checks, zoo
+from keras_det.cli import app, checks, export, sources, zoo
 from keras_det.models.registry import MODELS
 from keras_det.training.recipes import RECIPES, STARTS
 from keras_det.weights.registry import EMBEDDED_FOLDER
@@ -178,6 +179,36 @@ def test_models_are_known_as_their_files_have_them():
 
 def test_the_recipes_to_begin_with_are_recipes():
     assert {*STARTS} <= {*RECIPES} and all(len(purpose) < 70 for purpose in STARTS.values())
+
+
+def test_weights_in_a_runs_folder_are_looked_at_on_its_validation_data(tmp_path):
+    weights = tmp_path / "best.weights.h5"
+    assert sources.data_of(str(weights), None, None) == ("shapes", None)
+    weights.touch()
+    assert sources.data_of(str(weights), None, "val") == ("shapes", "val")
+    recipe = {"data": "folder:mine", "split": "train", "val_split": "val"}
+    (tmp_path / "args.json").write_text(json.dumps({"recipe": recipe}))
+    assert sources.data_of(str(weights), None, None) == ("folder:mine", "val")
+    assert sources.data_of(str(weights), None, "test") == ("folder:mine", "test")
+    assert sources.data_of(str(weights), "coco:here", None) == ("coco:here", None)
+    assert sources.data_of("shapes", None, None) == ("shapes", None)
+    (tmp_path / "args.json").write_text("[]")
+    with pytest.raises(ValueError, match="name --data"):
+        sources.data_of(str(weights), None, None)
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_images_without_the_models_classes_are_no_check(agnostic, capsys):
+    network, source = mock.Mock(classes=("cat", "dog"), class_agnostic=agnostic), mock.Mock(classes=("ring",))
+    source.name = "shapes"
+    if agnostic:
+        export._check_images(network, source, "shapes", True)
+        return
+    with pytest.raises(ValueError, match=r"--data must show some of the model's classes \(cat, dog\) for --check"):
+        export._check_images(network, source, "shapes", True)
+    export._check_images(network, source, "shapes", False)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "int8 is calibrated on shapes, which shows none of the model's classes" in said
 
 
 @pytest.mark.parametrize(

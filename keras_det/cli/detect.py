@@ -1,6 +1,7 @@
 """`keras-det detect` and `keras-det features`: networks on image files."""
 
 import collections
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from keras_det.cli.printing import error_console, print_json
 
 
 def detect(
-    images: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders of images, patterns in quotes, or https addresses.")
+    ],
     model: Model = None,
     weights: Weights = "shapes",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for images with the boxes drawn.")] = None,
@@ -39,12 +42,18 @@ def detect(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         remove_leftovers(out)
+    count, start = 0, time.perf_counter()
     for found in network.stream(images, score_threshold, bad=passed_over):
         result = found.to_dict()
+        count += 1
         if out is not None:
             result["drawn"] = str(_free_name(out, found.source, drawn))
             found.save(result["drawn"])
         print_json(result) if as_json else _print_detections(result)
+    if count and not as_json:
+        each = 1000 * (time.perf_counter() - start) / count
+        where = f"; drawn in {out}" if out is not None else ""
+        error_console.print(escape(f"{count} images, {each:.0f} ms each, the first compiled{where}"), highlight=False)
     if bad:
         raise typer.Exit(1)
 
@@ -125,5 +134,9 @@ def _free_name(folder, source, drawn, ending=".png"):
 
 
 def _print_detections(result):
-    names = ", ".join(f"{o['name']} {o['score']:.2f}" for o in result["objects"])
-    Console(soft_wrap=True).print(f"{result['image']}: {names or 'nothing found'}", highlight=False)
+    """An image's objects, each with its box: left, top, right and bottom in pixels."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(escape(f"{result['image']}: {len(result['objects'])} objects"))
+    for one in result["objects"]:
+        box = ", ".join(f"{side:.0f}" for side in one["box"])
+        console.print(escape(f"  {one['name']} {one['score']:.2f}  ({box})"))

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from keras_det.cli.checks import check_exists, check_file, check_folder, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow
-from keras_det.cli.options import SOURCES, Json, Model, Seed, Split, reads_data
+from keras_det.cli.options import Data, Json, Model, Seed, Split, reads_data
 from keras_det.cli.printing import error_console, print_issues, print_json
-from keras_det.cli.sources import class_names, load_source
+from keras_det.cli.sources import class_names, data_of, load_source
 from keras_det.cli.wording import naming
 
 
@@ -39,7 +39,7 @@ def evaluate(
         Literal["comp3", "comp4"],
         typer.Option("--competition", help="Of VOC's results files: comp3 if trained on VOC alone."),
     ] = "comp4",
-    data: Annotated[str | None, typer.Option("--data", help=f"{SOURCES}. Default with a model: shapes.")] = None,
+    data: Data = None,
     split: Split = None,
     seed: Seed = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Evaluate the first N images.")] = None,
@@ -67,7 +67,7 @@ def evaluate(
         name = model_of(model, weights)
         check_network(name, weights, boxes=True)
         what, title = {"model": name, "weights": weights}, f"{name} {weights}"
-        given = data or "shapes", split, seed, images
+        given = *data_of(weights, data, split), seed, images
         annotated = write_results is None or _is_annotated(*given[:2])
         if report is not None and not annotated:
             raise ValueError("--report compares with annotations, which the images do not have: leave it out.")

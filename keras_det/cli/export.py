@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_det.cli.checks import check_folder, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow, silent_stderr
 from keras_det.cli.options import Data, Json, Model, Split, Weights, reads_data
-from keras_det.cli.printing import print_json
-from keras_det.cli.sources import load_source
+from keras_det.cli.printing import error_console, print_json
+from keras_det.cli.sources import data_of, load_source
 
 
 @reads_data
@@ -30,7 +31,7 @@ def export(
         int, typer.Option("--version", min=1, help="Version of a saved_model: its folder in --out.")
     ] = 1,
     check: Annotated[bool, typer.Option("--check", help="Compare the file's detections with the model's.")] = False,
-    data: Data = "shapes",
+    data: Data = None,
     split: Split = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Images for --check and for calibrating int8.")] = 100,
     as_json: Json = False,
@@ -44,11 +45,14 @@ def export(
     model = model_of(model, weights)
     check_network(model, weights, boxes=True)
     _check_export(out, format, precision, version)
-    source = load_source(data, split, None, images).readable() if check or precision == "int8" else None
+    place = data_of(weights, data, split)
+    source = load_source(*place, None, images).readable() if check or precision == "int8" else None
     load_tensorflow()
     from keras_det import export as exporters
 
     network = load_network(model, weights)
+    if source is not None:
+        _check_images(network, source, data or place[0], check)
     for folder in (out, out.parent):
         remove_leftovers(folder)
     with silent_stderr():
@@ -59,6 +63,9 @@ def export(
         print_json({"path": str(path), "format": format, "precision": precision} | _metrics(report))
     else:
         Console().print(f"written: [bold]{path}[/bold]")
+        if source is not None:
+            uses = ["calibrated"] * (precision == "int8") + ["checked"] * check
+            Console(soft_wrap=True).print(escape(f"{' and '.join(uses)} on {len(source)} images of {source.name}"))
         if report:
             Console().print(_export_table([report]))
     if report and report.failure:
@@ -69,7 +76,7 @@ def export(
 def benchmark(
     model: Model = None,
     weights: Weights = "shapes",
-    data: Data = "shapes",
+    data: Data = None,
     split: Split = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Images to detect in.")] = 100,
     as_json: Json = False,
@@ -77,7 +84,7 @@ def benchmark(
     """Export to every format and precision; size, mAP and time of each, and which ones fail and why."""
     model = model_of(model, weights)
     check_network(model, weights, boxes=True)
-    source = load_source(data, split, None, images).readable()
+    source = load_source(*data_of(weights, data, split), None, images).readable()
     load_tensorflow()
     from keras_det import export as exporters
 
@@ -91,6 +98,20 @@ def benchmark(
         print_json({"model": model, "weights": weights, "rows": [_metrics(report) for report in reports]})
     else:
         Console().print(_export_table(reports))
+
+
+def _check_images(network, source, data, check):
+    """Refuse a check on images of other classes than the model's; scenes that calibrate a stranger's are warned of."""
+    if network.class_agnostic or {*network.classes} & {*source.classes}:
+        return
+    some = ", ".join(network.classes[:3]) + (", ..." if len(network.classes) > 3 else "")
+    if check:
+        raise ValueError(f"--data must show some of the model's classes ({some}) for --check; got {data!r}.")
+    error_console.print(
+        f"[yellow]int8 is calibrated on {escape(source.name)},[/yellow] which shows none of the model's classes "
+        f"({escape(some)}): --data names images like those that it will see",
+        highlight=False,
+    )
 
 
 def _check_export(out, format, precision, version):

@@ -18,8 +18,14 @@ Backbone = Annotated[
     typer.Option("--backbone", help="vgg16, mobilenet_v2, mobilenet_v3_large or tiny; default: the model's."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-SOURCES = "shapes, voc:DEVKIT, coco:FOLDER, ilsvrc:FOLDER, folder:FOLDER (images with VOC XML), or tfds:NAME"
-Data = Annotated[str, typer.Option("--data", help=f"{SOURCES}.")]
+SOURCES = (
+    "shapes, voc:DEVKIT, coco:FOLDER, yolo:FOLDER|data.yaml, csv:FILE, folder:FOLDER (images with VOC XML), "
+    "ilsvrc:FOLDER, or tfds:NAME"
+)
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help=f"{SOURCES}. Default: what the run of --weights evaluated on, or shapes."),
+]
 Split = Annotated[str | None, typer.Option("--split", help="Split, such as 2007_test, val2017 or train.")]
 Missing = Annotated[
     Literal["error", "skip"],

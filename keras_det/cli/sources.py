@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_det.cli.options import DATA_OPTIONS, data_options
@@ -43,6 +45,29 @@ def load_source(
     if bound is not None:
         source.max_unreadable = bound
     return source if images is None else source.take(images)
+
+
+def data_of(weights: str | None, data: str | None, split: str | None) -> tuple[str, str | None]:
+    """The data and the split that a command means.
+
+    Args:
+        weights: a registered name, a file, or `None`.
+        data: as the user gave it, or `None`.
+        split: as the user gave it, or `None`.
+
+    Returns:
+        Those given; or what the run evaluated on in whose folder the weights are; or rendered scenes.
+    """
+    if data is not None:
+        return data, split
+    arguments = Path(weights or "").parent / "args.json"
+    if weights is None or not Path(weights).is_file() or not arguments.is_file():
+        return "shapes", split
+    try:
+        recipe = json.loads(arguments.read_text(encoding="utf-8"))["recipe"]
+        return str(recipe["data"]), split or recipe["val_split"] or recipe["split"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{arguments} does not say what the run was trained on: name --data.") from error
 
 
 def class_names(text: str | None) -> int | tuple[str, ...] | None:

@@ -14,7 +14,7 @@ from keras_det.cli import zoo
 from keras_det.cli.checks import check_folder, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import SOURCES, Backbone, Json, Split, reads_data
-from keras_det.cli.printing import print_columns, print_issues, print_json
+from keras_det.cli.printing import error_console, print_columns, print_issues, print_json
 from keras_det.cli.sources import class_names, load_source
 from keras_det.cli.wording import naming
 from keras_det.suggestions import did_you_mean
@@ -29,9 +29,26 @@ def train(
     split: Split = None,
     val_data: Annotated[str | None, typer.Option("--val-data", help="Data to evaluate on; default: --data.")] = None,
     val_split: Annotated[str | None, typer.Option("--val-split", help="Split to evaluate on.")] = None,
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(
+            "--validation-fraction",
+            min=0.0,
+            max=1.0,
+            help="Fraction of the training images, drawn at random, to evaluate on instead of training on.",
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="Named recipe, see --list-recipes.")] = "finetune",
     weights: Annotated[str | None, typer.Option("--weights", help="Start from these weights.")] = None,
     backbone: Backbone = None,
+    backbone_weights: Annotated[
+        Literal["imagenet"] | None,
+        typer.Option("--backbone-weights", help="Start the backbone from a network trained on ImageNet."),
+    ] = None,
+    augment: Annotated[
+        Literal["none", "flip", "ssd"] | None,
+        typer.Option("--augment", help="Augmentation of the training images; default: the recipe's, as the paper's."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,6 +112,13 @@ def train(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Total training steps; the learning rate's milestones scale.")
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="In place of --steps: times through the training images.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", min=1, help="End after so many evaluations in a row that bring nothing better."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Global batch size: images per step, over all replicas.")
     ] = None,
@@ -132,6 +156,9 @@ def train(
         data=data,
         split=split,
         val_split=val_split,
+        validation_split=validation_fraction,
+        augment=augment,
+        patience=patience,
         batch_size=batch_size,
         learning_rate=learning_rate,
         save_every=save_every,
@@ -159,13 +186,25 @@ def train(
         hint = did_you_mean(backbone, zoo.BACKBONES)
         raise ValueError(f"--backbone must be one of {', '.join(zoo.BACKBONES)}; got {backbone!r}{hint}")
     own_settings = _settings(settings or (), zoo.get(plan.model))
+    if backbone_weights is not None:
+        if weights is not None:
+            raise ValueError("--backbone-weights starts a network that has no weights yet: leave out --weights, or it.")
+        if "backbone_weights" not in zoo.get(plan.model).arguments:
+            raise ValueError(f"--backbone-weights: {plan.model} has no backbone that was trained on ImageNet.")
+        own_settings |= {"backbone_weights": backbone_weights}
+    if epochs is not None and steps is not None:
+        raise ValueError("--epochs and --steps both say how long to train: leave out one.")
+    if validation_fraction is not None and (val_data or val_split):
+        raise ValueError(
+            "--validation-fraction is of the training images: leave out --val-data and --val-split, or it."
+        )
     if not dry_run and strategy != "multiworker":  # whose other machines write elsewhere
         _check_run(out, resume, plan)
     seed = plan.seed if seed is None else seed
     source = load_source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
-    val_source = _val_source(plan, val_data, same_data)
-    if val_source is None and plan.validation_split:
-        source, val_source = training.validation_split(source, plan.validation_split, seed)
+    source, val_source = _sources(plan, val_data, same_data, source, seed)
+    if epochs is not None:
+        plan = plan.with_steps(epochs * max(len(source) // plan.batch_size, 1))
     for each in (source, val_source) if val_source else (source,):
         print_issues(each)
     if plan.without_classes:
@@ -179,7 +218,8 @@ def train(
     from keras_det.training import detectornet, mining, strategies
 
     keras.utils.set_random_seed(seed)
-    with plan.policy(), strategies.scope(strategy), naming(**{name: f"--set {name}" for name in own_settings}):
+    options_of = {name: f"--set {name}" for name in own_settings} | {"backbone_weights": "--backbone-weights"}
+    with plan.policy(), strategies.scope(strategy), naming(**options_of):
         arguments = plan.config if weights is None or plan.init_from else {}
         if weights is not None or backbone == "tiny":  # which has none
             arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
@@ -194,15 +234,18 @@ def train(
 
         if dry_run:
             network = build(*source.classes[:1] if plan.by_class else source.classes)
-            _print_plan(training.plan(network, plan, _of_first_class(source, plan, network), val_source, seed), as_json)
+            own = _of_first_class(source, plan, network)
+            _print_plan(training.plan(network, plan, own, val_source, seed, measure=True), as_json)
             return
         options = {"seed": seed, "resume": resume, "verbose": 0 if as_json else "auto"}
         if plan.by_class:
             rows = detectornet.train_by_class(build, plan, source, out, val_source, **options)
-        elif plan.mining_rounds:
-            rows = mining.train_in_rounds(build(*source.classes), plan, source, out, val_source, **options)
         else:
-            rows = training.train(build(*source.classes), plan, source, out, val_source, **options)
+            network = build(*source.classes)
+            if not resume:
+                _print_start(network, plan, source, val_source)
+            run = mining.train_in_rounds if plan.mining_rounds else training.train
+            rows = run(network, plan, source, out, val_source, **options)
     if as_json:
         print_json({"out": str(out), "epochs": rows})
     elif plan.by_class:
@@ -212,7 +255,42 @@ def train(
     elif plan.mining_rounds:
         Console(soft_wrap=True).print(f"Each round is a run in [bold]{out}[/bold], beside the windows that were mined.")
     else:
-        Console().print(f"The run is in [bold]{out}[/bold]: results.csv, curves.png, detections.png, best.weights.h5")
+        _print_end(rows, plan, out, val_data)
+
+
+def _print_start(network, plan, source, val_source):
+    """Where the training starts and what it sees, on stderr."""
+    from keras_det.backbones import BACKBONES
+    from keras_det.models.network import RANDOM
+
+    val = f"{len(val_source)} images of {val_source.name}" if val_source is not None else "none"
+    seen = f"{len(source)} images of {source.name}, {plan.steps:,} steps of {plan.batch_size}; validation: {val}"
+    error_console.print(escape(f"{plan.model} from {network.starts_from}: {seen}"), highlight=False)
+    entry = BACKBONES.get(network.config.to_dict().get("backbone"))
+    if network.starts_from == RANDOM and entry is not None and entry.imagenet is not None:
+        error_console.print(
+            f"[yellow]{network.config.backbone} starts at random;[/yellow] "
+            "--backbone-weights imagenet starts it from a network trained on ImageNet, --weights from a detector",
+            highlight=False,
+        )
+
+
+def _print_end(rows, plan, out, val_data):
+    """The best epoch, its file, and the commands that come next."""
+    from keras_det.training.run import best_row
+
+    console, file = Console(soft_wrap=True, highlight=False), out / "best.weights.h5"
+    if rows:
+        name, row = best_row(rows, plan)
+        kept = "last" if plan.keep == "last" else "best"
+        console.print(escape(f"{kept} {name} {row[name]:.4g}, epoch {row['epoch']} of {rows[-1]['epoch']}: {file}"))
+    console.print(escape(f"curves.png, samples.png, detections.png and results.csv are in {out}"))
+    split = f" --split {plan.val_split}" if plan.val_split else ""
+    if zoo.get(plan.model).is_detector and plan.data != "shapes":
+        data = val_data or plan.data
+        console.print(escape(f"  keras-det evaluate --weights {file} --data {data}{split} --report {out / 'report'}"))
+    if zoo.get(plan.model).is_detector:
+        console.print(escape(f"  keras-det detect IMAGES --weights {file} --out {out / 'drawn'}"))
 
 
 def _settings(texts, model):
@@ -232,6 +310,30 @@ def _settings(texts, model):
         except json.JSONDecodeError:
             found[name] = value
     return found
+
+
+def _sources(plan, val_data, same_data, source, seed):
+    """What is trained on, and what is evaluated on, if anything: no image is in both."""
+    from keras_det import training
+
+    val_source = _val_source(plan, val_data, same_data)
+    if val_source is None and plan.validation_split:
+        return training.validation_split(source, plan.validation_split, seed)
+    if val_source is None:
+        error_console.print(
+            "no validation: --val-split, --val-data or --validation-fraction choose the best weights by other images",
+            highlight=False,
+        )
+        return source, None
+    others = source.without(val_source)
+    if not len(others):
+        raise ValueError(
+            "--val-split must not name all images of --split; --validation-fraction 0.2 holds a fifth of them out."
+        )
+    if len(others) < len(source):
+        left_out = f"{len(source) - len(others)} images that are evaluated on are left out of training"
+        error_console.print(escape(f"{left_out}: {len(others)} remain"), highlight=False)
+    return others, val_source
 
 
 def _val_source(plan, val_data, same_data):
@@ -294,10 +396,14 @@ def _print_plan(plan, as_json):
         print_json(plan)
         return
     table = Table("", "", show_header=False, title="plan; nothing was trained")
+    if "process_memory" in plan:
+        plan["memory of this process in MB, measured"] = plan.pop("process_memory")
     rates, memory = plan.pop("learning_rates"), plan.pop("memory")
     for name, value in plan.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         table.add_row(name, escape(f"{shown:,.3g}" if isinstance(shown, float) else f"{shown}"))
     table.add_row("learning rates", ", ".join(f"{rate:.3g} at step {step:,}" for step, rate in rates))
-    table.add_row("memory in MB", ", ".join(f"{name} {value:,.0f}" for name, value in memory.items()))
+    table.add_row(
+        "memory of a step in MB, counted", ", ".join(f"{name} {value:,.0f}" for name, value in memory.items())
+    )
     Console().print(table)

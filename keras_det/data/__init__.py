@@ -1,4 +1,4 @@
-"""Data sources: Pascal VOC, COCO, ILSVRC, TensorFlow Datasets, folders of one's own images, and rendered scenes."""
+"""Data sources: Pascal VOC, COCO, YOLO, CSV, ILSVRC, TensorFlow Datasets, one's own images, and rendered scenes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_det.data.by_class import images_of, images_without
 from keras_det.data.coco import Coco
-from keras_det.data.folder import Folder
+from keras_det.data.csv_file import Csv
+from keras_det.data.folder import Folder, Images
 from keras_det.data.ilsvrc import Ilsvrc
 from keras_det.data.image_files import read_image, read_image_size
 from keras_det.data.relabeling import relabel
@@ -15,6 +16,7 @@ from keras_det.data.shapes import Shapes
 from keras_det.data.source import Annotation, AnnotationIssue, Source, clean_boxes
 from keras_det.data.tfds import Tfds
 from keras_det.data.voc import Voc
+from keras_det.data.yolo import Yolo
 from keras_det.suggestions import did_you_mean
 
 if TYPE_CHECKING:  # else in `__getattr__`
@@ -26,7 +28,9 @@ if TYPE_CHECKING:  # else in `__getattr__`
 __all__ = [
     "Annotation",
     "Coco",
+    "Csv",
     "Folder",
+    "Images",
     "Ilsvrc",
     "HorizontalFlip",
     "Negatives",
@@ -38,6 +42,7 @@ __all__ = [
     "SquareCrops",
     "Tfds",
     "Voc",
+    "Yolo",
     "batches",
     "clean_boxes",
     "images_of",
@@ -51,16 +56,28 @@ __all__ = [
     "with_negatives",
 ]
 
-_KINDS = {"voc": Voc, "coco": Coco, "folder": Folder, "ilsvrc": Ilsvrc, "tfds": Tfds}
-_FORMS = "shapes, voc:/path/VOCdevkit, coco:/path, ilsvrc:/path, folder:/path or tfds:voc/2007"
+_KINDS = {
+    "voc": Voc,
+    "coco": Coco,
+    "yolo": Yolo,
+    "csv": Csv,
+    "folder": Folder,
+    "images": Images,
+    "ilsvrc": Ilsvrc,
+    "tfds": Tfds,
+}
+_FORMS = (
+    "shapes, voc:/path/VOCdevkit, coco:/path, yolo:/path/data.yaml, csv:/path/boxes.csv, folder:/path, images:/path, "
+    "ilsvrc:/path or tfds:voc/2007"
+)
 
 
 def load(spec: str, split: str | None = None, **options: Any) -> Source:
     """The data source that a short text names, as `--data` and `--split` of the command do.
 
     Args:
-        spec: `"shapes"`, `"voc:/path/VOCdevkit"`, `"coco:/path"`, `"ilsvrc:/path"`, `"folder:/path"` or
-            `"tfds:voc/2007"`.
+        spec: `"shapes"`, `"voc:/path/VOCdevkit"`, `"coco:/path"`, `"yolo:/path/data.yaml"`, `"csv:/path/boxes.csv"`,
+            `"folder:/path"`, `"images:/path"`, `"ilsvrc:/path"` or `"tfds:voc/2007"`.
         split: In the source's notation: `"2007_trainval+2012_trainval"`, `"val2017"`, `"train"`,
             `"CLS-LOC/train_loc"`, `"train+validation"`; shapes have none.
         **options: The source's own, such as `missing="skip"` of `Voc`, `Coco` and `Folder`, `classes` of `Folder`,

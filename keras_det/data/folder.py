@@ -1,4 +1,4 @@
-"""One's own images: a folder of images with a VOC XML file each."""
+"""One's own images: a folder of images with a VOC XML file each, or with none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from keras_det.data.image_files import SUFFIXES
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, without_objects
 from keras_det.data.voc import VocFiles, VocItem, present, read_list, read_xml
 
 
@@ -79,6 +80,55 @@ class Folder(VocFiles):
         """Whether there is any annotation in the folder."""
         root = os.path.expanduser(os.fspath(root))
         return any(_by_stem(folder, (".xml",)) for folder in (root, os.path.join(root, "Annotations")))
+
+
+class Images(ReadSource):
+    """The images of a folder and of the folders in it, without annotations, in the order of their paths.
+
+    Args:
+        root: The folder.
+        split: Must be None.
+
+    Raises:
+        FileNotFoundError: no such folder, or one without images.
+        ValueError: a `split`.
+    """
+
+    def __init__(self, root: str | os.PathLike, split: str | None = None):
+        root = os.path.expanduser(os.fspath(root))
+        if split is not None:
+            raise ValueError(f"`split` means nothing for a folder of images; got {split!r}.")
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f"there is no folder {root}, expected one of images")
+        self._root, self._files = root, images_below(root)
+        if not self._files:
+            raise FileNotFoundError(f"the folder {root} holds no images ({', '.join(SUFFIXES)}).")
+        super().__init__(f"images {os.path.basename(os.path.abspath(root))}", ())
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def path(self, i: int) -> str:
+        """The file of image `i`."""
+        return self._files[self._check_index(i)]
+
+    def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
+        image_id = os.path.splitext(os.path.relpath(self._files[i], self._root))[0].replace(os.sep, "/")
+        return without_objects(image_id, self._files[i])
+
+    @classmethod
+    def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
+        """False."""
+        return False
+
+
+def images_below(folder: str) -> list[str]:
+    """The images in a folder and the folders in it, but for hidden ones, in the order of their paths."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        found += [os.path.join(place, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    return sorted(found)
 
 
 def _listed(root: str, split: str) -> list[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import glob
+import http.client
 import io
 import os
 import stat
+import urllib.request
 import warnings
 from collections.abc import Iterator
 
@@ -57,17 +59,22 @@ _UPRIGHT = {
 SIDEWAYS = (5, 6, 7, 8)
 """The EXIF orientations whose upright image has height and width exchanged."""
 
+REMOTE = "https://"
+"""How an address begins whose file is fetched, which plain http could change on the way."""
+
 _UPRIGHT_ALREADY = ("TIFF",)  # Pillow turns these itself when it loads them
 _TWELVE_BITS = 4096
 
 
 def image_paths(path: str | os.PathLike) -> list[str]:
-    """The file itself, the images of a folder, or the files that match a pattern, in order.
+    """The file itself, the images of a folder, the files that match a pattern, in order, or an https address.
 
     Raises:
         FileNotFoundError: nothing is there, or a folder holds no images.
     """
     path = os.fspath(path)
+    if path.startswith(REMOTE):
+        return [path]
     if os.path.isdir(path):
         files = sorted(name for name in os.listdir(path) if name.lower().endswith(SUFFIXES) and name[0] != ".")
         if not files:
@@ -90,7 +97,7 @@ def read_image(file: str | os.PathLike | bytes | Image.Image) -> np.ndarray:
     first frame, and other ranges than 0 .. 255 are scaled as `to_bytes` says.
 
     Args:
-        file: A path, the bytes of a file, or an open Pillow image.
+        file: A path, an https address, the bytes of a file, or an open Pillow image.
 
     Returns:
         uint8 `[H, W, 3]`.
@@ -208,7 +215,7 @@ def _opened(file: str | os.PathLike | bytes | Image.Image) -> Iterator[tuple[Ima
         opened = contextlib.closing(io.BytesIO(file))
     elif isinstance(file, str | os.PathLike):
         name = os.fspath(file)
-        opened = open_file(name)
+        opened = _fetched(name) if name.startswith(REMOTE) else open_file(name)
     else:
         raise TypeError(f"an image must be a path, bytes or a PIL image, got {type(file).__name__}")
     with opened as content:
@@ -221,6 +228,21 @@ def _opened(file: str | os.PathLike | bytes | Image.Image) -> Iterator[tuple[Ima
             raise ValueError(f"{name}: not an image in a known format ({', '.join(_formats())})") from None
         except Exception as error:  # Pillow's decoders raise nearly anything on a corrupt file
             raise ValueError(f"{name}: the image cannot be read: {error}") from error
+
+
+def _fetched(url):
+    """The file of an address, in memory."""
+    from keras_det.weights.download import STALL_SECONDS, SameSecurity
+
+    request = urllib.request.Request(url, headers={"User-Agent": "keras_det"})
+    try:
+        with urllib.request.build_opener(SameSecurity).open(request, timeout=STALL_SECONDS) as response:
+            content = response.read(MAX_BYTES + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise OSError(f"{url} cannot be fetched: {getattr(error, 'reason', error)}") from error
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{url} sends more than {MAX_BYTES} bytes.")
+    return io.BytesIO(content)
 
 
 def open_file(path: str) -> io.BufferedReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -157,6 +158,9 @@ class Source:
                 f"the first: {dropped[0]}"
             )
 
+    def __repr__(self) -> str:
+        return f"<{self.name}: {len(self)} images, {len(self.classes)} classes>"
+
     def check_unreadable(self, skipped: Sequence[AnnotationIssue]) -> None:
         """Raises ValueError where these unreadable images are too many."""
         if not 0 <= self.max_unreadable <= 1:
@@ -182,6 +186,12 @@ class Source:
         if not 0 <= i < len(self):
             raise IndexError(f"{self.name} has images 0 to {len(self) - 1}, asked for {i}")
         return int(i)
+
+    def without(self, other: Source) -> Source:
+        """A view without the images whose files `other` has, too; itself where there are none."""
+        files = {os.path.realpath(path) for i in range(len(other)) if (path := other.path(i)) is not None}
+        kept = [i for i in range(len(self)) if (path := self.path(i)) is None or os.path.realpath(path) not in files]
+        return self if len(kept) == len(self) else self.subset(kept)
 
     def take(self, n: int) -> Source:
         """A view of the first `n` images, or of all when there are fewer. Raises ValueError for a negative `n`."""

@@ -16,7 +16,6 @@ from keras_det.backbones import BACKBONES
 from keras_det.models.config import Config
 from keras_det.models.detector import Detector
 from keras_det.models.network import RESIZE, objects_of
-from keras_det.models.pretrained import load_trained_backbone
 from keras_det.models.registry import register
 from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
@@ -94,8 +93,7 @@ class FCOS(Detector):
         self.box_head = self._head("box", 5, "zeros")  # four distances and center-ness
         self.scales = [self.add_weight(name=f"scale_P{k}", initializer="ones") for k in range(3, 8)]
         self.build((None, *self.image_size, 3))
-        if backbone_weights is not None:
-            load_trained_backbone(self.features, self.config.backbone, backbone_weights)
+        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:

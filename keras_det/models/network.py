@@ -14,7 +14,13 @@ from keras import ops
 
 from keras_det import _compat
 from keras_det.models.config import Config, check_values, config_class, given_arguments
-from keras_det.models.pretrained import Checkpoint, check_weights, find_checkpoint, save_weights
+from keras_det.models.pretrained import (
+    Checkpoint,
+    check_weights,
+    find_checkpoint,
+    load_trained_backbone,
+    save_weights,
+)
 from keras_det.types import Dataset, Tensor
 
 if TYPE_CHECKING:
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from keras_det.models.config import Config
     from keras_det.models.pretrained import Checkpoint
 
+RANDOM = "random weights"
 RESIZE = ("stretch", "letterbox")
 
 
@@ -71,11 +78,15 @@ class Network(_compat.OptimizerBuild, keras.Model):
     def __init__(self, weights: str | os.PathLike | None = None, **kwargs: Any):
         checkpoint = find_checkpoint(type(self).__name__, weights, self.starts_from_classifier)
         stored = {k: v for k, v in checkpoint.config.items() if k in self.Config.__dataclass_fields__}
+        backbone, wanted = stored.get("backbone"), self._given.get("backbone")
+        if backbone is not None and wanted not in (None, backbone):
+            raise ValueError(f"`backbone` must be {backbone}, which weights {checkpoint.name} are for; got {wanted!r}.")
         config = self.Config(**stored | self._given)
         self.check_config(config)
         super().__init__(**kwargs)
         self.config = config
         self._checkpoint: Checkpoint | None = checkpoint  # until it is loaded
+        self.starts_from = f"weights {checkpoint.name}" if checkpoint.name else RANDOM
         self.classes = ("object",) if self.class_agnostic else check_classes(self.class_list())
         height, width = self.input_size()
         self.image_size = height, width
@@ -102,6 +113,22 @@ class Network(_compat.OptimizerBuild, keras.Model):
     def input_size(self) -> tuple[int, int]:
         """Height and width of the input of `call`."""
         return self.config.image_size, self.config.image_size
+
+    def load_trained_backbone(self, features: keras.Model, backbone: str, weights: str | None, **options: Any) -> None:
+        """Start the backbone from a network trained on ImageNet, where `weights` asks for it.
+
+        Args:
+            features: Keras model that holds the backbone's layers.
+            backbone: a name of `keras_det.backbones.BACKBONES`.
+            weights: `"imagenet"` or `None`.
+            **options: of the backbone's parameters, such as VGG16's `atrous`.
+
+        Raises:
+            ValueError: other weights, or a backbone that has none.
+        """
+        if weights is not None:
+            load_trained_backbone(features, backbone, weights, **options)
+            self.starts_from = f"backbone {backbone} trained on ImageNet, the rest random"
 
     def load_checkpoint(self) -> None:
         """Copy the weights that the constructor was given into the network, which is built."""
@@ -286,11 +313,13 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As Keras's `fit`. Raises ValueError for `class_weight` and `sample_weight`."""
+        """As Keras's `fit`; datasets keep their order. Raises ValueError for `class_weight` and `sample_weight`."""
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         for name in ("class_weight", "sample_weight"):
             if given.get(name) is not None:
                 raise ValueError(_NO_WEIGHTS.format(f"`{name}`"))
+        if hasattr(given.get("x"), "element_spec") and "shuffle" not in given:  # else Keras warns that it cannot
+            kwargs["shuffle"] = False
         return super().fit(*args, **kwargs)
 
     def _join_replicas(self):

@@ -339,8 +339,13 @@ def check_weights(model: keras.Model, path: str | os.PathLike, fitting: bool = T
         zoo.check_h5(file, shapes if fitting else None, most, unused)
 
 
-def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
+def load_weights(model: keras.Model, path: str | os.PathLike, optimizer: bool = True) -> None:
     """Load every weight of a model from a file that this package or Keras saved.
+
+    Args:
+        model: the model.
+        path: the file.
+        optimizer: whether the optimizer's state is loaded, too, where the file holds it.
 
     Raises:
         ValueError: the file is damaged, or its weights do not fit; it is named.
@@ -350,6 +355,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
         if path.suffix == ".safetensors":
             zoo.assign(model, zoo.read_safetensors(path)[0], str(path))
         else:  # of a .keras file the arrays alone: its config may name anything, and is never made an object here
-            model.load_weights(path)
+            if optimizer:
+                model.load_weights(path)
+            else:
+                keras.saving.load_weights(model, path, objects_to_skip=[model.optimizer])
     except zoo.DAMAGED as error:
         raise ValueError(f"{path} does not hold the weights of this {type(model).__name__}: {error}") from error

@@ -23,7 +23,6 @@ from keras_det.losses import multibox_loss
 from keras_det.models.config import Config
 from keras_det.models.detector import Detector
 from keras_det.models.network import RESIZE, objects_of
-from keras_det.models.pretrained import load_trained_backbone
 from keras_det.models.registry import register
 from keras_det.types import Tensor
 from keras_det.weights.registry import VOC_CLASSES
@@ -208,9 +207,8 @@ class SSD(Detector):
         maps = [self.features.output[name].shape[1:3] for name in self.sources]
         self.default_boxes = np.concatenate([prior.boxes(*shape) for prior, shape in zip(self.priors, maps)])
         self.build((None, *self.image_size, 3))
-        if backbone_weights is not None:
-            options = {"atrous": self.config.atrous} if self.backbone_name == "vgg16" else {}
-            load_trained_backbone(self.features, self.backbone_name, backbone_weights, **options)
+        options = {"atrous": self.config.atrous} if self.backbone_name == "vgg16" else {}
+        self.load_trained_backbone(self.features, self.backbone_name, backbone_weights, **options)
         self.load_checkpoint()
         self._freeze(self.config.freeze)
 

@@ -20,12 +20,14 @@ class Progress:
         seconds: time of the epoch, evaluation included.
         stepping: seconds of these that were spent in steps.
         waiting: seconds of these in which the steps waited for their batches.
+        ended: whether the run has ended before its last step, for want of progress.
     """
 
     step: int = 0
     seconds: float = 0.0
     stepping: float = 0.0
     waiting: float = 0.0
+    ended: bool = False
 
     def start_epoch(self) -> None:
         """Forget the times of the epoch that has ended."""

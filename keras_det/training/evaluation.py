@@ -154,9 +154,13 @@ class EpochEvaluation(keras.callbacks.Callback):
         """The metrics of the model as it is, by their names in the logs."""
         raise NotImplementedError(f"{type(self).__name__} does not define evaluate.")
 
+    def is_due(self, epoch: int) -> bool:
+        """Whether it is this epoch's turn, counted from 0."""
+        return bool(self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs")
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate where it is this epoch's turn."""
-        if (self.every and (epoch + 1) % self.every == 0) or epoch + 1 == (self.params or {}).get("epochs"):
+        if self.is_due(epoch):
             self.values = self.evaluate()
         if logs is not None:
             logs.update(self.values)

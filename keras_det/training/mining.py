@@ -69,7 +69,7 @@ def train_in_rounds(
         verbose: as of `train`.
 
     Returns:
-        The rows of `results.csv` of the rounds trained now; fewer where the user stopped.
+        The rows of `results.csv` of the rounds trained now.
 
     Raises:
         FileExistsError: the folder holds runs and `resume` is false.
@@ -93,7 +93,5 @@ def train_in_rounds(
             going_on = resume and (run / LAST).exists()
             options = {"negatives": mined, "negative_fraction": recipe.mined_fraction}
             rows += train(model, recipe, source, run, val_source, seed + number, going_on, verbose, options)
-            if not finished(run, recipe):
-                break
         model.load_weights(run / LAST)
     return rows

@@ -1,5 +1,8 @@
 """What a training would be, and what it would need, without training: `keras-det train --dry-run`."""
 
+import contextlib
+import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,17 @@ from keras_det.training.run import in_words
 from keras_det.types import Tensor
 
 VIEWS = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient")  # operations that copy nothing
+MEASURED_STEPS = 3
 KEPT_ANYWAY = ("ReadVariableOp", "Const", "Placeholder", "Shape", "Size")
 
 
 def plan(
-    model: Network, recipe: Recipe, source: Source, val_source: Source | None = None, seed: int = 0
+    model: Network,
+    recipe: Recipe,
+    source: Source,
+    val_source: Source | None = None,
+    seed: int = 0,
+    measure: bool = False,
 ) -> dict[str, Any]:
     """Check data, shapes and memory of a training by reading every annotation and one batch, and by tracing one step.
 
@@ -27,12 +36,14 @@ def plan(
         source: data to train on.
         val_source: data to evaluate on during training.
         seed: seed of order and augmentation.
+        measure: take some steps on that batch, which change the model, and time them.
 
     Returns:
-        A dict of JSON values: `model`, `parameters`, `data`, `images`, `objects`, `annotation_issues`, `val_data`,
-        `val_images`, `batch` and `outputs` (shapes by name), `steps`, `steps_per_epoch`, `epochs`, `passes` through
-        the data, `replicas`, `precision`, `optimizer`, `learning_rates` (pairs of step and rate), `gpu_hours` and
-        `memory`, see `memory`.
+        A dict of JSON values: `model`, `starts_from`, `parameters`, `data`, `images`, `objects`, `annotation_issues`,
+        `val_data`, `val_images`, `batch` and `outputs` (shapes by name), `steps`, `steps_per_epoch`, `epochs`, `passes`
+        through the data, `replicas`, `precision`, `optimizer`, `learning_rates` (pairs of step and rate), `gpu_hours`
+        and `memory`, see `memory`; with `measure` also `seconds_per_step`, `hours_without_evaluation` and
+        `process_memory`, the most that the process has had, in MB.
 
     Raises:
         ValueError: the data or the validation data have no images, cannot be read or have too many faulty objects, or
@@ -50,8 +61,10 @@ def plan(
     batch = tf.nest.map_structure(lambda value: value[:per_replica], (images, labels))
     needed, outputs = memory(model, optimizer, *batch)
     per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)
+    found = _measured(model, recipe, images, labels) if measure else {}
     return {
         "model": type(model).__name__,
+        "starts_from": model.starts_from,
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "data": source.name,
         "images": len(source),
@@ -71,7 +84,27 @@ def plan(
         "learning_rates": learning_rates(recipe, replicas),
         "gpu_hours": recipe.gpu_hours,
         "memory": needed,
+        **found,
     }
+
+
+def _measured(model, recipe, images, labels):
+    """Seconds of a step, hours of all of them, and the most memory that the process has had, in MB."""
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    model.compile(optimizer=recipe.build_optimizer(replicas), jit_compile=recipe.jit_compile)
+    times = []
+    for _ in range(1 + MEASURED_STEPS):  # the first compiles
+        start = time.perf_counter()
+        model.train_on_batch(images, labels)
+        times.append(time.perf_counter() - start)
+    seconds = float(np.median(times[1:]))
+    found = {"seconds_per_step": round(seconds, 4), "hours_without_evaluation": round(recipe.steps * seconds / 3600, 3)}
+    with contextlib.suppress(ImportError):  # Windows has none
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["process_memory"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+    return found
 
 
 def learning_rates(recipe: Recipe, replicas: int = 1, points: int = 5) -> list[list[float]]:

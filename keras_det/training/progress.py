@@ -9,18 +9,20 @@ from typing import Any
 import tensorflow as tf
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from keras_det.training import checkpoint
 
 NO_LOSSES = ("epoch", "seconds", "skipped_steps", "images_per_second", "input_wait")
+BAR = 12  # cells
 
 
 class ProgressLine:
-    """Losses, images per second, fraction of the time that steps wait for input, and the time left.
+    """The step, the time left, the loss and what is watched, then as much as fits: speed, further losses.
 
-    On a terminal a line that stays at the bottom, above it one line for each epoch; elsewhere a line for each epoch and
-    each minute.
+    On a terminal a line that stays at the bottom as long as the run lasts, above it one line for each epoch;
+    elsewhere a line for each epoch and each minute.
 
     Args:
         steps: steps of the whole run.
@@ -32,10 +34,12 @@ class ProgressLine:
         self.console = Console(soft_wrap=True, highlight=False)
         self.steps, self.epochs = steps, epochs
         self.silent = verbose == 0
+        self.said = set()  # what a line of its own was printed for
         self.line = None
         if verbose == 1 or verbose == "auto" and (self.console.is_terminal or self.console.is_jupyter):
-            columns = BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[metrics]}")
-            self.line = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console)
+            rest = TextColumn("{task.fields[metrics]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+            columns = BarColumn(BAR), MofNCompleteColumn(), TimeRemainingColumn(compact=True), rest
+            self.line = Progress(*columns, console=self.console, transient=True, expand=True)
         self.interval = 60.0 if self.line is None else 0.5
         self.shown = time.monotonic()
 
@@ -48,6 +52,14 @@ class ProgressLine:
     def __exit__(self, *_):
         if self.line is not None:
             self.line.stop()
+
+    def doing(self, what: str) -> None:
+        """Say what the run is doing while no step ends."""
+        if self.line is not None:
+            self.line.update(self.task, metrics=what, refresh=True)
+        elif not self.silent and what not in self.said:
+            self.said.add(what)
+            self.console.print(what)
 
     def step(self, step: int, metrics: Callable[[], Mapping[str, Any]]) -> None:
         """Show how far the run is, if it is time to.
@@ -121,7 +133,10 @@ def rates(progress: checkpoint.Progress, batch_size: int, steps: int) -> dict[st
 
 
 def _text(metrics):
-    """Figures in words: what is of the run's speed has its unit."""
-    words = [f"{name} {value:.4g}" for name, value in metrics.items() if name not in NO_LOSSES]
-    speed = f"{metrics['images_per_second']:.3g} images/s  input wait {metrics['input_wait']:.0%}"
-    return "  ".join([*words, speed])
+    """Metrics in words: the loss first, then what was evaluated, the speed with its units, and the rest."""
+    named = [name for name in metrics if name not in NO_LOSSES]
+    first = sorted(named, key=lambda name: (name != "loss", not name.startswith("val_")))
+    count = sum(name == "loss" or name.startswith("val_") for name in named)
+    words = [f"{name} {metrics[name]:.4g}" for name in first]
+    words.insert(count, f"{metrics['images_per_second']:.3g} images/s")
+    return "  ".join([*words, f"input wait {metrics['input_wait']:.0%}"])

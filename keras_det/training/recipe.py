@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LAST = "last.weights.h5"  # in a run's folder: what it resumes from
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+AUGMENTATIONS = ("none", "flip", "ssd")
 SUSTAINED = 40e12  # operations a second for `gpu_hours`: 13 % of an A100's bfloat16 peak of 312e12 (its data sheet)
 
 
@@ -44,9 +45,10 @@ class Recipe:
         save_every: steps between two checkpoints within an epoch; `None` is none.
         evaluate_every: epochs between two evaluations, the last epoch being one; `None` evaluates at the end alone.
         metrics: what is computed then, as `keras_det.metrics.Evaluator.result` takes it; the first is watched.
+        patience: evaluations in a row that may bring nothing better before the run ends; 0 is any number.
         keep: which weights become `best.weights.h5`: `"best"`, those of the highest watched figure, or `"last"`, which
             a split that is reported on does not choose.
-        augment: whether training images are augmented as the paper does.
+        augment: whether training images are augmented as the paper does; or `"flip"`, `"ssd"` or `"none"`.
         by_class: train a network of each class, one after the other, see `keras_det.training.detectornet`.
         mining_rounds: rounds of hard negative mining, each of `steps`, see `keras_det.training.mining`.
         mined: hard negatives of an image at most, in each round.
@@ -89,8 +91,9 @@ class Recipe:
     save_every: int | None = None
     evaluate_every: int | None = 1
     metrics: tuple[str, ...] = ("area",)
+    patience: int = 0
     keep: str = "best"
-    augment: bool = True
+    augment: bool | str = True
     by_class: bool = False
     mining_rounds: int = 0
     mined: int = 20
@@ -135,14 +138,29 @@ class Recipe:
         """Arguments of `model.batches` for training.
 
         Raises:
-            ValueError: a `supervision` that the model does not have.
+            ValueError: a `supervision` or an `augment` that the model does not have.
         """
+        options = {"augment": self._augmentation(model)}
         if self.supervision is None:
-            return {"augment": self.augment}
+            return options
         if self.supervision not in model.supervisions:
             known = f"must be one of {', '.join(model.supervisions)}" if model.supervisions else "means nothing"
             raise ValueError(f"`supervision` {known} for {type(model).__name__}; got {self.supervision!r}.")
-        return {"augment": self.augment, "supervision": self.supervision}
+        return options | {"supervision": self.supervision}
+
+    def _augmentation(self, model):
+        """What `model.batches` takes as `augment`."""
+        if not isinstance(self.augment, str):
+            return self.augment
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(f"`augment` must be a bool or one of {', '.join(AUGMENTATIONS)}; got {self.augment!r}.")
+        if self.augment == "none":
+            return False
+        from keras_det.data import HorizontalFlip, SSDAugmentation
+
+        if not isinstance(model.augmentation(), HorizontalFlip | SSDAugmentation):
+            raise ValueError(f"`augment` must be none for {type(model).__name__}, whose samples are crops of its own.")
+        return {"flip": HorizontalFlip, "ssd": SSDAugmentation}[self.augment](model.image_size, resize=model.resize)
 
     def command(self, name: str) -> str:
         """The command that trains the recipe of this name, of this package's recipes."""

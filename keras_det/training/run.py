@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import os
+import signal
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,11 +59,11 @@ def train(
     """Train a detector by a recipe and keep everything worth keeping in a folder.
 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
-    the network sees it), `detections.png` (found beside true), `best.weights.h5` (of the highest figure of the
-    recipe's first metric, or of the lowest loss without `val_source`, or the last ones where the recipe's `keep` says
-    so; the averages of the weights where it has `ema`), `last.weights.h5` (all that is needed
-    to resume) and `tensorboard`. After a crash or Ctrl-C, `resume` resumes at the step after the last one saved, with
-    the data, the random numbers and the running means that an uninterrupted run would have there.
+    the network sees it), `detections.png` (found beside true), `best.weights.h5` (of the highest figure of the recipe's
+    first metric, or of the lowest loss without `val_source`, or the last ones where the recipe's `keep` says so; the
+    averages of the weights where it has `ema`), `last.weights.h5` (all that is needed to resume) and `tensorboard`.
+    After a crash, Ctrl-C or SIGTERM, `resume` continues at the step after the last one saved, with the data, the random
+    numbers and the running means that an uninterrupted run would have there.
     Of several machines that train together only the first writes.
 
     Args:
@@ -87,6 +89,9 @@ def train(
             another precision; or data or validation data have no classes of the model, too many unreadable images or
             too many faulty objects.
         OSError: the folder cannot be written; the checkpoint before is intact.
+        KeyboardInterrupt: after Ctrl-C, once the step that was under way is done and saved; a second one ends the run
+            at once.
+        SystemExit: with code 143 after SIGTERM, in the same way.
     """
     folder = folder_of(model, folder)
     if model.dtype_policy.name != recipe.precision:
@@ -125,8 +130,10 @@ def train(
             write_image(folder / "samples.png", visualize.grid(_samples(batches, model.label_names(source)), columns=4))
     with ProgressLine(recipe.steps, epochs, verbose) as line:
         run = RunFolder(folder, recipe, plan, progress, rows, line, val_source, means)
+        line.doing("compiling the first step")
+        steps = Steps(progress, per_epoch, recipe.steps, run.after_step)
         try:
-            with in_words(*read), Steps(progress, per_epoch, recipe.steps, run.after_step).inside(model):
+            with stopping(run, steps), in_words(*read), steps.inside(model):
                 model.fit(
                     batches,
                     epochs=epochs,
@@ -136,8 +143,9 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             logger.warning(f"stopped at step {progress.step}. {run.how_to_resume()}")
+            raise
         except (OSError, ValueError) as error:
             text = f"the run stopped at step {progress.step}: {str(error).rstrip('.')}. {run.how_to_resume()}"
             raise (OSError if isinstance(error, OSError) else ValueError)(text) from error
@@ -145,15 +153,19 @@ def train(
         names = ", ".join(issue.file for issue in skipped[:5])
         logger.warning(f"{len(skipped)} unreadable images were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
     if val_source is not None and model.detects:
-        draw_detections(model, val_source, folder / "detections.png")
+        with best_weights(model, folder):
+            draw_detections(model, val_source, folder / "detections.png")
     return rows
 
 
 def finished(folder: Path, recipe: Recipe) -> bool:
-    """Whether the run in a folder, a `Path`, has had all its steps."""
+    """Whether the run in a folder, a `Path`, has had all its steps, or ended before for want of progress."""
     path = folder / LAST
     metadata = read_metadata(path) if path.exists() else None
-    return metadata is not None and metadata["training"]["progress"]["step"] >= recipe.steps
+    if metadata is None:
+        return False
+    progress = checkpoint.Progress(**metadata["training"]["progress"])
+    return progress.ended or progress.step >= recipe.steps
 
 
 class RunFolder(keras.callbacks.Callback):
@@ -193,6 +205,7 @@ class RunFolder(keras.callbacks.Callback):
         self.tensorboard = TensorBoardLog(folder / "tensorboard")
         self.evaluation = None
         self.saved = progress.step
+        self.stop = None  # the exception that ends the run when the step is done
         self.start = 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -226,9 +239,11 @@ class RunFolder(keras.callbacks.Callback):
     def after_step(self) -> None:
         """Show the progress, and save where it is time to; at the end of an epoch `on_epoch_end` does."""
         step, every = self.progress.step, self.recipe.save_every
-        self.line.step(step, lambda: self._row(self.model.get_metrics_result()))
-        if every and step % every == 0 and step % self.plan["steps_per_epoch"] and step < self.recipe.steps:
-            self._save()
+        self.line.step(step, lambda: self._row(self.model.get_metrics_result()) | self._evaluated())
+        if step % self.plan["steps_per_epoch"] and step < self.recipe.steps:
+            if self.stop is not None or every and step % every == 0:
+                self._save()
+            self._end_if_stopped()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the row and the checkpoint; then evaluate, which may fail and must not cost the epoch."""
@@ -238,7 +253,30 @@ class RunFolder(keras.callbacks.Callback):
         if self.progress.step % self.plan["steps_per_epoch"] == 0:
             self.progress.start_epoch()
         self._save()
+        self._end_if_stopped()
         self._complete(row)
+        if self.recipe.patience and self._evaluations_without_gain() >= self.recipe.patience:
+            logger.warning(
+                f"ended after epoch {row['epoch']}: {self.recipe.patience} evaluations brought nothing better."
+            )
+            self.model.stop_training = self.progress.ended = True
+            self._save()
+
+    def _evaluations_without_gain(self):
+        """Evaluations since the one whose weights are the best."""
+        best, last = best_row(self.rows, self.recipe)[1]["epoch"], self.rows[-1]["epoch"]
+        if self.evaluation is None:
+            return last - best
+        return sum(self.evaluation.is_due(epoch - 1) for epoch in range(best + 1, last + 1))
+
+    def _end_if_stopped(self):
+        """End the run where that was asked for while the step was under way."""
+        if self.stop is not None:
+            raise self.stop
+
+    def _evaluated(self):
+        """What the last evaluation gave."""
+        return self.evaluation.values if self.evaluation is not None else {}
 
     def how_to_resume(self) -> str:
         """What is saved and how the run is resumed, in words."""
@@ -258,16 +296,19 @@ class RunFolder(keras.callbacks.Callback):
             if self.evaluation is not None:
                 self._evaluate(self.evaluation, row)
             row["seconds"] = round(row["seconds"] + time.perf_counter() - start, 3)
-            if self._is_best(row):
+            if best_row(self.rows, self.recipe)[1] is row:
                 pretrained.save_weights(self.model, self.folder / "best.weights.h5", optimizer=False)
         write_csv(self.folder / "results.csv", self.rows)
-        visualize.plot_curves(self.rows, ("loss", *self.model.loss_terms), self.folder / "curves.png")
+        best = best_row(self.rows, self.recipe)[1]["epoch"]
+        visualize.plot_curves(self.rows, ("loss", *self.model.loss_terms), self.folder / "curves.png", best)
         self.tensorboard.scalars({k: v for k, v in row.items() if k != "epoch"}, self.progress.step)
         self.line.epoch(row, self.progress.step)
 
     def _evaluate(self, evaluation, row):
         """Add the evaluation's metrics to the row; images of detections where it is its turn."""
         before = evaluation.values
+        if evaluation.is_due(row["epoch"] - 1):
+            self.line.doing(f"evaluating on {len(self.val_source)} images")
         evaluation.on_epoch_end(row["epoch"] - 1, row)
         if evaluation.values is not before and self.model.detects:
             if shown := _detections(self.model, self.val_source, BOARD):
@@ -278,15 +319,62 @@ class RunFolder(keras.callbacks.Callback):
         checkpoint.save(self.model, self.folder / LAST, self.progress, self.plan)
         self.saved = self.progress.step
 
-    def _is_best(self, row):
-        """Whether this row beats all before it by what is watched, or by the loss where nothing is evaluated."""
-        if self.recipe.keep == "last":
-            return True
-        watched = (WATCHED[self.recipe.metrics[0]], *ELSE_WATCHED)
-        name, sign = next(((name, 1) for name in watched if name in row), ("loss", -1))
-        others = (other for other in self.rows if other is not row and name in other)
-        before = [sign * other[name] for other in others if np.isfinite(other[name])]
-        return not before or sign * row[name] > max(before)
+
+def best_row(rows: Sequence[dict[str, Any]], recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """What a run is watched by, and the row of `results.csv` whose weights are kept as the best.
+
+    Args:
+        rows: of the run's epochs, at least one.
+        recipe: its `Recipe`: the first of its metrics decides, the loss where nothing was evaluated, and the last row
+            where the recipe keeps the last weights.
+
+    Returns:
+        The name of a column, and a row.
+    """
+    watched = (WATCHED[recipe.metrics[0]], *ELSE_WATCHED)
+    name, sign = next(((name, 1) for name in watched if name in rows[-1]), ("loss", -1))
+    if recipe.keep == "last":
+        return name, rows[-1]
+    having = [row for row in rows if name in row and np.isfinite(row[name])]
+    return name, max(having, key=lambda row: sign * row[name], default=rows[-1])  # of equal ones the first
+
+
+@contextlib.contextmanager
+def stopping(run: RunFolder, steps: Steps) -> Iterator[None]:
+    """Within this context Ctrl-C and SIGTERM, which SLURM and Kubernetes send, lose no step that was done.
+
+    A signal during a step ends the run after it, when its state is saved; at any other time, and the second time, at
+    once. Ctrl-C is a KeyboardInterrupt as ever, SIGTERM SystemExit(143).
+    """
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+
+    def stop(number, frame):
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        if not steps.busy or run.stop is not None or run.saved == run.progress.step:
+            raise error
+        run.stop = error
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def best_weights(model: Network, folder: Path) -> Iterator[None]:
+    """The model with the best weights of a run's folder, where it has any, within this context."""
+    path = folder / "best.weights.h5"
+    kept = model.get_weights()
+    if path.exists():
+        pretrained.load_weights(model, path, optimizer=False)
+    try:
+        yield
+    finally:
+        model.set_weights(kept)
 
 
 @contextlib.contextmanager
@@ -314,6 +402,7 @@ def describe(model: Network, recipe: Recipe, source: Source, seed: int) -> dict[
     return {
         "model": type(model).__name__,
         "config": model.config.to_dict(),
+        "starts_from": model.starts_from,
         "recipe": dataclasses.asdict(recipe),
         "data": source.name,
         "images": len(source),

@@ -23,6 +23,7 @@ class Steps:
         self.total = total
         self.after = after
         self.done_before = progress.step % per_epoch
+        self.busy = False  # whether a step is under way
 
     @contextlib.contextmanager
     def inside(self, model: Network) -> Iterator[None]:
@@ -41,11 +42,15 @@ class Steps:
             self.done_before -= 1
             return {}
         start = time.perf_counter()
-        logs = train_function(self._timed(iterator))
-        self.progress.stepping += time.perf_counter() - start
-        self.progress.step += 1
-        model.stop_training = self.progress.step >= self.total
-        self.after()
+        self.busy = True
+        try:
+            logs = train_function(self._timed(iterator))
+            self.progress.stepping += time.perf_counter() - start
+            self.progress.step += 1
+            model.stop_training = self.progress.step >= self.total
+            self.after()
+        finally:
+            self.busy = False
         return logs
 
     def _timed(self, iterator):

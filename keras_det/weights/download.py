@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -270,7 +271,7 @@ def _receive_once(url, part, note, report):
     if have and validator:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
     try:
-        opener = urllib.request.build_opener(_SameSecurity)
+        opener = urllib.request.build_opener(SameSecurity)
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=STALL_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
@@ -328,10 +329,13 @@ def _write_note(note, url, headers):
     write_text(note, json.dumps({"url": url, "validator": validator}))
 
 
-class _SameSecurity(urllib.request.HTTPRedirectHandler):
+class SameSecurity(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never from https to http, where anybody on the way could change the file."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Raises URLError where security would be lost; else as the base class."""
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise urllib.error.URLError(f"redirected from https to {newurl}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

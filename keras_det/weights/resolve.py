@@ -8,7 +8,7 @@ from typing import Any
 from keras_det.files import whole
 from keras_det.version import __version__
 from keras_det.weights.download import check_added, fetch, home, lock
-from keras_det.weights.registry import WeightsEntry, entries
+from keras_det.weights.registry import EMBEDDED_FOLDER, WeightsEntry, entries
 from keras_det.weights.tf_checkpoint import read_checkpoint
 from keras_det.weights.torch_file import read_torch
 from keras_det.weights.variables import assign, shapes
@@ -132,6 +132,6 @@ def _load_own(path, network):
     try:
         network.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} does not fit this {type(network).__name__} or is damaged; if damaged, delete it: {error}"
-        ) from error
+        damaged = "" if path.parent == EMBEDDED_FOLDER else " or is damaged; if damaged, delete it"
+        name = type(network).__name__
+        raise ValueError(f"{path} does not fit this {name} with these arguments{damaged}: {error}") from error

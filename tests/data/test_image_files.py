@@ -2,6 +2,8 @@ import doctest
 import io
 import os
 import struct
+import urllib.error
+import urllib.request
 import zlib
 
 import numpy as np
@@ -240,3 +242,30 @@ def test_damaged_files_give_pixels_or_a_value_error(data):
     except ValueError:
         return
     assert got.dtype == np.uint8 and got.ndim == 3 and got.shape[-1] == 3
+
+
+def test_an_https_address_is_fetched_within_the_bound(monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4), (1, 2, 3)).save(file, "png")
+    asked = []
+
+    def answer(self, request, timeout):
+        asked.append(request.full_url)
+        return io.BytesIO(file.getvalue())
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", answer)
+    (path,) = image_files.image_paths("https://example.org/a.png")
+    np.testing.assert_array_equal(image_files.read_image(path), np.full((4, 5, 3), (1, 2, 3)))
+    assert asked == ["https://example.org/a.png"]
+    with pytest.raises(FileNotFoundError, match="there is no image http://"):
+        image_files.image_paths("http://example.org/a.png")
+    monkeypatch.setattr(image_files, "MAX_BYTES", 20)
+    with pytest.raises(ValueError, match="a.png sends more than 20 bytes"):
+        image_files.read_image(path)
+
+    def refuse(self, request, timeout):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
+    with pytest.raises(OSError, match="a.png cannot be fetched: no route to host"):
+        image_files.read_image(path)

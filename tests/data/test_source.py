@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import keras_det.data
 from keras_det.data import source as module
@@ -211,3 +212,20 @@ def test_load_passes_split_and_options(shared):
     assert (len(cells), cells.classes[0]) == (87, "WBC")
     with pytest.raises(TypeError, match="color"):
         keras_det.data.load(f"voc:{data}/voc2007", "2007_present", color=True)
+
+
+def test_a_source_and_its_views_say_what_they_are():
+    source = keras_det.data.load("shapes", images=7)
+    assert repr(source) == f"<{source.name}: 7 images, 6 classes>" and "3 images" in repr(source.take(3))
+
+
+def test_images_of_another_source_are_left_out_by_their_files(tmp_path):
+    for i in range(4):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.xml").write_text("<annotation/>")
+    whole = keras_det.data.load(f"folder:{tmp_path}", classes=["cat"])
+    rest = whole.without(keras_det.data.load(f"folder:{tmp_path}", classes=["cat"]).subset([1, 3]))
+    assert [rest.annotation(i).image_id for i in range(len(rest))] == ["0", "2"]
+    scenes = keras_det.data.load("shapes", images=3)
+    assert scenes.without(keras_det.data.load("shapes", images=3, seed=9)) is scenes
+    assert scenes.without(whole) is scenes

@@ -37,6 +37,14 @@ def test_none_is_a_value():
     assert models.SSDLite320(**SMALL_SSD).config.clip == "sides"
 
 
+def test_weights_are_for_one_backbone():
+    with pytest.raises(ValueError, match="`backbone` must be tiny, which weights shapes are for; got 'vgg16'"):
+        models.SSD300(weights="shapes", backbone="vgg16")
+    with pytest.raises(ValueError, match="does not fit this SSD300 with these arguments: ") as error:
+        models.SSD300(weights="shapes", sources=("stage5",))
+    assert "damaged" not in str(error.value)  # a file of the package
+
+
 def test_what_is_given_goes_before_what_the_weights_say(tmp_path):
     path = tmp_path / "a.weights.h5"
     models.SSD300(freeze="stage2_conv1_bn", max_detections=7, iou_threshold=0.6, **SMALL_SSD).save_weights(path)

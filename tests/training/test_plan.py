@@ -27,6 +27,12 @@ def test_the_plan_counts_what_it_found(scenes):
         np.testing.assert_array_equal(weight, value)
 
 
+def test_steps_are_timed_where_that_is_asked_for(scenes):
+    found = plan(Small(scenes.classes), RECIPE, scenes, measure=True)
+    assert 0 < found["seconds_per_step"] < 10 and found["process_memory"] > 100  # TensorFlow alone
+    assert found["hours_without_evaluation"] == pytest.approx(8 * found["seconds_per_step"] / 3600, abs=1e-3)
+
+
 def test_memory_grows_with_the_batch_by_what_the_backward_pass_reads(scenes):
     needed = [plan(Small(scenes.classes), RECIPE.replace(batch_size=n), scenes)["memory"] for n in (2, 8)]
     floats = SIZE * SIZE * 3 * 4 / 1e6  # of one image, in MB

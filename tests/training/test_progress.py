@@ -1,5 +1,6 @@
 """What is seen of a run while it trains: lines, event files, and how long steps wait for input."""
 
+import re
 import time
 
 import numpy as np
@@ -47,16 +48,34 @@ def test_images_for_tensorboard(tmp_path):
 
 
 def test_plain_lines(capsys):
-    metrics = {"loss": 1.25, "images_per_second": 31.0, "input_wait": 0.04}
+    metrics = {"matched": 3.0, "loss": 1.25, "images_per_second": 31.0, "input_wait": 0.04}
     with ProgressLine(steps=8, epochs=2) as line:  # no terminal here
+        line.doing("compiling")
+        line.doing("compiling")
         line.step(1, lambda: pytest.fail("read before it is shown"))
         line.shown -= 61
         line.step(3, lambda: metrics)
-        line.epoch({"epoch": 1, "seconds": 2.0} | metrics, step=4)
+        line.epoch({"epoch": 1, "seconds": 2.0} | metrics | {"val_map50": 0.5}, step=4)
     assert capsys.readouterr().out.splitlines() == [
-        "step 3/8  loss 1.25  31 images/s  input wait 4%",
-        "epoch 1/2  step 4/8  2 s  loss 1.25  31 images/s  input wait 4%",
+        "compiling",
+        "step 3/8  loss 1.25  31 images/s  matched 3  input wait 4%",
+        "epoch 1/2  step 4/8  2 s  loss 1.25  val_map50 0.5  31 images/s  matched 3  input wait 4%",
     ]
+
+
+def test_at_80_columns_the_bar_the_step_the_time_left_and_what_is_watched_are_seen(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    metrics = {"matched": 3.0, "localization": 0.5, "confidence": 0.25, "skipped_steps": 0.0, "loss": 1.25}
+    metrics |= {"images_per_second": 31.0, "input_wait": 0.04, "val_map50": 0.5}
+    with ProgressLine(steps=1000, epochs=2, verbose=1) as line:
+        line.shown -= 1
+        line.step(300, lambda: metrics)
+        line.line.refresh()
+    shown = [re.sub(r"\x1b\[[\d;?]*\w", "", part).rstrip() for part in re.split(r"[\r\n]+", capsys.readouterr().out)]
+    (last,) = {part for part in shown if "300/1000" in part}
+    assert len(last) <= 80 and "━" in last and "--:--" in last
+    assert "loss 1.25  val_map50 0.5  31 images/s" in last and last.endswith("…")
 
 
 def test_the_line_of_a_terminal_shows_figures_and_time_left(capsys):

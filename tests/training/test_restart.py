@@ -1,10 +1,12 @@
 """Nothing is lost: kills at random points, full disks, read-only folders, checkpoints of others."""
 
+import dataclasses
 import errno
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from keras_det.data import AnnotationIssue, Source, load
 from keras_det.models import pretrained
 from keras_det.training import run, train
 from keras_det.training.run import LAST, read_csv
+from keras_det.training.steps import Steps
 from keras_det.weights.metadata import read_metadata
 
 TIMES = ("seconds", "images_per_second", "input_wait")
@@ -87,7 +90,8 @@ def stopped(scenes, tmp_path, monkeypatch, caplog):
 
     with monkeypatch.context() as patch:
         patch.setattr(run.RunFolder, "after_step", interrupted)
-        train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", verbose=0)
+        with pytest.raises(KeyboardInterrupt):
+            train(Small(scenes.classes), RECIPE, scenes, tmp_path / "run", verbose=0)
     assert "stopped at step 7" in (said := caplog.text) and "holds step 6; continue with --resume" in said
     return tmp_path / "run"
 
@@ -104,8 +108,49 @@ def test_ctrl_c_before_the_first_checkpoint(scenes, tmp_path, monkeypatch, caplo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run.RunFolder, "after_step", interrupted)
-    assert train(Small(scenes.classes), RECIPE, scenes, tmp_path, verbose=0) == []
+    with pytest.raises(KeyboardInterrupt):
+        train(Small(scenes.classes), RECIPE, scenes, tmp_path, verbose=0)
     assert "stopped at step 1. Nothing was saved yet." in caplog.text
+
+
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.parametrize("at", [7, 8])
+def test_a_signal_ends_the_run_when_its_step_is_done_and_saved(
+    at, number, ends, whole_run, scenes, tmp_path, monkeypatch
+):
+    keras.utils.set_random_seed(1)
+    recipe = dataclasses.replace(RECIPE, save_every=None)
+    batches, handlers = Steps._timed, [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+    def signaled(self, iterator):
+        for batch in batches(self, iterator):
+            if self.progress.step == at - 1:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    with monkeypatch.context() as patch, pytest.raises(ends) as end:
+        patch.setattr(Steps, "_timed", signaled)
+        train(Small(scenes.classes), recipe, scenes, tmp_path, verbose=0)
+    assert ends is KeyboardInterrupt or end.value.code == 143
+    assert content(tmp_path / LAST)[1]["progress"]["step"] == at
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    train(Small(scenes.classes), recipe, scenes, tmp_path, resume=True, verbose=0)
+    assert_same_runs(tmp_path, whole_run)
+
+
+def test_a_signal_while_nothing_is_lost_ends_the_run_at_once(scenes, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(run.RunFolder, "_complete", lambda self, row: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        train(Small(scenes.classes), RECIPE, scenes, tmp_path, verbose=0)
+    assert "stopped at step 4" in caplog.text and "holds step 4" in caplog.text
+
+
+def test_patience_ends_a_run_that_gets_no_better(scenes, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(run, "best_row", lambda rows, recipe: ("loss", rows[0]))
+    recipe = RECIPE.replace(steps=40, patience=2)
+    rows = train(Small(scenes.classes), recipe, scenes, tmp_path, verbose=0)
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and "ended after epoch 3" in caplog.text
+    assert run.finished(tmp_path, recipe) and not run.finished(tmp_path / "absent", recipe)
 
 
 def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_resumes_to_more(scenes, whole_run, tmp_path):
@@ -128,6 +173,9 @@ class Evaluation(keras.callbacks.Callback):
     def __init__(self, source, every):
         super().__init__()
         self.values = {}
+
+    def is_due(self, epoch):
+        return True
 
     def on_epoch_end(self, epoch, logs):
         if Evaluation.failures:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ from keras_det.models import pretrained
 from keras_det.models.registry import MODELS
 from keras_det.training import EvaluateDetections, evaluate, train
 from keras_det.training.recipes import Recipe
-from keras_det.training.run import RunFolder, read_csv, write_csv
+from keras_det.training.run import best_row, read_csv, write_csv
 
 RECIPE = Recipe("ssd300", "shapes", "test", batch_size=4, steps=4, steps_per_epoch=2, warmup=0, augment=False)
 
@@ -103,8 +102,8 @@ def test_a_split_that_is_reported_on_is_looked_at_once_and_chooses_nothing(scene
 def test_the_first_metric_of_the_recipe_is_watched(metrics, keep, expected):
     before = {"val_map50": 0.5, "val_map50_voc07": 0.4, "val_AP": 0.3, "loss": 1.0}
     row = {"val_map50": 0.4, "val_map50_voc07": 0.5, "val_AP": 0.2, "loss": 0.5}
-    run = SimpleNamespace(recipe=RECIPE.replace(metrics=metrics, keep=keep), rows=[before])
-    assert RunFolder._is_best(run, row) is expected
+    found = best_row([before, row], RECIPE.replace(metrics=metrics, keep=keep))[1]
+    assert (found is row) is expected and (found is before) is not expected
 
 
 class Killed(Exception):

@@ -227,8 +227,8 @@ def test_no_redirect_to_plain_http():
 
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(URLError, match="redirected from https"):
-        download._SameSecurity().redirect_request(request, None, 302, "", {}, "http://example.org/a")
-    followed = download._SameSecurity().redirect_request(request, None, 302, "", {}, "https://example.org/b")
+        download.SameSecurity().redirect_request(request, None, 302, "", {}, "http://example.org/a")
+    followed = download.SameSecurity().redirect_request(request, None, 302, "", {}, "https://example.org/b")
     assert followed.full_url == "https://example.org/b"
 
 
