@@ -87,7 +87,7 @@ WRONG = {
     "detect image.png --weights file": "--weights must end in",
     "detect image.png --model ssd512 --weights voc": "weights add VGG_VOC0712",
     "evaluate --data shpes": "--data must be * did you mean shapes?",
-    "evaluate --data empty": "did you mean folder:empty?",
+    "evaluate --data empty": "empty holds no annotations or images of a known kind",
     "evaluate --data voc:devkit --split 2007_tset": "no list * did you mean 2007_test?",
     "evaluate --data voc:devkit --split 2007": "--split must be like * did you mean 2007_test?",
     "evaluate --data coco:coco --split val2107": "no file * did you mean val2017?",

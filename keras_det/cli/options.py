@@ -19,8 +19,8 @@ Backbone = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 SOURCES = (
-    "shapes, voc:DEVKIT, coco:FOLDER, yolo:FOLDER|data.yaml, csv:FILE, folder:FOLDER (images with VOC XML), "
-    "ilsvrc:FOLDER, or tfds:NAME"
+    "shapes, voc:DEVKIT, coco:FOLDER|FILE, yolo:FOLDER|FILE, csv:FILE, folder:FOLDER (images with VOC XML), "
+    "ilsvrc:FOLDER, tfds:NAME, or a folder that says by its files what it is"
 )
 Data = Annotated[
     str | None,
@@ -43,7 +43,12 @@ MaxUnreadable = Annotated[
         "--max-unreadable", min=0.0, max=1.0, metavar="FRACTION", help="Images of --data that may be unreadable."
     ),
 ]
+ImageFolder = Annotated[
+    str | None,
+    typer.Option("--image-folder", help="Folder of the images of --data coco:FILE.json; default: looked for."),
+]
 DATA_OPTIONS = {
+    "image_folder": (ImageFolder, None),
     "missing": (Missing, "error"),
     "rescale_boxes": (RescaleBoxes, False),
     "max_unreadable": (MaxUnreadable, 0.01),

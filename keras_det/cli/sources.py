@@ -6,11 +6,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from keras_det.cli.options import DATA_OPTIONS, data_options
+from keras_det.cli.printing import error_console
 from keras_det.cli.wording import naming
 
 if TYPE_CHECKING:
     from keras_det.data.source import Source
+
+
+NOT_FOR = {  # kinds of sources that have no such option
+    "missing": ("tfds", "shapes", "images"),
+    "rescale_boxes": ("tfds", "shapes", "images", "yolo"),
+    "image_folder": ("tfds", "shapes", "images", "yolo", "voc", "ilsvrc", "folder", "csv"),
+}
 
 
 def load_source(
@@ -27,8 +37,11 @@ def load_source(
     given = {name: value for name, value in data_options.items() if value != DATA_OPTIONS[name][1]}
     bound = given.pop("max_unreadable", None)
     kind = spec.partition(":")[0]
+    if ":" not in spec and spec != "shapes" and Path(spec).expanduser().exists():
+        kind = data.kind_of(spec)
+        error_console.print(escape(f"{spec} is taken as {kind}:{spec}"), highlight=False)
     for name in given:
-        if kind in ("tfds", "shapes"):
+        if kind in NOT_FOR[name]:
             raise ValueError(
                 f"--{name.replace('_', '-')} is for annotation files, such as --data folder; got {spec!r}."
             )

@@ -11,6 +11,7 @@ from keras_det.data.csv_file import Csv
 from keras_det.data.folder import Folder, Images
 from keras_det.data.ilsvrc import Ilsvrc
 from keras_det.data.image_files import read_image, read_image_size
+from keras_det.data.layouts import kind_of
 from keras_det.data.relabeling import relabel
 from keras_det.data.shapes import Shapes
 from keras_det.data.source import Annotation, AnnotationIssue, Source, clean_boxes
@@ -48,6 +49,7 @@ __all__ = [
     "images_of",
     "images_without",
     "is_annotated",
+    "kind_of",
     "load",
     "read_image_size",
     "read_image",
@@ -78,6 +80,7 @@ def load(spec: str, split: str | None = None, **options: Any) -> Source:
     Args:
         spec: `"shapes"`, `"voc:/path/VOCdevkit"`, `"coco:/path"`, `"yolo:/path/data.yaml"`, `"csv:/path/boxes.csv"`,
             `"folder:/path"`, `"images:/path"`, `"ilsvrc:/path"` or `"tfds:voc/2007"`.
+            A file or folder alone is taken for what `kind_of` says.
         split: In the source's notation: `"2007_trainval+2012_trainval"`, `"val2017"`, `"train"`,
             `"CLS-LOC/train_loc"`, `"train+validation"`; shapes have none.
         **options: The source's own, such as `missing="skip"` of `Voc`, `Coco` and `Folder`, `classes` of `Folder`,
@@ -98,9 +101,10 @@ def load(spec: str, split: str | None = None, **options: Any) -> Source:
         if split is not None:
             raise ValueError(f"`split` means nothing for shapes, whose scenes their seed chooses; got {split!r}.")
         return Shapes(**options)
+    if kind not in _KINDS and os.path.exists(os.path.expanduser(spec)):
+        kind, place = kind_of(spec), spec
     if kind not in _KINDS or not place:
-        hint = f"; did you mean folder:{spec}?" if os.path.isdir(spec) else did_you_mean(kind, ("shapes", *_KINDS))
-        raise ValueError(f"`spec` must be {_FORMS}; got {spec!r}{hint}")
+        raise ValueError(f"`spec` must be {_FORMS}; got {spec!r}{did_you_mean(kind, ('shapes', *_KINDS))}")
     return _KINDS[kind](place, split, **options)
 
 
@@ -118,6 +122,8 @@ def is_annotated(spec: str, split: str | None = None) -> bool:
     True
     """
     kind, _, place = spec.partition(":")
+    if kind not in _KINDS and os.path.exists(os.path.expanduser(spec)):
+        kind, place = kind_of(spec), spec
     found = getattr(_KINDS.get(kind), "is_annotated", None)
     return found is None or not place or found(place, split)
 

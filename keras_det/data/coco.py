@@ -21,6 +21,9 @@ MAX_JSON_BYTES = 2**30
 class Coco(ReadSource):
     """COCO as it is distributed: `annotations/instances_<split>.json`, and the images in `<split>` or `images/<split>`.
 
+    Also as labeling tools write it: Roboflow's `<split>/_annotations.coco.json` beside the images, CVAT's
+    `annotations/instances_<split>.json` and `images`, Label Studio's `result.json`, or one JSON file by its name.
+
     Categories become the labels 0 .. C-1 in the order of their ids, which may have gaps. Ids of one name are one
     class, and a category that only groups others, being their supercategory and having no annotation, is none; both
     are reported. Boxes are x, y, width, height in pixels from 0; see `keras_det.data.source.find_frame` for the rule
@@ -31,13 +34,14 @@ class Coco(ReadSource):
     exactly.
 
     Args:
-        root: The folder.
+        root: The folder, or the JSON file.
         split: Such as `"val2017"`; None where there is only one.
         missing: What to do about images without a file: `"error"`, or `"skip"` to leave them out with an
             `AnnotationIssue` each.
         rescale_boxes: Scale boxes where the JSON gives another size than the image has, instead of keeping pixels.
         annotated: False for images without annotations, such as COCO's own test sets, of which only results can be
             written: read from `annotations/image_info_<split>.json`, or from the JSON of instances without its objects.
+        image_folder: The folder of the images; None looks for it.
 
     Attributes:
         category_ids: The JSON's id of each label, for results files.
@@ -59,19 +63,22 @@ class Coco(ReadSource):
         missing: str = "error",
         rescale_boxes: bool = False,
         annotated: bool = True,
+        image_folder: str | os.PathLike | None = None,
     ):
         check_missing(missing)
         root = os.path.expanduser(os.fspath(root))
-        split = _check_split(root, split, annotated)
-        self.annotation_file = file = _annotation_file(root, split, annotated)
+        if os.path.isfile(root):
+            split, file, folders = _named_file(root, split)
+        else:
+            split = _check_split(root, split, annotated)
+            file, folders = _annotation_file(root, split, annotated)
+        if image_folder is not None:
+            folders = [os.path.expanduser(os.fspath(image_folder))]
+            if not os.path.isdir(folders[0]):
+                raise FileNotFoundError(f"there is no folder {folders[0]} of images")
+        self.annotation_file = file
         content = _load(file, annotated)
-        # The images of test-dev are a part of those of test.
-        folders = [
-            os.path.join(root, *parts)
-            for name in (split, split.replace("-dev", ""))
-            for parts in ((name,), ("images", name))
-        ]
-        folder = next(filter(os.path.isdir, folders), folders[1])
+        folder = _image_folder(folders, [entry.get("file_name") for entry in content["images"]])
         images, issues = _read_images(file, folder, content["images"])
         there = _existing([path for path, _ in images.values()])
         issues += _report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
@@ -150,14 +157,14 @@ class Coco(ReadSource):
     def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
         """Whether there are instances of the split, and not its images alone; arguments and errors as of the class."""
         root = os.path.expanduser(os.fspath(root))
-        return _check_split(root, split, annotated=False) in _splits(root, annotated=True)
+        return os.path.isfile(root) or _check_split(root, split, annotated=False) in _layouts(root, annotated=True)
 
 
 def _check_split(root: str, split: str | None, annotated: bool) -> str:
     """The split, or the only one there is."""
     if not os.path.isdir(root):
         raise FileNotFoundError(f"there is no folder {root}, expected one with COCO's annotations and images")
-    found = _splits(root, annotated)
+    found = [*_layouts(root, annotated)]
     if split is None and len(found) == 1:
         return found[0]
     if split is None or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", split):
@@ -168,31 +175,67 @@ def _check_split(root: str, split: str | None, annotated: bool) -> str:
     return split
 
 
-def _splits(root: str, annotated: bool) -> list[str]:
-    """The splits under the root, those without annotations too if they will do."""
-    folder = os.path.join(root, "annotations")
-    files = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+def _layouts(root: str, annotated: bool) -> dict[str, tuple[str, list[str]]]:
+    """The splits under the root, those without annotations too if they will do: their JSON, and where images may be.
+
+    COCO's own (`annotations/instances_<split>.json`, which CVAT writes, too), Roboflow's
+    (`<split>/_annotations.coco.json`) and Label Studio's (`result.json`).
+    """
+    found = {}
     kinds = "instances" if annotated else "instances|image_info"
-    found = [match[1] for match in map(re.compile(rf"(?:{kinds})_(.+)\.json").fullmatch, files) if match]
-    return list(dict.fromkeys(found))
+    of_file = re.compile(rf"({kinds})_(.+)\.json").fullmatch
+    matches = [match for match in map(of_file, _listing(os.path.join(root, "annotations"))) if match]
+    for match in sorted(matches, key=lambda match: match[1] == "image_info"):  # without annotations it goes before
+        parts = [part for name in (match[2], match[2].replace("-dev", "")) for part in ((name,), ("images", name))]
+        folders = [os.path.join(root, *part) for part in (*parts, ("images",))]  # test-dev's are a part of test's
+        found[match[2]] = os.path.join(root, "annotations", match[0]), folders
+    for name in ("", *_listing(root)):
+        if os.path.isfile(file := os.path.join(root, name, "_annotations.coco.json")):
+            found.setdefault(name or "all", (file, [os.path.join(root, name)]))
+    if os.path.isfile(file := os.path.join(root, "result.json")):
+        found.setdefault("result", (file, [root, os.path.join(root, "images")]))
+    return found
 
 
-def _annotation_file(root: str, split: str, annotated: bool) -> str:
-    """The split's JSON, if it is there and of a bearable size."""
-    kinds = ("instances",) if annotated else ("image_info", "instances")
-    files = [os.path.join(root, "annotations", f"{kind}_{split}.json") for kind in kinds]
-    file = next(filter(os.path.isfile, files), files[0])
-    if not os.path.isfile(file):
-        found = _splits(root, annotated)
+def _listing(folder: str) -> list[str]:
+    """The names in a folder, sorted; none where there is no folder."""
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def _annotation_file(root: str, split: str, annotated: bool) -> tuple[str, list[str]]:
+    """The split's JSON, if it is there, and the folders that may hold its images."""
+    found = _layouts(root, annotated)
+    if split not in found:
+        file = os.path.join(root, "annotations", f"instances_{split}.json")
         hint = did_you_mean(split, found)
         raise FileNotFoundError(f"there is no file {file}; {root} has the splits {', '.join(found) or 'none'}{hint}")
-    if os.path.getsize(file) > MAX_JSON_BYTES:
-        raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {MAX_JSON_BYTES} are read")
-    return file
+    return found[split]
+
+
+def _named_file(file: str, split: str | None) -> tuple[str, str, list[str]]:
+    """Of a JSON file itself: its split, the file, and the folders that may hold its images."""
+    if split is not None:
+        raise ValueError(f"`split` means nothing for the file {file}; got {split!r}.")
+    name = re.sub(r"^(instances|image_info)_", "", os.path.splitext(os.path.basename(file))[0])
+    folder = os.path.dirname(os.path.abspath(file))
+    above = os.path.dirname(folder)
+    return name, file, [os.path.join(place, *part) for place in (folder, above) for part in ((name,), ("images",), ())]
+
+
+def _image_folder(folders: list[str], names: list[Any]) -> str:
+    """The first folder that holds the first image; or the first that there is."""
+    first = next((name for name in names if isinstance(name, str) and name), "")
+    if first:
+        for folder in folders:
+            if os.path.isfile(os.path.join(folder, first)):
+                return folder
+    return next(filter(os.path.isdir, folders), folders[-1])
 
 
 def _load(file: str, annotated: bool) -> dict[str, list]:
     """The JSON's three lists of objects, without the outlines, which are most of it."""
+    if os.path.getsize(file) > MAX_JSON_BYTES:
+        raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {MAX_JSON_BYTES} are read")
     try:
         with open(file, "rb") as stream:
             content = json.loads(stream.read(), object_hook=_without_outline)
