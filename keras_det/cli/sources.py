@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def load_source(
     kind = spec.partition(":")[0]
     if ":" not in spec and spec != "shapes" and Path(spec).expanduser().exists():
         kind = data.kind_of(spec)
-        error_console.print(escape(f"{spec} is taken as {kind}:{spec}"), highlight=False)
+        _say_kind(spec, kind)
     for name in given:
         if kind in NOT_FOR[name]:
             raise ValueError(
@@ -58,6 +59,12 @@ def load_source(
     if bound is not None:
         source.max_unreadable = bound
     return source if images is None else source.take(images)
+
+
+@functools.cache  # a command may read several splits
+def _say_kind(spec, kind):
+    """What a folder or file without a kind is taken for."""
+    error_console.print(escape(f"{spec} is taken as {kind}:{spec}"), highlight=False)
 
 
 def data_of(weights: str | None, data: str | None, split: str | None) -> tuple[str, str | None]:

@@ -1,0 +1,210 @@
+"""Data in another form: COCO's JSON, VOC's XML or YOLO's text files, checked by reading them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from PIL import Image
+
+from keras_det.data.coco import Coco
+from keras_det.data.folder import Folder
+from keras_det.data.image_files import SUFFIXES
+from keras_det.data.source import Source
+from keras_det.data.yolo import SPLITS, Yolo
+from keras_det.files import whole
+
+FORMATS = ("coco", "voc", "yolo")
+MOST_OFF = 0.02  # pixels between a box and itself, written and read again
+
+
+def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike) -> list[str]:
+    """Write sources to a new folder, which appears whole or not at all, and read it again.
+
+    Images are copied as they are; those that are no files become PNG. What the format has no place for is not passed
+    over in silence: the answer says it.
+
+    Args:
+        sources: dict from a split's name to its `Source`, all with the same classes.
+        format: `"coco"` (`annotations/instances_<split>.json` and `<split>`), `"voc"` (`JPEGImages`, `Annotations` and
+            `ImageSets/Main/<split>.txt`) or `"yolo"` (`images/<split>`, `labels/<split>` and `data.yaml`).
+        folder: where to; must not be there.
+
+    Returns:
+        Sentences on what was lost: issues of the sources that left images or objects out, and flags.
+
+    Raises:
+        FileExistsError: the folder is there.
+        ValueError: another format, splits of other classes, a split's name that the format cannot have, or what was
+            written reads otherwise.
+    """
+    folder = Path(folder)
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {', '.join(FORMATS)}; got {format!r}.")
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; name another folder.")
+    classes = next(iter(sources.values())).classes
+    for split, source in sources.items():
+        if source.classes != classes:
+            raise ValueError(f"the split {split} has other classes than the first one.")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", split):
+            raise ValueError(f"a split must have a plain name, such as train; got {split!r}.")
+        if format == "yolo" and split not in SPLITS:
+            raise ValueError(f"a split of YOLO's must be one of {', '.join(SPLITS)}; got {split!r}.")
+    writer, read = {
+        "coco": (_write_coco, _read_coco),
+        "voc": (_write_voc, _read_voc),
+        "yolo": (_write_yolo, _read_yolo),
+    }[format]
+    lost = [sentence for source in sources.values() for sentence in _left_out(source)]
+    with whole(folder) as temporary:
+        temporary.mkdir(parents=True)
+        kept = {split: _readable(source) for split, source in sources.items()}
+        for split, source in kept.items():
+            lost += writer(source, split, temporary, classes)
+        for split, source in kept.items():
+            _compare(source, read(temporary, split, classes), split)
+    return lost
+
+
+def _readable(source):
+    """The images that can be read."""
+    skipped = {issue.file for issue in source.issues if issue.action == "skipped"}
+    return source.subset([i for i in range(len(source)) if source.file_of(i) not in skipped])
+
+
+def _left_out(source):
+    """What the source's own issues left out."""
+    left_out = [issue for issue in source.issues if issue.action in ("dropped", "skipped")]
+    return [f"{source.name}: {issue}" for issue in left_out]
+
+
+def _names(source):
+    """A plain file name without ending for each image, each once."""
+    names, taken = [], set()
+    for i in range(len(source)):
+        stem = re.sub(r"[^\w.-]+", "_", source.annotation(i).image_id).strip("._") or "image"
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _copy(source, i, stem):
+    """Put image `i` beside others under this name, its ending chosen by where it comes from; the path."""
+    path = source.path(i)
+    if path is None or not path.lower().endswith(SUFFIXES):
+        Image.fromarray(source.image(i)).save(stem.with_name(f"{stem.name}.png"))
+        return stem.with_name(f"{stem.name}.png")
+    target = stem.with_name(stem.name + os.path.splitext(path)[1].lower())
+    shutil.copyfile(path, target)
+    return target
+
+
+def _pixels(annotation):
+    """Boxes as `[n, 4]` ymin, xmin, ymax, xmax in pixels from 0."""
+    return annotation.boxes.astype(np.float64) * np.tile([annotation.height, annotation.width], 2)
+
+
+def _flags(sources_name, what, values):
+    """The sentence on a flag that the format lacks."""
+    count = sum(int(value.sum()) for value in values)
+    return [f"{sources_name}: {count} objects lose their flag {what}, which the format does not have"] if count else []
+
+
+def _annotations(source):
+    return [source.annotation(i) for i in range(len(source))]
+
+
+def _write_coco(source, split, folder, classes):
+    (folder / "annotations").mkdir(exist_ok=True)
+    (folder / split).mkdir()
+    images, entries = [], []
+    for i, (one, name) in enumerate(zip(_annotations(source), _names(source))):
+        file = _copy(source, i, folder / split / name)
+        images.append({"id": i + 1, "file_name": file.name, "height": one.height, "width": one.width})
+        for box, label, crowd, area in zip(_pixels(one), one.labels, one.is_crowd, one.area):
+            ymin, xmin, ymax, xmax = box.tolist()
+            xywh = [round(value, 3) for value in (xmin, ymin, xmax - xmin, ymax - ymin)]
+            entry = {"id": len(entries) + 1, "image_id": i + 1, "category_id": int(label) + 1, "bbox": xywh}
+            entries.append(entry | {"area": round(float(area), 3), "iscrowd": int(crowd)})
+    categories = [{"id": k + 1, "name": name} for k, name in enumerate(classes)]
+    text = json.dumps({"images": images, "annotations": entries, "categories": categories}, ensure_ascii=False)
+    (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
+    return _flags(source.name, "difficult", [one.difficult for one in _annotations(source)])
+
+
+def _read_coco(folder, split, classes):
+    return Coco(folder, split)
+
+
+def _write_voc(source, split, folder, classes):
+    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    names = [f"{split}_{name}" for name in _names(source)]  # splits share a folder
+    for i, (one, name) in enumerate(zip(_annotations(source), names)):
+        file = _copy(source, i, folder / "JPEGImages" / name)
+        size = f"<size><width>{one.width}</width><height>{one.height}</height><depth>3</depth></size>"
+        rows = zip(_pixels(one), one.labels, one.difficult)
+        objects = "".join(_voc_object(box, classes[label], difficult) for box, label, difficult in rows)
+        text = f"<annotation>\n<filename>{escape(file.name)}</filename>\n{size}\n{objects}</annotation>\n"
+        (folder / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
+    (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(
+        "".join(f"{name}\n" for name in names), encoding="utf-8"
+    )
+    return _flags(source.name, "crowd", [one.is_crowd for one in _annotations(source)])
+
+
+def _voc_object(box, name, difficult):
+    """An `<object>`: pixels are counted from 1, both ends included."""
+    sides = zip(("ymin", "xmin", "ymax", "xmax"), box + [1, 1, 0, 0])
+    corners = "".join(f"<{side}>{value:.3f}</{side}>".replace(".000", "") for side, value in sides)
+    flag = f"<difficult>{int(difficult)}</difficult>"
+    return f"<object><name>{escape(name)}</name>{flag}<bndbox>{corners}</bndbox></object>\n"
+
+
+def _read_voc(folder, split, classes):
+    return Folder(folder, split, classes=classes)
+
+
+def _write_yolo(source, split, folder, classes):
+    for part in ("images", "labels"):
+        (folder / part / split).mkdir(parents=True)
+    for i, (one, name) in enumerate(zip(_annotations(source), _names(source))):
+        _copy(source, i, folder / "images" / split / name)
+        low, high = one.boxes[:, :2].astype(np.float64), one.boxes[:, 2:].astype(np.float64)
+        rows = zip(one.labels, (low + high) / 2, high - low)
+        lines = (
+            f"{label} {center[1]:.7f} {center[0]:.7f} {size[1]:.7f} {size[0]:.7f}\n" for label, center, size in rows
+        )
+        (folder / "labels" / split / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    places = "".join(f"{path.name}: images/{path.name}\n" for path in sorted((folder / "images").iterdir()))
+    names = "".join(f"  {k}: {json.dumps(name, ensure_ascii=False)}\n" for k, name in enumerate(classes))
+    (folder / "data.yaml").write_text(f"{places}nc: {len(classes)}\nnames:\n{names}", encoding="utf-8")
+    lost = _flags(source.name, "difficult", [one.difficult for one in _annotations(source)])
+    return lost + _flags(source.name, "crowd", [one.is_crowd for one in _annotations(source)])
+
+
+def _read_yolo(folder, split, classes):
+    return Yolo(folder, split)
+
+
+def _compare(source, again, split):
+    """Refuse where what was written reads otherwise."""
+    if len(source) != len(again) or source.classes != again.classes:
+        raise ValueError(f"{split}: {len(source)} images were written, {len(again)} with {again.classes} read again.")
+    places = {Path(again.path(i)).stem.removeprefix(f"{split}_"): i for i in range(len(again))}
+    for i, name in enumerate(_names(source)):
+        one, other = source.annotation(i), again.annotation(places[name.removeprefix(f"{split}_")])
+        same = (one.height, one.width, one.labels.tolist()) == (other.height, other.width, other.labels.tolist())
+        if not same or (np.abs(_pixels(one) - _pixels(other)) > MOST_OFF).any():
+            raise ValueError(f"{split}: the image {name} has other objects when it is read again.")
