@@ -212,18 +212,19 @@ def plot_curves(
     _save(figure, path)
 
 
-def plot_histograms(values: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
+def plot_histograms(values: Mapping[str, np.ndarray], path: str | os.PathLike, xlabel: str = "") -> None:
     """Write an image of histograms of fractions side by side.
 
     Args:
         values: dict from a title to `[n]` numbers in 0 .. 1.
         path: PNG file to write.
+        xlabel: what the numbers are.
     """
     figure, axes = _figure(len(values))
     for axis, (title, each) in zip(axes, values.items()):
         axis.hist(each, bins=40, range=(0, 1))
         axis.set_title(title)
-        axis.set_ylabel("objects")
+        axis.set(xlabel=xlabel, ylabel="objects")
         axis.grid(alpha=0.3)
     _save(figure, path)
 

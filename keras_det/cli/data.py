@@ -146,8 +146,9 @@ def _write_pictures(sources, found, out):
     if drawn:
         write_image(out / "sheet.png", visualize.grid(drawn, columns=6))
     visualize.plot_histograms(
-        {f"{name}: objects' size, of the image's": object_sizes(source) for name, source in sources.items()},
+        {f"{name}: size of objects": object_sizes(source) for name, source in sources.items()},
         out / "sizes.png",
+        xlabel="square root of the fraction of the image",
     )
     issues = [issue for one in found["splits"].values() for issue in one["issues"]]
     write_text(out / "issues.txt", "".join(f"{issue}\n" for issue in issues))

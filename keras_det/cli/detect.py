@@ -1,6 +1,7 @@
 """`keras-det detect` and `keras-det features`: networks on image files."""
 
 import collections
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from keras_det.cli.checks import check_folder, check_images, check_network, model_of
+from keras_det.cli.checks import check_file, check_folder, check_images, check_network, model_of
 from keras_det.cli.networks import load_network, load_tensorflow
 from keras_det.cli.options import Json, Model, Threshold, Weights
 from keras_det.cli.printing import error_console, print_json
@@ -17,22 +19,37 @@ from keras_det.cli.printing import error_console, print_json
 
 def detect(
     images: Annotated[
-        list[str], typer.Argument(help="Images, folders of images, patterns in quotes, or https addresses.")
+        list[str],
+        typer.Argument(
+            help="Images, folders of images, patterns in quotes, https addresses; or one video: a file, a stream's "
+            "address, a camera's number, or - for standard input."
+        ),
     ],
     model: Model = None,
     weights: Weights = "shapes",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for images with the boxes drawn.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for images with the boxes drawn; of a video a video file.")
+    ] = None,
     score_threshold: Threshold = None,
+    every: Annotated[
+        int | None, typer.Option("--every", min=1, help="Of a video: look at every Nth frame; default: at each.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each image, one a line.")] = False,
 ) -> None:
     """Detect objects in images; results appear as they come.
 
     A file that cannot be read is named and passed over; exit code 1 says so at the end.
     """
+    from keras_det.data.video import is_video
     from keras_det.files import remove_leftovers
 
     model = model_of(model, weights)
     check_network(model, weights, boxes=True)
+    if any(map(is_video, images)):
+        _detect_video(images, model, weights, out, score_threshold, every or 1, as_json)
+        return
+    if every is not None:
+        raise ValueError("--every is for a video.")
     check_images(images)
     if out is not None:
         check_folder(out)
@@ -56,6 +73,46 @@ def detect(
         error_console.print(escape(f"{count} images, {each:.0f} ms each, the first compiled{where}"), highlight=False)
     if bad:
         raise typer.Exit(1)
+
+
+def _detect_video(images, model, weights, out, score_threshold, every, as_json):
+    """What is in each frame, a line for each, or a video with boxes; both with --json and --out."""
+    from keras_det.data.video import SUFFIXES, Reader, Writer
+
+    if len(images) != 1:
+        raise ValueError("a video is detected in by itself: name one, and no images beside it.")
+    if out is not None:
+        check_file(out, SUFFIXES)
+    load_tensorflow()
+    from keras_det.models.video import detect_frames
+
+    reader, count, start = Reader(images[0]), 0, time.perf_counter()
+    with contextlib.ExitStack() as files:
+        files.callback(reader.close)
+        writer = files.enter_context(Writer(out, reader.rate)) if out is not None else None
+        line = files.enter_context(_frames_line(reader.frames, out is None and not as_json))
+        for frame in detect_frames(load_network(model, weights), reader, score_threshold, every):
+            count += 1
+            line(count, count / (time.perf_counter() - start))
+            if writer is not None:
+                writer.add(frame.detections.plot())
+            if as_json:
+                print_json(frame.to_dict())
+            elif out is None:
+                found = ", ".join(f"{o['name']} {o['score']:.2f}" for o in frame.to_dict()["objects"])
+                print(f"frame {frame.number}  {frame.seconds:.2f} s  {found or 'nothing found'}", flush=True)
+    rate = count / max(time.perf_counter() - start, 1e-9)
+    where = f": {out}" if out is not None else ""
+    error_console.print(escape(f"{count} frames, {rate:.1f} a second, the first compiled{where}"), highlight=False)
+
+
+@contextlib.contextmanager
+def _frames_line(frames, silent):
+    """A function that shows how far a video is, on a terminal's last line."""
+    columns = TextColumn("frame {task.completed}"), BarColumn(20), TextColumn("{task.fields[rate]:.1f} a second")
+    with Progress(*columns, TimeRemainingColumn(), console=error_console, transient=True, disable=silent) as progress:
+        task = progress.add_task("", total=frames, rate=0.0)
+        yield lambda count, rate: progress.update(task, completed=count, rate=rate)
 
 
 def features(

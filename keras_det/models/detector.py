@@ -21,6 +21,7 @@ from keras_det.weights.registry import CAFFE_MEAN
 
 if TYPE_CHECKING:
     from keras_det.data.source import Source
+    from keras_det.models.video import VideoFrame
 
 DETECT_BATCH = 8  # images of one size that `detect` sends through the network together
 BATCH_PIXELS = 2**24  # of these together, unless one alone has more
@@ -194,6 +195,36 @@ class Detector(Network):
                 keep = (found["scores"][i] >= threshold) & (found["labels"][i] >= 0)
                 boxes, scores, labels = (found[key][i][keep] for key in ("boxes", "scores", "labels"))
                 yield Detections(boxes, scores, labels, self.classes, image, name)
+
+    def detect_video(
+        self, source: str | os.PathLike, score_threshold: float | None = None, every: int = 1, batch_size: int = 8
+    ) -> Iterator[VideoFrame]:
+        """What is in each frame of a video, as it comes; a few frames are held at a time. Needs the extra `video`.
+
+        Args:
+            source: a file, an address, the number of a camera, or `-` for standard input.
+            score_threshold: as `detect` takes it.
+            every: look at every so many frames; those between have the detections of the last one looked at.
+            batch_size: frames sent through the network together; of cameras and streams one.
+
+        Yields:
+            A `keras_det.models.video.VideoFrame` for each frame: `number`, `seconds` and `detections`.
+
+        Raises:
+            ImportError: PyAV is missing.
+            FileNotFoundError: there is no such file.
+            ValueError: it cannot be opened as a video.
+        """
+        from keras_det.data.video import Reader
+        from keras_det.models.video import detect_frames
+
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1; got {every!r}.")
+        reader = Reader(source)
+        try:
+            yield from detect_frames(self, reader, score_threshold, every, batch_size)
+        finally:
+            reader.close()
 
 
 def compiled(function: Callable, model: keras.Model, xla: bool = False, any_size: bool = True) -> Callable:
