@@ -28,7 +28,8 @@ def model_of(name: str | None, weights: str | None, default: str = DEFAULT_MODEL
     names = {model.class_name: known for known, model in zoo.models().items()}
     found = {names[entry.model] for entry in registry.entries() if entry.name == weights}
     if not found and Path(weights).is_file() and weights.endswith((*registry.FILE_ENDINGS, ".keras")):
-        found = {names.get((registry.read_metadata(weights) or {}).get("model"))} - {None}
+        said = (registry.read_metadata(weights) or {}).get("model")
+        found = {names[said]} if said in names else set()
     return found.pop() if len(found) == 1 and default not in found else default
 
 

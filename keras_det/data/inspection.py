@@ -64,15 +64,10 @@ def shared_images(sources: Mapping[str, Source]) -> list[list[str]]:
         for path in filter(None, map(source.path, range(len(source)))):
             try:
                 with open(path, "rb") as file:
-                    found[hashlib.file_digest(file, "sha256").digest() if _DIGEST else _digest(file)].append(
-                        (name, path)
-                    )
+                    found[_digest(file)].append((name, path))
             except OSError:  # is among the issues
                 continue
     return [[path for _, path in files] for files in found.values() if len({name for name, _ in files}) > 1]
-
-
-_DIGEST = hasattr(hashlib, "file_digest")  # since Python 3.11
 
 
 def _digest(file):

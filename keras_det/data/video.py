@@ -86,7 +86,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
         """`(number, seconds, frame)`: uint8 RGB `[H, W, 3]`, upright; a damaged frame is left out."""
-        import av
+        import av.error
 
         number = 0
         packets = self._container.demux(self._stream)
@@ -124,7 +124,7 @@ class Writer:
         self.path, self.rate = Path(path), fractions.Fraction(rate).limit_denominator(65_535)
         if not self.path.name.lower().endswith(SUFFIXES):
             raise ValueError(f"a video must end in {', '.join(SUFFIXES)}; got {self.path.name!r}.")
-        self._stream = None
+        self._stream: Any = None
 
     def __enter__(self):
         import av
@@ -164,7 +164,7 @@ def _opened(source):
     """PyAV's container of the source."""
     if importlib.util.find_spec("av") is None:
         raise ImportError("videos need PyAV: pip install 'keras_det[video]'")
-    import av
+    import av.error
 
     options: dict[str, Any] = {}
     place: Any = source

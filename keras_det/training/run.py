@@ -205,7 +205,7 @@ class RunFolder(keras.callbacks.Callback):
         self.tensorboard = TensorBoardLog(folder / "tensorboard")
         self.evaluation = None
         self.saved = progress.step
-        self.stop = None  # the exception that ends the run when the step is done
+        self.stop: BaseException | None = None  # the exception that ends the run when the step is done
         self.start = 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
