@@ -17,11 +17,12 @@ from keras_det.cli.sources import data_of, load_source
 
 @reads_data
 def export(
-    out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model, else a file.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: a folder for saved_model and web, else a file.")],
     model: Model = None,
     weights: Weights = "shapes",
     format: Annotated[
-        Literal["saved_model", "tflite", "onnx"], typer.Option("--format", help="Format of the file.")
+        Literal["saved_model", "tflite", "onnx", "web"],
+        typer.Option("--format", help="Format of the file; web: a folder with a page that detects in the browser."),
     ] = "saved_model",
     precision: Annotated[
         Literal["float32", "float16", "dynamic", "int8"],

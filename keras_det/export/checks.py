@@ -16,6 +16,7 @@ from keras_det.export import runtimes
 from keras_det.export.to_onnx import onnx
 from keras_det.export.to_saved_model import NAMES, saved_model
 from keras_det.export.to_tflite import tflite
+from keras_det.export.to_web import web
 from keras_det.models.detector import Detector
 from keras_det.training.evaluation import evaluator_of, labels_of
 
@@ -76,17 +77,19 @@ def export(
     images: Iterable[np.ndarray] | None = None,
     version: int = 1,
 ) -> Path:
-    """Export by the name of the format; arguments as of `saved_model`, `onnx` and `tflite`.
+    """Export by the name of the format; arguments as of `saved_model`, `onnx`, `tflite` and `web`.
 
     Raises:
         ValueError: another format, or a precision that it does not have.
     """
-    formats = sorted({name for name, _ in EXPORTS})
+    formats = sorted({name for name, _ in EXPORTS} | {"web"})
     if format not in formats:
         raise ValueError(f"--format must be one of {', '.join(formats)}; got {format!r}.")
-    known = [p for name, p in EXPORTS if name == format]
+    known = [p for name, p in EXPORTS if name == format] or ["float32"]
     if precision not in known:
         raise ValueError(f"--precision of {format} must be one of {', '.join(known)}; got {precision!r}.")
+    if format == "web":
+        return web(model, path)
     if format == "tflite":
         return tflite(model, path, precision, images)
     return saved_model(model, path, version) if format == "saved_model" else onnx(model, path)
@@ -95,9 +98,11 @@ def export(
 def check(model: Detector, format: str, path: str | Path, precision: str, source: Source) -> Report:
     """Run the exported file on a source's images in a process of its own, and compare with `model.detections`.
 
+    Of a `web` folder its ONNX file is run, by ONNX Runtime.
+
     Args:
         model: the `Detector` that was exported.
-        format: of `EXPORTS`.
+        format: of `EXPORTS`, or `"web"`.
         path: what `export` returned.
         precision: of `EXPORTS`.
         source: a `keras_det.data.Source` with classes of the model, and perhaps others.
@@ -108,6 +113,9 @@ def check(model: Detector, format: str, path: str | Path, precision: str, source
     Raises:
         ValueError: the source has none of the model's classes.
     """
+    if format == "web":
+        report = check(model, "onnx", Path(path) / "model.onnx", precision, source)
+        return dataclasses.replace(report, format=format, megabytes=_size(path) / 1e6)
     images = _images(model, source)
     expected = [{k: v[0] for k, v in model.detections(image[None]).items()} for image in images]
     report = Report(format, precision, megabytes=_size(path) / 1e6, map50_model=_map50(model, source, expected))
