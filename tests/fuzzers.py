@@ -109,6 +109,75 @@ class NameList:
             assert name.strip() == name and not set(name) & set("/\\\0") and name not in (".", "..")
 
 
+class YoloLabels:
+    """YOLO's text of an image's objects."""
+
+    def seeds(self):
+        return [b"0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.5 0.2 0.3 0.8\n", b"", "1 0.5 0.5 1 1\r\n".encode("utf-16")]
+
+    def prepare(self, folder):
+        Image.new("RGB", (30, 20)).save(folder / "a.png")
+        (folder / "classes.txt").write_text("a\nb\n")
+
+    def check(self, content, folder):
+        from keras_det.data import load
+
+        (folder / "a.txt").write_bytes(content)
+        source = load(f"yolo:{folder}")
+        valid_boxes(source.annotation(0))
+        source.check()
+
+
+class YoloYaml:
+    """YOLO's file of folders and classes."""
+
+    def seeds(self):
+        lists = b"path: .\ntrain: images\nval: [images, l.txt]\nnames: [a, 'b c']\nnc: 2\n"
+        return [lists, "train: images\nnames:\n  1: \u732b\n  0: a\nx: !!int '3'\ny: &k [1]\n".encode()]
+
+    def prepare(self, folder):
+        (folder / "images").mkdir()
+        Image.new("RGB", (30, 20)).save(folder / "images" / "a.png")
+        (folder / "l.txt").write_text("images/a.png\n")
+
+    def check(self, content, folder):
+        from keras_det.data import load
+
+        (folder / "data.yaml").write_bytes(content)
+        with contextlib.suppress(FileNotFoundError):
+            source = load(f"yolo:{folder / 'data.yaml'}")
+            assert all(isinstance(name, str) and name for name in source.classes)
+            source.check()
+
+
+class Table:
+    """Tables of boxes."""
+
+    def seeds(self):
+        rows = b'a.png,2,3,20,15,cat\na.png,,,,,\na.png,1.5,2,9,9,"do,g"\n'
+        header = b"path,xmin,ymin,xmax,ymax,label\n"
+        more = b"ImageID,XMin,XMax,YMin,YMax,LabelName,IsGroupOf,width,height,split\n"
+        return [
+            rows,
+            header + rows,
+            more + b"a,0.1,0.9,0.2,0.8,/m/01,1,30,20,train\n",
+            (header + rows).decode().encode("utf-16"),
+        ]
+
+    def prepare(self, folder):
+        Image.new("RGB", (30, 20)).save(folder / "a.png")
+
+    def check(self, content, folder):
+        from keras_det.data.csv_file import Csv
+
+        (folder / "t.csv").write_bytes(content)
+        with contextlib.suppress(FileNotFoundError):
+            source = Csv(folder / "t.csv", missing="skip", rescale_boxes=True)
+            for i in range(len(source)):
+                valid_boxes(source.annotation(i))
+            source.check()
+
+
 class CocoJson:
     """COCO's instances."""
 
@@ -322,7 +391,20 @@ class Hdf5:
         pretrained.load_weights(self.model(), path)
 
 
-KINDS = (Xml, NameList, CocoJson, Predictions, Images, TfRecords, Weights, CheckpointIndex, Hdf5)
+KINDS = (
+    Xml,
+    NameList,
+    YoloLabels,
+    YoloYaml,
+    Table,
+    CocoJson,
+    Predictions,
+    Images,
+    TfRecords,
+    Weights,
+    CheckpointIndex,
+    Hdf5,
+)
 FUZZERS = {kind.__name__: kind for kind in KINDS}
 
 

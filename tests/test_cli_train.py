@@ -87,6 +87,7 @@ def test_the_plan_says_where_it_starts(folder):
         (("--model", "multibox", "--backbone-weights", "imagenet"), "multibox has no backbone"),
         (("--backbone", "tiny", "--backbone-weights", "imagenet"), "--backbone-weights must be None or 'imagenet'"),
         (("--epochs", 2, "--steps", 2), "--epochs and --steps"),
+        (("--validation-fraction", 0), "--validation-fraction must be between 0 and 1; got 0"),
         (("--model", "multibox", "--augment", "ssd", "--backbone", "tiny"), "must be none for MultiBox"),
     ],
 )
@@ -109,6 +110,17 @@ def test_a_run_ends_with_its_best_epoch_and_the_next_commands(folder, tmp_path, 
     assert not [str(one.message) for one in recwarn if one.category is UserWarning]
     arguments = json.loads((tmp_path / "run" / "args.json").read_text())
     assert arguments["starts_from"] == "random weights" and arguments["recipe"]["augment"] == "flip"
+
+
+def test_images_without_annotations_train_nothing(folder):
+    with pytest.raises(ValueError, match="--data must have classes of objects to train on; images .* has none"):
+        call("train", "--data", folder.replace("folder:", "images:"), "--dry-run")
+
+
+def test_results_of_images_without_annotations_are_written(folder, tmp_path):
+    images = folder.replace("folder:", "images:")
+    call("evaluate", "--weights", "shapes", "--data", images, "--write-results", tmp_path / "found.json")
+    assert isinstance(json.loads((tmp_path / "found.json").read_text()), list)
 
 
 def test_a_backbone_that_could_start_from_imagenet_and_does_not_is_warned_of(capsys):

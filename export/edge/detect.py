@@ -91,7 +91,10 @@ def draw(image, found):
     canvas = ImageDraw.Draw(image)
     for (ymin, xmin, ymax, xmax), score, name in found:
         canvas.rectangle([xmin, ymin, xmax, ymax], outline=(255, 80, 0), width=2)
-        canvas.text((xmin + 3, ymin + 2), f"{name} {score:.2f}", fill=(255, 80, 0))
+        text, place = f"{name} {score:.2f}", (xmin + 3, ymin + 2)
+        left, top, right, bottom = canvas.textbbox(place, text)
+        canvas.rectangle([left - 3, top - 2, right + 3, bottom + 2], fill=(255, 80, 0))
+        canvas.text(place, text, fill=(255, 255, 255))
     return image
 
 

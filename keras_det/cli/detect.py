@@ -83,12 +83,13 @@ def _detect_video(images, model, weights, out, score_threshold, every, as_json):
         raise ValueError("a video is detected in by itself: name one, and no images beside it.")
     if out is not None:
         check_file(out, SUFFIXES)
-    load_tensorflow()
-    from keras_det.models.video import detect_frames
-
-    reader, count, start = Reader(images[0]), 0, time.perf_counter()
+    reader = Reader(images[0])
     with contextlib.ExitStack() as files:
         files.callback(reader.close)
+        load_tensorflow()
+        from keras_det.models.video import detect_frames
+
+        count, start = 0, time.perf_counter()
         writer = files.enter_context(Writer(out, reader.rate)) if out is not None else None
         line = files.enter_context(_frames_line(reader.frames, out is None and not as_json))
         for frame in detect_frames(load_network(model, weights), reader, score_threshold, every):
@@ -129,7 +130,7 @@ def features(
     out: Annotated[Path, typer.Option("--out", help="Folder for a .npy file of each image.")] = Path("runs/features"),
     as_json: Json = False,
 ) -> None:
-    """Activations of OverFeat's layers, `[height, width, channels]` float32 of each image: a vector for each window.
+    """Activations of OverFeat's layers, float32 (height, width, channels) of each image: a vector for each window.
 
     An image of the window's size gives one vector of the dense layers, a larger one a map of them. With --json one
     object a line for each image. Exit code 1 means that some file is no image.

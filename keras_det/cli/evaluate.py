@@ -124,7 +124,10 @@ def _is_annotated(spec, split):
 
 def _unannotated(spec, split, seed, images, classes):
     """The source to write results of, which has no annotations."""
-    options = {"annotated": False} | ({"classes": classes} if spec.startswith("folder:") else {})
+    from keras_det.data import kind_of
+
+    kind = spec.partition(":")[0] if ":" in spec or spec == "shapes" else kind_of(spec)
+    options = {"annotated": False} | ({"classes": classes} if kind in ("folder", "images") else {})
     source = load_source(spec, split, seed, images, options)
     error_console.print(f"{escape(source.name)} has no annotations: its results are written, not evaluated.")
     return source

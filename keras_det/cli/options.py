@@ -53,7 +53,7 @@ DATA_OPTIONS = {
     "rescale_boxes": (RescaleBoxes, False),
     "max_unreadable": (MaxUnreadable, 0.01),
 }
-Seed = Annotated[int | None, typer.Option("--seed", help="Random seed of the scenes of --data shapes.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed of the scenes of --data shapes.")]
 Images = Annotated[int | None, typer.Option("--images", min=1, help="The first N images.")]
 Threshold = Annotated[
     float | None, typer.Option("--score-threshold", min=0.0, help="Lowest score shown; default: the detector's.")

@@ -124,7 +124,7 @@ def train(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate.")] = None,
     images: Annotated[int | None, typer.Option("--images", min=1, help="Train on the first N images.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed; default: the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; default: the recipe's.")] = None,
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", help="Print the recipes to begin with, or with --all every one, and stop.")
     ] = False,
@@ -194,6 +194,8 @@ def train(
         own_settings |= {"backbone_weights": backbone_weights}
     if epochs is not None and steps is not None:
         raise ValueError("--epochs and --steps both say how long to train: leave out one.")
+    if validation_fraction is not None and not 0 < validation_fraction < 1:
+        raise ValueError(f"--validation-fraction must be between 0 and 1; got {validation_fraction:g}.")
     if validation_fraction is not None and (val_data or val_split):
         raise ValueError(
             "--validation-fraction is of the training images: leave out --val-data and --val-split, or it."
@@ -202,6 +204,8 @@ def train(
         _check_run(out, resume, plan)
     seed = plan.seed if seed is None else seed
     source = load_source(plan.data, plan.split, None, images, plan.data_options if same_data else {})
+    if not source.classes:
+        raise ValueError(f"--data must have classes of objects to train on; {source.name} has none.")
     source, val_source = _sources(plan, val_data, same_data, source, seed)
     if epochs is not None:
         plan = plan.with_steps(epochs * max(len(source) // plan.batch_size, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +12,11 @@ import numpy as np
 from keras_det.data.image_files import SUFFIXES
 from keras_det.data.numbers import real, whole
 from keras_det.data.source import Annotation, AnnotationIssue, Frame, ReadSource, check_missing, find_frame
-from keras_det.data.voc import decode
+from keras_det.data.voc import decode, flag_of
 from keras_det.suggestions import did_you_mean
 
 MAX_BYTES = 2**31
+MAX_SIDE = 2**31  # pixels of an image's width or height
 # Headers of the columns, in lower case without underscores and blanks; Open Images' among them.
 COLUMNS = {
     "path": ("path", "filename", "image", "imagepath", "imageid", "file"),
@@ -105,8 +107,9 @@ class Csv(ReadSource):
         image_id, image = self._images[i]
         rows = self._rows[image_id]
         said = tuple(whole(rows[0][1].get(side)) or 0 for side in ("height", "width"))
-        frame, issues = find_frame(image, said if all(said) else None, self._file, f"image {image_id} ", self._rescale)
-        issues = [issue for issue in issues if all(said) or "gives no size" not in issue.message]
+        known = all(0 < side < MAX_SIDE for side in said)
+        frame, issues = find_frame(image, said if known else None, self._file, f"image {image_id} ", self._rescale)
+        issues = [issue for issue in issues if known or "gives no size" not in issue.message]
         if not frame.size[0]:
             return Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], []), issues
         rows, of_rows = self._sound(rows)
@@ -116,7 +119,13 @@ class Csv(ReadSource):
             corners = corners * np.tile(frame.size, 2)
         boxes, kept, of_boxes = frame.clean_boxes(corners, self._file, [number for number, _ in rows])
         labels = np.array([self.classes.index(row["label"]) for _, row in rows], int)[kept]
-        crowd = np.array([real(row.get("crowd")) == 1 for _, row in rows], bool)[kept]
+        flags = [_crowd(row.get("crowd", "")) for _, row in rows]
+        of_rows += [
+            AnnotationIssue(self._file, number, f"its crowd flag is {row['crowd'][:40]!r}, taken as none", "corrected")
+            for flag, (number, row) in zip(flags, rows)
+            if flag is None
+        ]
+        crowd = np.array([bool(flag) for flag in flags], bool)[kept]
         height, width = frame.size
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         none = np.zeros(len(kept), bool)
@@ -137,6 +146,11 @@ class Csv(ReadSource):
         return kept, issues
 
 
+def _crowd(text: str) -> bool | None:
+    """What the flag says; None for what has no known meaning. Open Images' -1, not known, is no."""
+    return False if real(text) == -1 else flag_of(text)
+
+
 def _read_table(file: str) -> tuple[list[tuple[int, dict[str, str]]], bool]:
     """Numbers and values of the rows, and whether boxes are relative to the image."""
     if not os.path.isfile(file):
@@ -144,11 +158,11 @@ def _read_table(file: str) -> tuple[list[tuple[int, dict[str, str]]], bool]:
     if os.path.getsize(file) > MAX_BYTES:
         raise ValueError(f"{file}: {os.path.getsize(file)} bytes, at most {MAX_BYTES} are read")
     with open(file, "rb") as stream:
-        lines = decode(stream.read())[0].splitlines()
-    first = lines[0] if lines else ""
-    separator = max(",;\t", key=first.count)
+        text = decode(stream.read())[0]
+    separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        table = [[value.strip() for value in row] for row in csv.reader(lines, delimiter=separator) if any(row)]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        table = [[value.strip() for value in row] for row in reader if any(row)]
     except csv.Error as error:
         raise ValueError(f"{file}: cannot be read as CSV: {error}") from error
     if not table:
@@ -175,7 +189,8 @@ def _columns(file: str, header: Sequence[str]) -> tuple[dict[str, int] | None, b
     }
     lacking = [name for name in COLUMNS if places[name] is None]
     if not lacking:
-        return {name: place for name, place in places.items() if place is not None}, "imageid" in plain
+        relative = plain[places["path"]] == "imageid"
+        return {name: place for name, place in places.items() if place is not None}, relative
     if len(lacking) == len(COLUMNS) and len(header) == len(COLUMNS):
         return None, False
     raise ValueError(
@@ -185,7 +200,7 @@ def _columns(file: str, header: Sequence[str]) -> tuple[dict[str, int] | None, b
 
 def _of_split(file: str, rows: list, split: str | None) -> list:
     """The rows of a split."""
-    if split is None:
+    if not split:
         return rows
     found: Mapping[str, None] = dict.fromkeys(row.get("split", "") for _, row in rows)
     if split not in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 from collections.abc import Sequence
@@ -88,22 +89,33 @@ class Images(ReadSource):
     Args:
         root: The folder.
         split: Must be None.
+        annotated: Must be False.
+        classes: The names of the classes that results may have.
 
     Raises:
         FileNotFoundError: no such folder, or one without images.
-        ValueError: a `split`.
+        ValueError: a `split`, or `annotated`.
     """
 
-    def __init__(self, root: str | os.PathLike, split: str | None = None):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | None = None,
+        annotated: bool = False,
+        classes: Sequence[str] = (),
+    ):
+        if annotated:
+            raise ValueError("`annotated` must be False for a folder of images alone.")
         root = os.path.expanduser(os.fspath(root))
         if split is not None:
             raise ValueError(f"`split` means nothing for a folder of images; got {split!r}.")
         if not os.path.isdir(root):
             raise FileNotFoundError(f"there is no folder {root}, expected one of images")
-        self._root, self._files = root, images_below(root)
+        self._files = images_below(root)
         if not self._files:
             raise FileNotFoundError(f"the folder {root} holds no images ({', '.join(SUFFIXES)}).")
-        super().__init__(f"images {os.path.basename(os.path.abspath(root))}", ())
+        self._ids = image_ids(self._files, root)
+        super().__init__(f"images {os.path.basename(os.path.abspath(root))}", classes)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -113,8 +125,7 @@ class Images(ReadSource):
         return self._files[self._check_index(i)]
 
     def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
-        image_id = os.path.splitext(os.path.relpath(self._files[i], self._root))[0].replace(os.sep, "/")
-        return without_objects(image_id, self._files[i])
+        return without_objects(self._ids[i], self._files[i])
 
     @classmethod
     def is_annotated(cls, root: str | os.PathLike, split: str | None = None) -> bool:
@@ -131,6 +142,13 @@ def images_below(folder: str) -> list[str]:
     return sorted(found)
 
 
+def image_ids(files: Sequence[str], root: str) -> list[str]:
+    """The files' paths under a folder as ids: without their endings, but for those that differ in these alone."""
+    paths = [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
+    count = collections.Counter(os.path.splitext(path)[0] for path in paths)
+    return [path if count[stem := os.path.splitext(path)[0]] > 1 else stem for path in paths]
+
+
 def _listed(root: str, split: str) -> list[str]:
     """The names in the lists of the split."""
     parts = [part.strip() for part in split.split("+")]
@@ -145,7 +163,7 @@ def _names(file: str) -> tuple[str, ...]:
     """The classes in an annotation; none of one that cannot be read, which its image's issue says."""
     try:
         return read_xml(file).names
-    except ValueError:
+    except (OSError, ValueError):
         return ()
 
 
@@ -154,7 +172,7 @@ def _by_stem(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         stem, suffix = os.path.splitext(file)
-        if suffix.lower() not in suffixes or file.startswith("."):
+        if suffix.lower() not in suffixes or file.startswith(".") or os.path.isdir(os.path.join(folder, file)):
             continue
         if stem in found:
             raise ValueError(f"{folder} holds both {found[stem]} and {file}, expected one file per name")

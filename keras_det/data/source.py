@@ -309,7 +309,7 @@ def without_objects(image_id: str, image: str) -> tuple[Annotation, list[Annotat
     frame, issues = Frame((0, 0), (0, 0)), []
     try:
         frame = upright_frame(*stored_size(image))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         issues = [unreadable(image, error)]
     return Annotation(image_id, *frame.size, np.zeros((0, 4)), [], [], [], [], frame.orientation), issues
 
@@ -369,7 +369,7 @@ def find_frame(
     """
     try:
         stored, orientation = stored_size(image)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         return Frame(said or (0, 0), said or (0, 0)), [unreadable(image, error)]
     turned = upright_frame(stored, orientation)
     size = turned.size

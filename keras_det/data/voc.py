@@ -91,13 +91,13 @@ def read_xml(file: str | os.PathLike) -> VocXml:
     issues += [
         AnnotationIssue(file, n, unclear.format(flag[:40]), "corrected")
         for n, _, _, flag, _ in rows
-        if _flag(flag) is None
+        if flag_of(flag) is None
     ]
     return VocXml(
         size=_read_size(root),
         names=tuple(row[1] for row in rows),
         corners=np.array([row[2] for row in rows], np.float64).reshape(-1, 4),
-        difficult=np.array([bool(_flag(row[3])) for row in rows], bool),
+        difficult=np.array([bool(flag_of(row[3])) for row in rows], bool),
         numbers=np.array([row[0] for row in rows], np.int64),
         issues=tuple(issues),
     )
@@ -171,7 +171,7 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _flag(text: str) -> bool | None:
+def flag_of(text: str) -> bool | None:
     """What `<difficult>` says: a number or a word; nothing at all is no, and None is for what has no known meaning."""
     if not text:
         return False
@@ -238,7 +238,7 @@ class VocFiles(ReadSource):
             return without_objects(item.stem, item.image)
         try:
             xml = read_xml(item.xml)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self._unusable[i] = unreadable(item.xml, error)
             return without_objects(item.stem, item.image)[0], [self._unusable[i]]
         labels = self._labels(item.xml, xml)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_det.data.folder import images_below
+from keras_det.data.folder import image_ids, images_below
 from keras_det.data.image_files import stored_size
 from keras_det.data.numbers import real, whole
 from keras_det.data.source import (
@@ -20,6 +20,7 @@ from keras_det.data.source import (
     check_missing,
     unreadable,
     upright_frame,
+    without_objects,
 )
 from keras_det.data.voc import decode
 from keras_det.suggestions import did_you_mean
@@ -77,15 +78,27 @@ class Yolo(ReadSource):
             )
         if not present:
             raise ValueError(f"{name}: no images in {root}")
-        self._images, self._root = tuple(present), root
+        self._images, self._ids = tuple(present), image_ids(present, root)
+        self._unusable: dict[int, AnnotationIssue] = {}
         super().__init__(name, classes, issues)
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def path(self, i: int) -> str:
-        """The file of image `i`."""
-        return self._images[self._check_index(i)]
+    def path(self, i: int) -> str | None:
+        """The file of image `i`; None once its text was found to be unreadable."""
+        return None if i in self._unusable else self._images[self._check_index(i)]
+
+    def file_of(self, i: int) -> str:
+        """What image `i` is called in reports: the file that cannot be read, where that is its text."""
+        return self._unusable[i].file if i in self._unusable else self._images[self._check_index(i)]
+
+    def image(self, i: int) -> np.ndarray:
+        """As `Source.image`; an image whose text cannot be read is refused, too."""
+        self.annotation(i)
+        if i in self._unusable:
+            raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
+        return super().image(i)
 
     def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         image = self._images[i]
@@ -94,9 +107,13 @@ class Yolo(ReadSource):
             size, orientation = stored_size(image)
             upright = upright_frame(size, orientation).size
             frame = Frame(upright, upright)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             issues.append(unreadable(image, error))
-        numbers, labels, corners, of_lines = _read_labels(file, len(self.classes))
+        try:
+            numbers, labels, corners, of_lines = _read_labels(file, len(self.classes))
+        except (OSError, ValueError) as error:
+            self._unusable[i] = unreadable(file, error)
+            return without_objects(self._ids[i], image)[0], [self._unusable[i]]
         issues += of_lines
         height, width = frame.size
         if not height:
@@ -104,8 +121,7 @@ class Yolo(ReadSource):
         boxes, kept, of_boxes = frame.clean_boxes(corners * np.tile([height, width], 2), file, numbers)
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
         none = np.zeros(len(kept), bool)
-        image_id = os.path.splitext(os.path.relpath(image, self._root))[0].replace(os.sep, "/")
-        return Annotation(image_id, height, width, boxes, labels[kept], none, none, area), issues + of_boxes
+        return Annotation(self._ids[i], height, width, boxes, labels[kept], none, none, area), issues + of_boxes
 
 
 def config_file(path: str) -> str | None:
@@ -157,7 +173,7 @@ def _read_config(file: str) -> dict[str, Any]:
 
     try:
         found = yaml.load(text, Loader=_plain_loader(yaml))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML's constructors raise nearly anything on values that are none of their tag
         raise ValueError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file}: expected a mapping with 'train' and 'names', got {type(found).__name__}")
@@ -183,7 +199,8 @@ def _class_names(config: Mapping[str, Any], file: str | None, root: str) -> tupl
     """The classes in the order of their numbers."""
     names = config.get("names")
     where = file or root
-    if isinstance(names, str):  # Darknet's: a file, relative to the folder of the program, which is unknown
+    if isinstance(names, str) and not names.endswith((".yaml", ".yml")):
+        # Darknet's: a file, relative to the folder of the program, which is unknown
         places = (names, os.path.join(root, names), os.path.join(root, os.path.basename(names)))
         found = next(filter(os.path.isfile, places), None)
         if found is None:
@@ -201,6 +218,9 @@ def _class_names(config: Mapping[str, Any], file: str | None, root: str) -> tupl
         names = [numbers[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise ValueError(f"{where}: expected 'names' to be a list or a mapping, got {str(names)[:80]!r}")
+    odd = [name for name in names if isinstance(name, bool) or not isinstance(name, str | int | float)]
+    if odd:  # YAML takes yes, no, on and off for truth values
+        raise ValueError(f"{where}: class names must be texts, in quotes if need be; got {str(odd[0])[:80]!r}")
     names = tuple(str(name).strip() for name in names)
     if not all(names) or len({*names}) != len(names):
         raise ValueError(f"{where}: class names must be different and not empty, got {', '.join(names)[:200]}")
@@ -276,11 +296,7 @@ def _read_labels(file: str, classes: int) -> tuple[np.ndarray, np.ndarray, np.nd
         issue = AnnotationIssue(file, None, "there is no such file: the image is taken as one without objects", "kept")
         return np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), [issue]
     rows, issues = [], []
-    try:
-        lines = _lines(file, MAX_LABEL_BYTES)
-    except (OSError, ValueError) as error:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), [unreadable(file, error)]
-    for number, line in enumerate(lines):
+    for number, line in enumerate(_lines(file, MAX_LABEL_BYTES)):
         label, corners, message = _read_line(line.split(), classes)
         if message:
             issues.append(AnnotationIssue(file, number, message, "dropped"))

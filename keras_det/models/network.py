@@ -322,6 +322,15 @@ class Network(_compat.OptimizerBuild, keras.Model):
             kwargs["shuffle"] = False
         return super().fit(*args, **kwargs)
 
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As Keras's `train_on_batch`. Raises ValueError for `class_weight` and `sample_weight`."""
+        given = inspect.signature(keras.Model.train_on_batch).bind(self, *args, **kwargs).arguments
+        for name in ("class_weight", "sample_weight"):
+            if given.get(name) is not None:
+                raise ValueError(_NO_WEIGHTS.format(f"`{name}`"))
+        return super().train_on_batch(*args, **kwargs)
+
     def _join_replicas(self):
         """Make the layers and the optimizer work on the global batch."""
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # inside loss scaling

@@ -57,6 +57,16 @@ class Checkpoint:
         """Copy the weights into a model: all of them, and of the class predictors those of classes that both have."""
         if not self.name:
             return
+        self._fill(model)
+        if bad := sum(
+            not np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in model.weights if "float" in v.dtype
+        ):
+            logger.warning(
+                f"Weights {self.name}: {bad} of {len(model.weights)} arrays hold numbers that are not finite."
+            )
+
+    def _fill(self, model):
+        """Copy the weights."""
         if self.from_classifier:
             self._start_from_classifier(model)
             return

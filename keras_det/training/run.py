@@ -104,7 +104,8 @@ def train(
         check(model, val_source)
         if model.detects and (words := unknown_classes(model, val_source)):
             logger.warning(f"validation data: {words}")
-    _make_folder(folder, resume, describe(model, recipe, source, seed))
+    if not resume and (folder / LAST).exists():
+        raise FileExistsError(f"{folder} holds a run already; pass --resume to resume it, or name another folder.")
     replicas = model.distribute_strategy.num_replicas_in_sync
     model.compile(optimizer=recipe.build_optimizer(replicas), jit_compile=recipe.jit_compile)
     progress, means = checkpoint.restore(model, folder / LAST, state) if resume else (checkpoint.Progress(), None)
@@ -125,6 +126,7 @@ def train(
         skipped=skipped,
         **recipe.batch_options(model) | batch_options,
     )
+    _make_folder(folder, describe(model, recipe, source, seed))
     if not resume:
         with in_words(*read):
             write_image(folder / "samples.png", visualize.grid(_samples(batches, model.label_names(source)), columns=4))
@@ -336,6 +338,8 @@ def best_row(rows: Sequence[dict[str, Any]], recipe: Recipe) -> tuple[str, dict[
     if recipe.keep == "last":
         return name, rows[-1]
     having = [row for row in rows if name in row and np.isfinite(row[name])]
+    if not having:  # no image of the validation data shows an object
+        name, sign, having = "loss", -1, [row for row in rows if np.isfinite(row.get("loss", np.nan))]
     return name, max(having, key=lambda row: sign * row[name], default=rows[-1])  # of equal ones the first
 
 
@@ -412,10 +416,17 @@ def describe(model: Network, recipe: Recipe, source: Source, seed: int) -> dict[
 
 
 def fingerprint(source: Source) -> str:
-    """What tells a source from others: its name, its number of images and a checksum of the names of a hundred."""
+    """What tells a source from others: its name, its number of images, and a checksum of its classes and of a hundred
+    images' names, sizes, objects and files' lengths. Where the files lie does not count.
+    """
     some = sorted({int(i) for i in np.linspace(0, len(source) - 1, min(len(source), 100))})
-    names = "\n".join(source.annotation(i).image_id for i in some)
-    return f"{source.name}, {len(source)} images (checksum {zlib.crc32(names.encode()):08x})"
+    checksum = zlib.crc32("\n".join(source.classes).encode())
+    for i in some:
+        one, path = source.annotation(i), source.path(i)
+        length = os.path.getsize(path) if path is not None and os.path.exists(path) else 0
+        said = f"{one.image_id}\n{one.height} x {one.width}\n{length}\n".encode()
+        checksum = zlib.crc32(said + one.boxes.tobytes() + one.labels.tobytes(), checksum)
+    return f"{source.name}, {len(source)} images (checksum {checksum:08x})"
 
 
 @contextlib.contextmanager
@@ -489,10 +500,8 @@ def read_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
     return [row | {"epoch": int(row["epoch"])} for row in rows]
 
 
-def _make_folder(folder, resume, config):
+def _make_folder(folder, config):
     """The folder with the run's arguments, without what a killed run left half written."""
-    if not resume and (folder / LAST).exists():
-        raise FileExistsError(f"{folder} holds a run already; pass --resume to resume it, or name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)

@@ -13,6 +13,8 @@ from keras_det.weights.safetensors_file import read_safetensors_metadata
 ATTRIBUTE = "keras_det"  # of a .weights.h5 file: the model's name and constructor arguments, as JSON
 MAX_CONFIG_BYTES = 2**24
 MOST = 10**6  # the largest number among a network's arguments
+MOST_OF = {"max_detections": 10**4, "max_per_class": 10**5}  # of some of them, which take memory for each image
+LONGEST = 25_000  # the longest list among them: ImageNet has 21,843 classes
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -24,7 +26,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            return read_safetensors_metadata(path)
+            return _believable(read_safetensors_metadata(path))
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 keras_config = json.loads(member(archive, "config.json", MAX_CONFIG_BYTES))
@@ -60,6 +62,11 @@ def _believable(metadata):
     while values:
         value = values.pop()
         if isinstance(value, (dict, list)):
+            if len(value) > LONGEST:
+                raise ValueError(f"what it says of its network has a list of {len(value)}, over {LONGEST}")
+            for name in MOST_OF.keys() & value if isinstance(value, dict) else ():
+                if isinstance(value[name], (int, float)) and value[name] > MOST_OF[name]:
+                    raise ValueError(f"what it says of its network has {name} over {MOST_OF[name]}")
             values.extend(value.values() if isinstance(value, dict) else value)
         elif isinstance(value, (int, float)) and not abs(value) <= MOST:
             raise ValueError(f"what it says of its network has the number {value!r:.30}, over {MOST}")

@@ -68,6 +68,33 @@ def test_faulty_rows_are_listed_and_the_rest_is_used(folder):
     assert found == [(4, "dropped"), (1, "dropped"), (2, "dropped"), (3, "clipped")]
 
 
+@pytest.mark.parametrize("size", ["9" * 400 + ",20", "-48,-40", "0,0", f"{10**30},20"])
+def test_sizes_that_are_none_are_passed_over(folder, size):
+    header = "width,height," + HEADER
+    source = Csv(write(folder, f"{header}{size},a.jpg,10,5,30,15,dog\n"), rescale_boxes=True)
+    np.testing.assert_allclose(source.annotation(0).boxes, [[0.25, 0.25, 0.75, 0.75]])
+    assert source.issues == []
+
+
+def test_flags_of_crowds(folder):
+    flags = ("True", "yes", "1", "", "0", "-1", "maybe")
+    rows = "".join(f"a.jpg,{i},0,{i + 5},9,dog,{flag}\n" for i, flag in enumerate(flags))
+    source = Csv(write(folder, HEADER.strip() + ",is_crowd\n" + rows))
+    assert source.annotation(0).is_crowd.tolist() == [True] * 3 + [False] * 4
+    (issue,) = source.issues
+    assert issue.object == 6 and "'maybe'" in issue.message
+
+
+def test_an_image_id_beside_a_path_leaves_pixels_pixels(folder):
+    source = Csv(write(folder, "image_id," + HEADER + "0,a.jpg,10,5,30,15,dog\n"))
+    np.testing.assert_allclose(source.annotation(0).boxes, [[0.25, 0.25, 0.75, 0.75]])
+
+
+def test_an_empty_split_is_none_and_a_label_may_be_of_two_lines(folder):
+    source = Csv(write(folder, HEADER + 'a.jpg,10,5,30,15,"do\ng"\n'), "")
+    assert source.classes == ("do\ng",) and len(source.annotation(0)) == 1
+
+
 def test_images_that_are_not_there(folder):
     file = write(folder, HEADER + ROWS + "d.jpg,1,1,2,2,cat\n")
     with pytest.raises(FileNotFoundError, match="1 of 4 images have no file, the first is d.jpg; --missing skip"):
@@ -106,3 +133,8 @@ def test_images_alone(folder):
     assert [source.annotation(i).image_id for i in range(3)] == ["a", "b", "images/c"]
     with pytest.raises(ValueError, match="`split` means nothing"):
         load(f"images:{folder}", "train")
+    assert len(load(f"images:{folder}", annotated=False)) == 3
+    with pytest.raises(ValueError, match="`annotated`"):
+        load(f"images:{folder}", annotated=True)
+    (folder / "d.jpg").symlink_to(folder / "absent.jpg")
+    assert [issue.action for issue in load(f"images:{folder}").issues] == ["skipped"]

@@ -149,3 +149,17 @@ def test_the_real_bccd(shared):
     assert [len(part.issues) for part in parts.values()] == [1, 1, 0]
     one = parts["test"].annotation(0)
     assert (one.height, one.width) == parts["test"].image(0).shape[:2] == (480, 640)
+
+
+def test_links_to_nothing_and_folders_named_as_files_are_no_end(tmp_path):
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.xml").write_text("<annotation/>")
+    (tmp_path / "z.xml").mkdir()
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "b.png").symlink_to(tmp_path / "absent.png")
+    (tmp_path / "c.xml").unlink()
+    (tmp_path / "c.xml").symlink_to(tmp_path / "absent.xml")
+    source = Folder(tmp_path, classes=["cat"])
+    assert [issue.action for issue in source.issues if issue.action == "skipped"] == ["skipped"] * 2
+    assert source.image(0).shape == (8, 8, 3)

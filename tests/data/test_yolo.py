@@ -123,6 +123,14 @@ def test_boxes_are_of_the_upright_image(tmp_path):
     assert Yolo(tmp_path).image(0).shape == (40, 20, 3)
 
 
+def test_images_that_differ_in_their_endings_alone_have_ids_of_their_own(tmp_path):
+    for name in ("a.jpg", "a.png", "b.png"):
+        image(tmp_path / name)
+    text(tmp_path / "classes.txt", "cat")
+    source = Yolo(tmp_path)
+    assert [source.annotation(i).image_id for i in range(3)] == ["a.jpg", "a.png", "b"]
+
+
 def test_an_unreadable_image_is_listed(ultralytics):
     (ultralytics / "images" / "val" / "0.jpg").write_bytes(b"no image")
     (issue,) = Yolo(ultralytics, "val").issues
@@ -141,6 +149,13 @@ def test_an_unreadable_image_is_listed(ultralytics):
         ("- a", "expected a mapping"),
         ("names: [a", "cannot be read as YAML"),
         ("a: &a [x]\nnames: [*a, *a]\ntrain: images", "aliases are not read"),
+        ("names: [a]\ntrain: images\nz: !!int ''", "cannot be read as YAML"),
+        ("names: [a]\ntrain: images\nz: !!bool maybe", "cannot be read as YAML"),
+        ("names: [a]\ntrain: images\nz: !!timestamp x", "cannot be read as YAML"),
+        ('names: [a]\ntrain: images\nz: "\\UFFFFFFFF"', "cannot be read as YAML"),
+        ("names: [yes, no]\ntrain: images", "class names must be texts, in quotes if need be; got 'True'"),
+        ("names: {0: a, 1: }\ntrain: images", "got 'None'"),
+        ("names: data.yaml\ntrain: images", "expected 'names' to be a list or a mapping"),
         ("names: !!python/object/apply:os.system ['true']\ntrain: images", "cannot be read as YAML"),
     ],
 )
@@ -152,7 +167,10 @@ def test_what_is_wrong_in_the_file_is_said_in_a_sentence(ultralytics, content, n
 
 def test_files_are_bounded(ultralytics, monkeypatch):
     monkeypatch.setattr(yolo, "MAX_LABEL_BYTES", 10)
-    assert [issue.action for issue in Yolo(ultralytics, "val").issues] == ["skipped"]
+    source = Yolo(ultralytics, "val")
+    assert [issue.action for issue in source.issues] == ["skipped"] and source.path(0) is None
+    with pytest.raises(ValueError, match="0.txt: .*at most 10 are read"):  # not an image without objects
+        source.image(0)
     monkeypatch.setattr(yolo, "MAX_CONFIG_BYTES", 10)
     with pytest.raises(ValueError, match="at most 10 are read"):
         Yolo(ultralytics)

@@ -169,6 +169,9 @@ def test_weights_of_samples_and_classes_are_refused():
     ):
         with pytest.raises(ValueError, match=f"{named} is not taken"):
             model.fit(images, labels, verbose=0, **config)
+    for config in ({"class_weight": {0: 1.0}}, {"sample_weight": np.ones(len(images))}):
+        with pytest.raises(ValueError, match="is not taken"):
+            model.train_on_batch(images, labels, **config)
     weighted = tf.data.Dataset.from_tensors((images, labels, tf.ones(len(images))))
     for call in (model.fit, model.evaluate):
         with pytest.raises(ValueError, match="a sample weight is not taken"):

@@ -164,6 +164,33 @@ def test_a_run_of_a_number_of_steps_that_is_no_multiple_of_an_epoch_resumes_to_m
     assert content(tmp_path / LAST)[1]["progress"]["step"] == 8
 
 
+def test_data_of_the_same_names_are_not_the_same_data(scenes, stopped):
+    class Moved(type(scenes)):
+        """The same scenes, one object elsewhere."""
+
+        def annotation(self, i):
+            one = super().annotation(i)
+            return dataclasses.replace(one, boxes=one.boxes * np.float32(0.5)) if i == 3 else one
+
+    other = Moved(images=8, seed=3, size=32)
+    assert run.fingerprint(scenes) == run.fingerprint(load("shapes", images=8, seed=3, size=32))
+    before = (stopped / "args.json").read_bytes()
+    with pytest.raises(ValueError, match="data"):
+        train(Small(scenes.classes), RECIPE.replace(steps=12), other, stopped, resume=True, verbose=0)
+    assert (stopped / "args.json").read_bytes() == before
+
+
+def test_a_run_that_cannot_resume_keeps_its_arguments(scenes, stopped, monkeypatch):
+    def faulty(self):
+        raise ValueError("20 of 25 objects are faulty")
+
+    before = (stopped / "args.json").read_bytes()
+    monkeypatch.setattr(Source, "check", faulty)
+    with pytest.raises(ValueError, match="20 of 25"):
+        train(Small(scenes.classes), RECIPE.replace(steps=12), scenes, stopped, resume=True, verbose=0)
+    assert (stopped / "args.json").read_bytes() == before
+
+
 class Evaluation(keras.callbacks.Callback):
     """Stands for the evaluation of the second epoch, which fails as often as it is told."""
 

@@ -106,6 +106,11 @@ def test_the_first_metric_of_the_recipe_is_watched(metrics, keep, expected):
     assert (found is row) is expected and (found is before) is not expected
 
 
+def test_where_nothing_can_be_found_the_loss_is_watched():
+    rows = [{"epoch": 1, "loss": 2.0, "val_map50": np.nan}, {"epoch": 2, "loss": 3.0, "val_map50": np.nan}]
+    assert best_row(rows, RECIPE) == ("loss", rows[0])
+
+
 class Killed(Exception):
     """Stands for a kill."""
 

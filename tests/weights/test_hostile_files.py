@@ -11,9 +11,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from keras_det import models
 from keras_det.weights import metadata
+from keras_det.weights.safetensors_file import KEY
 
 
 @pytest.fixture(scope="module")
@@ -309,3 +311,31 @@ def test_a_collection_of_texts_that_leads_in_circles_is_refused(saved, length, n
         return
     with pytest.raises(ValueError, match="collection of texts"):
         models.SSD300(weights=saved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        5,
+        {"model": ["SSD300"], "config": {}},
+        {"model": "SSD300", "config": []},
+        {"model": "SSD300", "config": {"max_detections": 10**6}},
+        {"model": "SSD300", "config": {"localizer": {"max_per_class": 10**6}}},
+        {"model": "SSD300", "config": {"iou_threshold": 10**15}},
+        {"model": "SSD300", "config": {"classes": ["a"] * 30_000}},
+    ],
+    ids=str,
+)
+def test_what_safetensors_say_of_a_network_is_believed_no_more_than_what_others_do(content, tmp_path):
+    save_file({"a": np.zeros(1, "f4")}, tmp_path / "m.safetensors", metadata={KEY: json.dumps(content)})
+    with pytest.raises(ValueError, match="m.safetensors is not a readable weights file: what it says of its network"):
+        models.SSD300(weights=tmp_path / "m.safetensors")
+
+
+def test_weights_that_are_no_numbers_are_warned_of(tmp_path, caplog):
+    network = models.Classifier(classes=["a", "b"], backbone="tiny", image_size=32)
+    network.head.kernel.assign(np.full(network.head.kernel.shape, np.nan))
+    network.save_weights(tmp_path / "m.weights.h5")
+    models.Classifier(weights=tmp_path / "m.weights.h5")
+    assert "1 of" in caplog.text and "arrays hold numbers that are not finite" in caplog.text
