@@ -10,7 +10,7 @@ VOC2007 ?= ../shared/data/voc2007
 VOC2012 ?= ../shared/data/voc2012/VOC2012
 COCO_TINY ?= ../shared/data/coco_tiny
 
-.PHONY: demo fuzz test extras test-extras test-slow test-long test-oldest test-nightly lint types prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images wheel-test sdist-test clean
+.PHONY: demo fuzz test extras test-extras test-slow test-long test-oldest test-nightly lint types prove prove-ssd prove-detectornet prove-multibox prove-class-generic prove-overfeat bench notebooks docs images web wheel-test sdist-test clean
 
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 14) else "keras_det needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
@@ -110,6 +110,11 @@ notebooks: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python -m mkdocs build
+
+# A page that detects in the browser with the embedded network, for any static host: runs/web.
+web: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[onnx]'
+	$(BIN)/keras-det export --weights shapes --format web --check --out runs/web
 
 # The images of the README and of the documentation.
 images: $(STAMP)
