@@ -18,6 +18,7 @@ import keras_det
 from keras_det import cli
 from keras_det.cli import command, printing
 from keras_det.data import load
+from keras_det.training import planning
 
 runner = CliRunner()
 
@@ -205,6 +206,7 @@ def test_evaluate_reports_the_figures():
     assert {"AP", "AP50", "map50_voc07"} <= set(result)
 
 
+@pytest.mark.slow
 def test_train_and_resume_make_a_run(tmp_path):
     common = [
         "train",
@@ -236,7 +238,13 @@ def test_recipes_are_listed_with_score_cost_and_command():
     assert "keras-det train --recipe ssd300-voc0712 --out runs/ssd300-voc0712\n" in text
 
 
-def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch):
+@pytest.fixture
+def untimed(monkeypatch):
+    """Dry runs whose steps are not timed."""
+    monkeypatch.setattr(planning, "_measured", lambda *args: {})
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, untimed):
     monkeypatch.chdir(tmp_path)
     options = ["--data", "shapes", "--backbone", "tiny", "--images", 8, "--batch-size", 4, "--steps", 6]
     plan = json.loads(call("train", *options, "--precision", "mixed_bfloat16", "--dry-run", "--json").stdout)
@@ -256,7 +264,7 @@ def test_a_weight_file_is_added_by_hand(tmp_path, monkeypatch):
     assert end.value.code == 2
 
 
-def test_set_gives_the_constructor_its_arguments(tmp_path):
+def test_set_gives_the_constructor_its_arguments(untimed):
     options = ["--model", "multibox", "--data", "shapes", "--backbone", "tiny", "--images", 8, "--batch-size", 4]
     options += ["--set", "boxes=7", "--set", "matching=predictions", "--set", "image_size=64", "--dry-run", "--json"]
     assert json.loads(call("train", *options).stdout)["outputs"]["boxes"] == [4, 7, 4]

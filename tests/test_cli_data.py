@@ -49,6 +49,7 @@ def test_words_of_a_split(yolo):
     assert "expected a class in 0 .. 1, got '9'" in result.stderr
 
 
+@pytest.mark.slow
 def test_default_boxes_are_counted(yolo):
     found = json.loads(call("data", f"yolo:{yolo}", "--split", "train", "--model", "ssdlite320", "--json").stdout)
     assert found["splits"]["train"]["matched_per_object"] > 1

@@ -36,6 +36,7 @@ def test_a_broken_link_is_found_and_code_is_no_link():
     assert generate["broken_links"](text, page) == ["absent.md", "images/no.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in PAGES if blocks(path)], ids=name_of)
 def test_code_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

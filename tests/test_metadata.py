@@ -12,7 +12,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = pathlib.Path(__file__).parents[1]
-DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "ai_edge_litert": "ai-edge-litert"}  # named unlike the module
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "google": "protobuf",
+    "ai_edge_litert": "ai-edge-litert",
+    "yaml": "pyyaml",
+}  # named unlike the module
 HEAVY = ("export/beam.py",)  # whose whole file is for an extra
 setup = configparser.ConfigParser()
 setup.read(ROOT / "setup.cfg")

@@ -32,7 +32,7 @@ def saved(tmp_path_factory):
 
 
 OTHERS = ("keras_det.cli", "keras_det.backbones", "keras_det.layers", "keras_det.losses")
-FIRST = ["keras_det", "keras, keras_det", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+FIRST = ["keras_det", "keras, keras_det", *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)]
 
 
 @pytest.mark.parametrize("first", FIRST)

@@ -246,6 +246,7 @@ def train(
             rows = detectornet.train_by_class(build, plan, source, out, val_source, **options)
         else:
             network = build(*source.classes)
+            plan.batch_options(network)  # refused before a word is said
             if not resume:
                 _print_start(network, plan, source, val_source)
             run = mining.train_in_rounds if plan.mining_rounds else training.train

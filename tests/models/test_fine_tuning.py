@@ -38,6 +38,7 @@ def layer(model, name):
     return [np.asarray(w) for w in model.features.get_layer(name).weights]
 
 
+@pytest.mark.slow
 def test_vgg16_is_reduced_by_subsampling(applications):
     model = models.SSD300(classes=CLASSES, backbone_weights="imagenet")
     source = applications["VGG16"]

@@ -12,9 +12,9 @@ CLIP, HIGHEST = 0.01, 0.5
 PRECISE = [case for case in TRAINED if case != "multibox-predictions"]  # whose network is that of "multibox"
 
 
-def rest_slow(cases, first="ssd300"):
-    """The cases, all but one left out of `make test`."""
-    return [case if case == first else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+def rest_long(cases, first="ssd300"):
+    """The cases, all but one left to `make test-long`."""
+    return [case if case == first else pytest.param(case, marks=pytest.mark.long) for case in cases]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def check_outputs(model):
     assert all(np.isfinite(value).all() for value in outputs.values())
 
 
-@pytest.mark.parametrize("case", rest_slow(TRAINED))
+@pytest.mark.parametrize("case", rest_long(TRAINED))
 def test_compiled_by_xla(case):
     model = build(case)
     images, labels = batch(model)
@@ -55,7 +55,7 @@ def test_compiled_by_xla(case):
     assert moved(model, before) > 0
 
 
-@pytest.mark.parametrize("case", rest_slow(PRECISE))
+@pytest.mark.parametrize("case", rest_long(PRECISE))
 def test_bfloat16_with_warm_up_and_cosine_clipping_and_averages(case, policy):
     policy("mixed_bfloat16")
     model = build(case)
@@ -79,7 +79,7 @@ def test_bfloat16_with_warm_up_and_cosine_clipping_and_averages(case, policy):
     check_outputs(model)
 
 
-@pytest.mark.parametrize("case", rest_slow(PRECISE, "multibox"))
+@pytest.mark.parametrize("case", rest_long(PRECISE, "multibox"))
 def test_float16_with_loss_scaling_accumulation_and_steps(case, policy):
     policy("mixed_float16")
     model = build(case)

@@ -503,6 +503,7 @@ def test_saved_and_loaded_it_gives_the_same(detector, tmp_path, ending):
             np.testing.assert_array_equal(model(image)[name], value)
 
 
+@pytest.mark.slow
 def test_a_saved_model_detects_the_same(tmp_path):
     model, images = build(scales=SCALES[:1], max_per_class=8), random_images(120, 160).astype("uint8")
     folder = saved_model(model, tmp_path / "overfeat")

@@ -89,6 +89,7 @@ def test_a_planted_object_is_found_and_what_overlaps_it_suppressed(monkeypatch):
     assert count > 1 and (paired_iou[~np.eye(count, dtype=bool)] <= 0.5 + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes(model):
     for size in ((40, 40), (40, 60)):
         assert model.detections(np.zeros((1, *size, 3), "uint8"))["boxes"].shape == (1, 100, 4)
@@ -212,6 +213,7 @@ def test_it_starts_from_a_classifiers_file(tmp_path):
         SlidingWindows(weights=tmp_path / "b.weights.h5")
 
 
+@pytest.mark.slow
 def test_rounds_of_mining_can_be_stopped_and_resumed(tmp_path, monkeypatch):
     source = Shapes(images=6, seed=0, objects=(1, 2), size=64)
     model = build(classifier=CLASSIFIER | {"classes": list(source.classes)})

@@ -47,6 +47,7 @@ def files(tmp_path):
     return paths
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_its_class(scenes, tmp_path):
     recipe = Recipe("detectornet", "shapes", "", batch_size=2, steps=1, optimizer=ADAGRAD)
     made = []

@@ -41,6 +41,7 @@ def scenes():
     return load("shapes", images=60, seed=2, size=64)
 
 
+@pytest.mark.slow
 def test_all_found_first_is_an_area_of_1(scenes):
     metrics, evaluator = evaluate(Oracle(scenes), scenes, batch_size=1)
     assert metrics == {"pr_auc": 1.0, "detection_rate@10": 1.0, "detection_rate@100": 1.0}

@@ -171,6 +171,7 @@ def test_nothing_that_names_machines_is_said(environment):
         strategies.scope("multiworker")
 
 
+@pytest.mark.slow
 def test_a_machine_without_tpu_is_said(environment):
     with pytest.raises(ValueError, match="needs a TPU; TPU_NAME is 'local'"):
         strategies.scope("tpu")

@@ -52,7 +52,7 @@ def assert_same_runs(one, other):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.long)])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(kills, tmp_path):
     script = pathlib.Path(__file__).with_name("kill_loop.py")
     done = subprocess.run([sys.executable, script, tmp_path, str(kills)], capture_output=True, text=True)
