@@ -99,6 +99,7 @@ def test_detect_goes_on_after_a_corrupt_file_and_says_so(images, tmp_path):
     result = call("detect", tmp_path / "in", "--out", tmp_path / "out", "--json")  # a folder
     assert result.exit_code == 1 and "scene00.jpg" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["image"].rpartition("/")[2] for line in lines] == ["scene0.png", "scene00.jpg", "scene1.png"]
     by_name = {line["image"].rpartition("/")[2]: line for line in lines}
     assert sorted(by_name) == ["scene0.png", "scene00.jpg", "scene1.png"]
     assert "not an image" in by_name["scene00.jpg"]["error"] and by_name["scene1.png"]["objects"]

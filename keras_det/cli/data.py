@@ -102,14 +102,15 @@ def _convert(sources, format, out, as_json):
     """Write the sources in another form, and say what was lost."""
     from keras_det.data.writing import write
 
-    lost = write(sources, format, out)
-    for sentence in lost:
+    for source in sources.values():  # the other form cannot tell of them any more
+        print_issues(source)
+    found = write(sources, format, out)
+    for sentence in found["flags"]:
         error_console.print(escape(sentence), highlight=False)
-    images = {name: len(source) for name, source in sources.items()}
     if as_json:
-        print_json({"out": str(out), "format": format, "images": images, "lost": lost})
+        print_json({"out": str(out), "format": format, **found})
     else:
-        counts = ", ".join(f"{count} images of {name}" for name, count in images.items())
+        counts = ", ".join(f"{count} images of {name}" for name, count in found["images"].items())
         Console(soft_wrap=True).print(escape(f"{format}: {counts}, written and read again: {out}"))
 
 

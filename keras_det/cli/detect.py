@@ -70,7 +70,9 @@ def detect(
     if count and not as_json:
         each = 1000 * (time.perf_counter() - start) / count
         where = f"; drawn in {out}" if out is not None else ""
-        error_console.print(escape(f"{count} images, {each:.0f} ms each, the first compiled{where}"), highlight=False)
+        failed = f", {len(bad)} could not be read" if bad else ""
+        text = f"{count} images, {each:.0f} ms each, the first compiled{failed}{where}"
+        error_console.print(escape(text), highlight=False)
     if bad:
         raise typer.Exit(1)
 
@@ -149,7 +151,10 @@ def features(
     written, bad, passed_over = collections.Counter(), *_passing_over(as_json)
     out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(out)
-    for image, name in read_images(images, passed_over):
+    for image, name in read_images(images, with_errors=True):
+        if isinstance(image, Exception):
+            passed_over(name, image)
+            continue
         if shorter_side is not None:
             image = resize(image, [round(shorter_side * side / min(image.shape[:2])) for side in image.shape[:2]])
         found = np.asarray(network.features(np.asarray(image)[None], layer)[0], "float32")

@@ -165,7 +165,7 @@ def _evaluate_model(network, source, batch_size, progress, annotated):
         collect(network, source, evaluator, batch_size, progress, skipped=skipped)
     if skipped:
         names = ", ".join(issue.file for issue in skipped[:5])
-        text = f"{len(skipped)} unreadable images were skipped, their objects count as missed: {names}"
+        text = f"images skipped as unreadable: {len(skipped)}, their objects count as missed: {names}"
         error_console.print(escape(text), highlight=False)
     return metrics, evaluator.truth, evaluator.results()
 

@@ -85,6 +85,12 @@ def data_of(weights: str | None, data: str | None, split: str | None) -> tuple[s
         return "shapes", split
     try:
         recipe = json.loads(arguments.read_text(encoding="utf-8"))["recipe"]
+        if recipe.get("validation_split") and not (split or recipe["val_split"]):
+            error_console.print(
+                f"[yellow]{escape(str(recipe['data']))} is what the run was trained on,[/yellow] but for a fraction: "
+                "--data names other images",
+                highlight=False,
+            )
         return str(recipe["data"]), split or recipe["val_split"] or recipe["split"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{arguments} does not say what the run was trained on: name --data.") from error

@@ -292,7 +292,7 @@ def _print_end(rows, plan, out, val_data):
     console.print(escape(f"curves.png, samples.png, detections.png and results.csv are in {out}"))
     split = f" --split {plan.val_split}" if plan.val_split else ""
     if zoo.get(plan.model).is_detector and plan.data != "shapes":
-        data = val_data or plan.data
+        data = "IMAGES_NOT_TRAINED_ON" if plan.validation_split else val_data or plan.data
         console.print(escape(f"  keras-det evaluate --weights {file} --data {data}{split} --report {out / 'report'}"))
     if zoo.get(plan.model).is_detector:
         console.print(escape(f"  keras-det detect IMAGES --weights {file} --out {out / 'drawn'}"))

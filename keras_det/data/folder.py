@@ -155,6 +155,8 @@ def _listed(root: str, split: str) -> list[str]:
     for part in parts:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", part):
             raise ValueError(f"`split` must be the name of a list, or several joined by +; got {split!r}.")
+    if not os.path.isdir(os.path.join(root, "ImageSets", "Main")):
+        raise FileNotFoundError(f"`split` must be left out: {root} has no lists ImageSets/Main/*.txt; got {split!r}.")
     lists = (read_list(os.path.join(root, "ImageSets", "Main", f"{part}.txt")) for part in parts)
     return list(dict.fromkeys(name for names in lists for name in names))
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -24,7 +25,7 @@ FORMATS = ("coco", "voc", "yolo")
 MOST_OFF = 0.02  # pixels between a box and itself, written and read again
 
 
-def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike) -> list[str]:
+def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike) -> dict[str, Any]:
     """Write sources to a new folder, which appears whole or not at all, and read it again.
 
     Images are copied as they are; those that are no files become PNG. What the format has no place for is not passed
@@ -37,7 +38,8 @@ def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike)
         folder: where to; must not be there.
 
     Returns:
-        Sentences on what was lost: issues of the sources that left images or objects out, and flags.
+        `images`, how many were written of each split; `left_out`, the sources' issues by which images or objects are
+        not there, and `flags`, what the format has no place for: both sentences.
 
     Raises:
         FileExistsError: the folder is there.
@@ -62,15 +64,16 @@ def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike)
         "voc": (_write_voc, _read_voc),
         "yolo": (_write_yolo, _read_yolo),
     }[format]
-    lost = [sentence for source in sources.values() for sentence in _left_out(source)]
+    left_out = [sentence for source in sources.values() for sentence in _left_out(source)]
+    flags = []
     with whole(folder) as temporary:
         temporary.mkdir(parents=True)
         kept = {split: _readable(source) for split, source in sources.items()}
         for split, source in kept.items():
-            lost += writer(source, split, temporary, classes)
+            flags += writer(source, split, temporary, classes)
         for split, source in kept.items():
             _compare(source, read(temporary, split, classes), split)
-    return lost
+    return {"images": {split: len(source) for split, source in kept.items()}, "left_out": left_out, "flags": flags}
 
 
 def _readable(source):

@@ -189,7 +189,10 @@ class Detector(Network):
         from keras_det.models.inputs import read_images
 
         threshold = self.detect_threshold if score_threshold is None else score_threshold
-        for batch, names in _same_size(read_images(images, bad)):
+        for batch, names in _same_size(read_images(images, with_errors=bad is not None)):
+            if isinstance(batch, Exception):
+                bad(names, batch)
+                continue
             found = self.detections(np.stack(batch))
             for i, (image, name) in enumerate(zip(batch, names)):
                 keep = (found["scores"][i] >= threshold) & (found["labels"][i] >= 0)
@@ -253,9 +256,15 @@ def compiled(function: Callable, model: keras.Model, xla: bool = False, any_size
 
 
 def _same_size(images):
-    """Group consecutive images of one size into batches: `(images, names)` pairs."""
+    """Group consecutive images of one size into batches: `(images, names)` pairs; errors stay in their places."""
     batch, names = [], []
     for image, name in images:
+        if isinstance(image, Exception):
+            if batch:
+                yield batch, names
+            yield image, name
+            batch, names = [], []
+            continue
         most = min(DETECT_BATCH, max(BATCH_PIXELS // (image.shape[0] * image.shape[1]), 1))
         if batch and (image.shape != batch[0].shape or len(batch) >= most):
             yield batch, names

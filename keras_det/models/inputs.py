@@ -1,7 +1,7 @@
 """What `detect` accepts: paths, folders, patterns, PIL images, arrays and lists of them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,7 @@ from PIL import Image
 from keras_det.data.image_files import image_paths, read_image, to_bytes
 
 
-def read_images(
-    images: Any, bad: Callable[[str, Exception], None] | None = None
-) -> Iterator[tuple[np.ndarray, str | None]]:
+def read_images(images: Any, with_errors: bool = False) -> Iterator[tuple[np.ndarray | Exception, str | None]]:
     """Yield `(image, name)` for everything in `images`: uint8 RGB `[H, W, 3]` and the file it came from, if any.
 
     Files are read as they are needed, upright by their EXIF orientation. Of a folder all images are read, in the order
@@ -20,8 +18,7 @@ def read_images(
 
     Args:
         images: as `Detector.detect` takes them.
-        bad: called with the path and the error of each file that cannot be read, which is passed over; `None` raises
-            the error.
+        with_errors: yield the error in the image's place where a file cannot be read, in place of raising it.
 
     Raises:
         FileNotFoundError: a path or a pattern that matches nothing, or a folder without images; before any is read.
@@ -33,9 +30,9 @@ def read_images(
             try:
                 image = read_image(one)
             except (ValueError, OSError) as error:
-                if bad is None:
+                if not with_errors:
                     raise
-                bad(one, error)
+                yield error, one
             else:
                 yield image, one
         elif isinstance(one, Image.Image):

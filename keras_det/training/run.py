@@ -153,7 +153,7 @@ def train(
             raise (OSError if isinstance(error, OSError) else ValueError)(text) from error
     if skipped:
         names = ", ".join(issue.file for issue in skipped[:5])
-        logger.warning(f"{len(skipped)} unreadable images were skipped: {names}{', ...' if len(skipped) > 5 else ''}")
+        logger.warning(f"images skipped as unreadable: {len(skipped)}: {names}{', ...' if len(skipped) > 5 else ''}")
     if val_source is not None and model.detects:
         with best_weights(model, folder):
             draw_detections(model, val_source, folder / "detections.png")

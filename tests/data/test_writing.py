@@ -57,7 +57,7 @@ READERS = {"coco": Coco, "voc": lambda root, split: Folder(root, split, classes=
 @pytest.mark.parametrize("format", writing.FORMATS)
 def test_what_is_written_is_read_again_and_what_is_lost_is_said(format, few, tmp_path):
     scenes = load("shapes", images=2, seed=1, size=64)
-    lost = write({"train": few, "val": few}, format, tmp_path / "out")
+    found = write({"train": few, "val": few}, format, tmp_path / "out")
     again = READERS[format](tmp_path / "out", "val")
     assert (len(again), again.classes, again.issues) == (2, few.classes, [])
     one = again.annotation(0)
@@ -66,8 +66,9 @@ def test_what_is_written_is_read_again_and_what_is_lost_is_said(format, few, tmp
     assert one.difficult.tolist() == ([True, False, False] if format == "voc" else [False] * 3)
     assert one.is_crowd.tolist() == ([False, False, True] if format == "coco" else [False] * 3)
     np.testing.assert_array_equal(again.image(1), few.image(1))
-    assert sum("not an image" in sentence for sentence in lost) == 2  # of either split
-    assert sum("lose their flag" in sentence for sentence in lost) == {"coco": 2, "voc": 2, "yolo": 4}[format]
+    assert found["images"] == {"train": 2, "val": 2}
+    assert sum("not an image" in sentence for sentence in found["left_out"]) == 2  # of either split
+    assert sum("lose their flag" in sentence for sentence in found["flags"]) == {"coco": 2, "voc": 2, "yolo": 4}[format]
     write({"test": scenes}, format, tmp_path / "scenes")
     assert not [path for path in tmp_path.iterdir() if path.name[0] == "."]
     with pytest.raises(FileExistsError, match="out exists"):
