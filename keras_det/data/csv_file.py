@@ -189,7 +189,7 @@ def _columns(file: str, header: Sequence[str]) -> tuple[dict[str, int] | None, b
     }
     lacking = [name for name in COLUMNS if places[name] is None]
     if not lacking:
-        relative = plain[places["path"]] == "imageid"
+        relative = plain[places["path"] or 0] == "imageid"
         return {name: place for name, place in places.items() if place is not None}, relative
     if len(lacking) == len(COLUMNS) and len(header) == len(COLUMNS):
         return None, False

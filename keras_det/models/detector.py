@@ -190,7 +190,7 @@ class Detector(Network):
 
         threshold = self.detect_threshold if score_threshold is None else score_threshold
         for batch, names in _same_size(read_images(images, with_errors=bad is not None)):
-            if isinstance(batch, Exception):
+            if bad is not None and isinstance(batch, Exception):
                 bad(names, batch)
                 continue
             found = self.detections(np.stack(batch))
@@ -255,7 +255,7 @@ def compiled(function: Callable, model: keras.Model, xla: bool = False, any_size
     return function
 
 
-def _same_size(images):
+def _same_size(images: Any) -> Iterator[tuple[Any, Any]]:
     """Group consecutive images of one size into batches: `(images, names)` pairs; errors stay in their places."""
     batch, names = [], []
     for image, name in images:

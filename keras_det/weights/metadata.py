@@ -64,9 +64,10 @@ def _believable(metadata):
         if isinstance(value, (dict, list)):
             if len(value) > LONGEST:
                 raise ValueError(f"what it says of its network has a list of {len(value)}, over {LONGEST}")
-            for name in MOST_OF.keys() & value if isinstance(value, dict) else ():
-                if isinstance(value[name], (int, float)) and value[name] > MOST_OF[name]:
-                    raise ValueError(f"what it says of its network has {name} over {MOST_OF[name]}")
+            for name, most in MOST_OF.items():
+                claimed = value.get(name) if isinstance(value, dict) else None
+                if isinstance(claimed, (int, float)) and claimed > most:
+                    raise ValueError(f"what it says of its network has {name} over {most}")
             values.extend(value.values() if isinstance(value, dict) else value)
         elif isinstance(value, (int, float)) and not abs(value) <= MOST:
             raise ValueError(f"what it says of its network has the number {value!r:.30}, over {MOST}")
