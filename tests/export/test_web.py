@@ -3,8 +3,10 @@
 import functools
 import http.server
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 
@@ -75,7 +77,7 @@ def browse(*arguments):
     """Headless Chromium, started."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([CHROMIUM, *options, *arguments], text=True, **streams)
+    return subprocess.Popen([CHROMIUM, *options, *arguments], text=True, start_new_session=True, **streams)
 
 
 def test_the_folder_holds_all_that_it_needs(folder):
@@ -104,7 +106,7 @@ def test_the_page_finds_what_the_model_finds(folder, server, tmp_path):
     try:
         assert arrived.wait(120), "the page did not answer"
     finally:
-        browser.kill()
+        os.killpg(browser.pid, signal.SIGKILL)  # the command may be a script that starts the browser
         browser.wait()
     model = models.SSD300(weights="shapes")
     assert len(posted[0]) == IMAGES, posted
