@@ -124,10 +124,10 @@ def _is_annotated(spec, split):
 
 def _unannotated(spec, split, seed, images, classes):
     """The source to write results of, which has no annotations."""
-    from keras_det.data import kind_of
+    from keras_det.data import parse_spec
 
-    kind = spec.partition(":")[0] if ":" in spec or spec == "shapes" else kind_of(spec)
-    options = {"annotated": False} | ({"classes": classes} if kind in ("folder", "images") else {})
+    takes_classes = parse_spec(spec)[0] in ("folder", "images")
+    options = {"annotated": False} | ({"classes": classes} if takes_classes else {})
     source = load_source(spec, split, seed, images, options)
     error_console.print(f"{escape(source.name)} has no annotations: its results are written, not evaluated.")
     return source

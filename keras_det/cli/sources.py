@@ -37,9 +37,8 @@ def load_source(
 
     given = {name: value for name, value in data_options.items() if value != DATA_OPTIONS[name][1]}
     bound = given.pop("max_unreadable", None)
-    kind = spec.partition(":")[0]
-    if ":" not in spec and spec != "shapes" and Path(spec).expanduser().exists():
-        kind = data.kind_of(spec)
+    kind, place = data.parse_spec(spec)
+    if place == spec:
         _say_kind(spec, kind)
     for name in given:
         if kind in NOT_FOR[name]:

@@ -51,6 +51,7 @@ __all__ = [
     "is_annotated",
     "kind_of",
     "load",
+    "parse_spec",
     "read_image_size",
     "read_image",
     "relabel",
@@ -96,16 +97,26 @@ def load(spec: str, split: str | None = None, **options: Any) -> Source:
     >>> len(source), source.image(0).shape
     (3, (64, 64, 3))
     """
-    kind, _, place = spec.partition(":")
+    kind, place = parse_spec(spec)
     if spec == "shapes":
         if split is not None:
             raise ValueError(f"`split` means nothing for shapes, whose scenes their seed chooses; got {split!r}.")
         return Shapes(**options)
-    if kind not in _KINDS and os.path.exists(os.path.expanduser(spec)):
-        kind, place = kind_of(spec), spec
     if kind not in _KINDS or not place:
         raise ValueError(f"`spec` must be {_FORMS}; got {spec!r}{did_you_mean(kind, ('shapes', *_KINDS))}")
     return _KINDS[kind](place, split, **options)
+
+
+def parse_spec(spec: str) -> tuple[str, str]:
+    """The kind and the place that a text names; of a file or folder alone the kind is what `kind_of` says.
+
+    >>> parse_spec("voc:/data/VOCdevkit"), parse_spec("shapes")
+    (('voc', '/data/VOCdevkit'), ('shapes', ''))
+    """
+    kind, _, place = spec.partition(":")
+    if spec != "shapes" and kind not in _KINDS and os.path.exists(os.path.expanduser(spec)):
+        return kind_of(spec), spec
+    return kind, place
 
 
 def is_annotated(spec: str, split: str | None = None) -> bool:
@@ -121,9 +132,7 @@ def is_annotated(spec: str, split: str | None = None) -> bool:
     >>> is_annotated("shapes")
     True
     """
-    kind, _, place = spec.partition(":")
-    if kind not in _KINDS and os.path.exists(os.path.expanduser(spec)):
-        kind, place = kind_of(spec), spec
+    kind, place = parse_spec(spec)
     found = getattr(_KINDS.get(kind), "is_annotated", None)
     return found is None or not place or found(place, split)
 

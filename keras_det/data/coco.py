@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.numbers import real, reals, whole
-from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, check_missing, find_frame
+from keras_det.data.source import (
+    Annotation,
+    AnnotationIssue,
+    ReadSource,
+    check_missing,
+    find_frame,
+    pixel_areas,
+    report_missing,
+)
 from keras_det.suggestions import did_you_mean
 
 MAX_JSON_BYTES = 2**30
@@ -81,7 +89,7 @@ class Coco(ReadSource):
         folder = _image_folder(folders, [entry.get("file_name") for entry in content["images"]])
         images, issues = _read_images(file, folder, content["images"])
         there = _existing([path for path, _ in images.values()])
-        issues += _report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
+        issues += report_missing(f"coco {split}", [path for path, _ in images.values()], there, missing)
         left_out = {number for number, exists in zip(images, there) if not exists}
         self._ids = [number for number in images if number not in left_out]
         self._files, self._sizes = zip(*(images[number] for number in self._ids))
@@ -145,7 +153,7 @@ class Coco(ReadSource):
         if not height:
             return Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], []), issues
         boxes, kept, of_boxes = frame.clean_boxes(self._corners[rows], file, self._number[rows])
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
+        area = pixel_areas(boxes, height, width)
         given = self._area[rows][kept] * (height * width / (frame.said[0] * frame.said[1]))
         area = np.where(np.isfinite(given) & (given >= 0), given, area)
         labels, crowd = self._labels[rows][kept], self._crowd[rows][kept]
@@ -351,19 +359,6 @@ def _existing(files: list[str]) -> np.ndarray:
     for folder in {os.path.dirname(file) for file in files}:
         there[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
     return np.array([os.path.basename(file) in there[os.path.dirname(file)] for file in files], bool)
-
-
-def _report_missing(name: str, files: list[str], there: np.ndarray, missing: str) -> list[AnnotationIssue]:
-    """An issue for each image without a file, or the error."""
-    absent = [file for file, exists in zip(files, there) if not exists]
-    if absent and missing == "error":
-        raise FileNotFoundError(
-            f"{name}: {len(absent)} of {len(files)} images have no file, the first is {absent[0]}; "
-            "--missing skip, or missing='skip', leaves them out"
-        )
-    if not there.any():
-        raise ValueError(f"{name}: none of the {len(files)} images is there")
-    return [AnnotationIssue(file, None, f"listed in {name}, but there is no such file", "skipped") for file in absent]
 
 
 def _shown(value: Any) -> str:

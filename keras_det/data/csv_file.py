@@ -11,7 +11,17 @@ import numpy as np
 
 from keras_det.data.image_files import SUFFIXES
 from keras_det.data.numbers import real, whole
-from keras_det.data.source import Annotation, AnnotationIssue, Frame, ReadSource, check_missing, find_frame
+from keras_det.data.source import (
+    Annotation,
+    AnnotationIssue,
+    Frame,
+    ReadSource,
+    check_missing,
+    find_frame,
+    pixel_areas,
+    report_missing,
+    upright_size,
+)
 from keras_det.data.voc import decode, flag_of
 from keras_det.suggestions import did_you_mean
 
@@ -80,19 +90,8 @@ class Csv(ReadSource):
         folder = os.path.dirname(os.path.abspath(file))
         folders = [os.path.join(folder, part) for part in ("", "images", *([split] if split else []))]
         found = {written: _find(written, folders) for written in self._rows}
-        issues = [
-            AnnotationIssue(written, None, f"listed in {name}, but there is no such file", "skipped")
-            for written, image in found.items()
-            if image is None
-        ]
-        if issues and missing == "error":
-            raise FileNotFoundError(
-                f"{name}: {len(issues)} of {len(found)} images have no file, the first is {issues[0].file}; "
-                "--missing skip, or missing='skip', leaves them out"
-            )
+        issues = report_missing(name, [*found], [image is not None for image in found.values()], missing)
         self._images = [(written, image) for written, image in found.items() if image is not None]
-        if not self._images:
-            raise ValueError(f"{name}: none of the {len(found)} images is there")
         self._rescale = rescale_boxes
         super().__init__(name, names if classes is None else classes, issues)
 
@@ -107,9 +106,10 @@ class Csv(ReadSource):
         image_id, image = self._images[i]
         rows = self._rows[image_id]
         said = tuple(whole(rows[0][1].get(side)) or 0 for side in ("height", "width"))
-        known = all(0 < side < MAX_SIDE for side in said)
-        frame, issues = find_frame(image, said if known else None, self._file, f"image {image_id} ", self._rescale)
-        issues = [issue for issue in issues if known or "gives no size" not in issue.message]
+        if all(0 < side < MAX_SIDE for side in said):
+            frame, issues = find_frame(image, said, self._file, f"image {image_id} ", self._rescale)
+        else:
+            frame, issues = upright_size(image)
         if not frame.size[0]:
             return Annotation(image_id, 0, 0, np.zeros((0, 4)), [], [], [], []), issues
         rows, of_rows = self._sound(rows)
@@ -127,7 +127,7 @@ class Csv(ReadSource):
         ]
         crowd = np.array([bool(flag) for flag in flags], bool)[kept]
         height, width = frame.size
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
+        area = pixel_areas(boxes, height, width)
         none = np.zeros(len(kept), bool)
         annotation = Annotation(image_id, height, width, boxes, labels, none, crowd, area, frame.orientation)
         return annotation, issues + of_rows + of_boxes

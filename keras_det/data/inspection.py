@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.source import Source
+from keras_det.metrics.matching import paired_iou
 
 REPEATED_IOU = 0.95
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -89,10 +90,6 @@ def _quantiles(values):
 def _repeated(annotation):
     """Pairs of objects of one class that are nearly the same box."""
     boxes, labels = annotation.boxes.astype(np.float64), annotation.labels
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(axis=-1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    iou = both / np.maximum(area[:, None] + area[None] - both, 1e-12)
-    same = (iou > REPEATED_IOU) & (labels[:, None] == labels[None])
-    return [[int(i), int(j)] for i, j in np.argwhere(np.triu(same, 1))]
+    first, second = np.triu_indices(len(boxes), 1)
+    same = (labels[first] == labels[second]) & (paired_iou(boxes[first], boxes[second]) > REPEATED_IOU)
+    return np.stack([first[same], second[same]], axis=1).tolist()

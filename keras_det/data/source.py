@@ -293,10 +293,66 @@ class ReadSource(Source):
         return self._kept[i]
 
 
+class AnnotatedFiles(ReadSource):
+    """Image files with a file of annotations each; an image whose annotations cannot be read is left out.
+
+    It is reported and left out like one that cannot be read itself. A subclass defines `_file`, the image's file, and
+    its `_read` calls `_leave_out` for such an image.
+    """
+
+    def __init__(self, name: str, classes: Sequence[str], general_issues: Sequence[AnnotationIssue] = ()):
+        super().__init__(name, classes, general_issues)
+        self._unusable: dict[int, AnnotationIssue] = {}
+
+    def _file(self, i: int) -> str:
+        """The file of image `i`."""
+        raise NotImplementedError
+
+    def path(self, i: int) -> str | None:
+        """The file of image `i`; None once its annotation was found to be unreadable."""
+        return None if i in self._unusable else self._file(self._check_index(i))
+
+    def file_of(self, i: int) -> str:
+        """What image `i` is called in reports: the file that cannot be read, where that is its annotation."""
+        return self._unusable[i].file if i in self._unusable else self._file(self._check_index(i))
+
+    def image(self, i: int) -> np.ndarray:
+        """As `Source.image`; an image whose annotation cannot be read is refused, too."""
+        self.annotation(i)
+        if i in self._unusable:
+            raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
+        return super().image(i)
+
+    def _leave_out(self, i: int, image_id: str, file: str, error: Exception):
+        """What `_read` gives for an image whose annotation's file cannot be read."""
+        self._unusable[i] = unreadable(file, error)
+        return without_objects(image_id, self._file(i))[0], [self._unusable[i]]
+
+
 def check_missing(missing: str) -> None:
     """Raises ValueError where what to do about missing files is neither `"error"` nor `"skip"`."""
     if missing not in ("error", "skip"):
         raise ValueError(f"`missing` must be 'error' or 'skip'; got {missing!r}.")
+
+
+def report_missing(name: str, files: Sequence[str], there: Sequence[bool], missing: str) -> list[AnnotationIssue]:
+    """An issue for each image without a file, or the error where they may not be missing, or all are.
+
+    Args:
+        name: Of the source.
+        files: Of the images.
+        there: Whether each of them is there.
+        missing: `"error"` or `"skip"`.
+    """
+    absent = [file for file, exists in zip(files, there) if not exists]
+    if absent and missing == "error":
+        raise FileNotFoundError(
+            f"{name}: {len(absent)} of {len(files)} images have no file, the first is {absent[0]}; "
+            "--missing skip, or missing='skip', leaves them out"
+        )
+    if len(absent) == len(files):
+        raise ValueError(f"{name}: none of the {len(files)} images is there")
+    return [AnnotationIssue(file, None, f"listed in {name}, but there is no such file", "skipped") for file in absent]
 
 
 def unreadable(file: str, error: Exception) -> AnnotationIssue:
@@ -312,6 +368,11 @@ def without_objects(image_id: str, image: str) -> tuple[Annotation, list[Annotat
     except (OSError, ValueError) as error:
         issues = [unreadable(image, error)]
     return Annotation(image_id, *frame.size, np.zeros((0, 4)), [], [], [], [], frame.orientation), issues
+
+
+def pixel_areas(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`[n]` areas in pixels squared of `[n, 4]` `rel_yxyx` boxes."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,6 +406,15 @@ class Frame:
 def upright_frame(stored: tuple[int, int], orientation: int) -> Frame:
     """The frame of boxes of an image as it is stored."""
     return Frame(stored[::-1] if orientation in SIDEWAYS else stored, stored, orientation)
+
+
+def upright_size(image: str) -> tuple[Frame, list[AnnotationIssue]]:
+    """The frame of boxes whose annotation gives no size: the upright image; and the issue where it is unreadable."""
+    try:
+        size = upright_frame(*stored_size(image)).size
+    except (OSError, ValueError) as error:
+        return Frame((0, 0), (0, 0)), [unreadable(image, error)]
+    return Frame(size, size), []
 
 
 def find_frame(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.image_files import read_image, stored_size
-from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, unreadable, upright_frame
+from keras_det.data.source import Annotation, AnnotationIssue, ReadSource, pixel_areas, unreadable, upright_frame
 
 _OBJECT_FIELDS = ("bbox", "label")
 
@@ -100,7 +100,7 @@ class Tfds(ReadSource):
             corners = np.round(corners, _DECIMALS)
         boxes, kept, issues = frame.clean_boxes(corners, file, first_pixel=self._first_pixel)
         none = np.zeros(len(corners), bool)
-        box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
+        box_area = pixel_areas(boxes, height, width)
         annotation = Annotation(
             image_id,
             height,

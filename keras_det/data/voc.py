@@ -16,12 +16,12 @@ from defusedxml import ElementTree
 
 from keras_det.data.numbers import real
 from keras_det.data.source import (
+    AnnotatedFiles,
     Annotation,
     AnnotationIssue,
-    ReadSource,
     check_missing,
     find_frame,
-    unreadable,
+    pixel_areas,
     without_objects,
 )
 from keras_det.suggestions import did_you_mean
@@ -188,7 +188,7 @@ class VocItem:
     image: str
 
 
-class VocFiles(ReadSource):
+class VocFiles(AnnotatedFiles):
     """Images with a VOC XML file each: the common part of `Voc` and `Folder`.
 
     See `keras_det.data.source.find_frame` for the rule on sizes and orientations. An image that cannot be read is
@@ -210,27 +210,14 @@ class VocFiles(ReadSource):
         super().__init__(name, classes, issues)
         self._items = tuple(items)
         self._annotated = annotated
-        self._unusable: dict[int, AnnotationIssue] = {}
         self._label = {name: label for label, name in enumerate(self.classes)}
         self._rescale = rescale_boxes
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def path(self, i: int) -> str | None:
-        """The file of image `i`; None once its annotation was found to be unreadable."""
-        return None if i in self._unusable else self._items[self._check_index(i)].image
-
-    def file_of(self, i: int) -> str:
-        """What image `i` is called in reports: the file that cannot be read, where that is its annotation."""
-        return self._unusable[i].file if i in self._unusable else self._items[self._check_index(i)].image
-
-    def image(self, i: int) -> np.ndarray:
-        """As `Source.image`; an image whose annotation cannot be read is refused, too."""
-        self.annotation(i)
-        if i in self._unusable:
-            raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
-        return super().image(i)
+    def _file(self, i: int) -> str:
+        return self._items[i].image
 
     def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         item = self._items[i]
@@ -239,15 +226,14 @@ class VocFiles(ReadSource):
         try:
             xml = read_xml(item.xml)
         except (OSError, ValueError) as error:
-            self._unusable[i] = unreadable(item.xml, error)
-            return without_objects(item.stem, item.image)[0], [self._unusable[i]]
+            return self._leave_out(i, item.stem, item.xml, error)
         labels = self._labels(item.xml, xml)
         frame, issues = find_frame(item.image, xml.size, item.xml, rescale=self._rescale)
         height, width = frame.size
         if not height:
             return Annotation(item.stem, 0, 0, np.zeros((0, 4)), [], [], [], []), issues
         boxes, kept, of_boxes = frame.clean_boxes(xml.corners, item.xml, xml.numbers, self.first_pixel)
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
+        area = pixel_areas(boxes, height, width)
         crowd = np.zeros(len(kept), bool)
         annotation = Annotation(
             item.stem, height, width, boxes, labels[kept], xml.difficult[kept], crowd, area, frame.orientation

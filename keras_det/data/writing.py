@@ -59,20 +59,19 @@ def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike)
             raise ValueError(f"a split must have a plain name, such as train; got {split!r}.")
         if format == "yolo" and split not in SPLITS:
             raise ValueError(f"a split of YOLO's must be one of {', '.join(SPLITS)}; got {split!r}.")
-    writer, read = {
-        "coco": (_write_coco, _read_coco),
-        "voc": (_write_voc, _read_voc),
-        "yolo": (_write_yolo, _read_yolo),
-    }[format]
+    writer = {"coco": _write_coco, "voc": _write_voc, "yolo": _write_yolo}[format]
+    prefixed = format == "voc"  # whose splits share a folder
     left_out = [sentence for source in sources.values() for sentence in _left_out(source)]
     flags = []
     with whole(folder) as temporary:
         temporary.mkdir(parents=True)
         kept = {split: _readable(source) for split, source in sources.items()}
+        names = {split: _names(source, f"{split}_" if prefixed else "") for split, source in kept.items()}
         for split, source in kept.items():
-            flags += writer(source, split, temporary, classes)
+            flags += writer(source, names[split], split, temporary)
         for split, source in kept.items():
-            _compare(source, read(temporary, split, classes), split)
+            again = Folder(temporary, split, classes=classes) if prefixed else _READERS[format](temporary, split)
+            _compare(source, names[split], again, split)
     return {"images": {split: len(source) for split, source in kept.items()}, "left_out": left_out, "flags": flags}
 
 
@@ -88,8 +87,8 @@ def _left_out(source):
     return [f"{source.name}: {issue}" for issue in left_out]
 
 
-def _names(source):
-    """A plain file name without ending for each image, each once."""
+def _names(source, prefix):
+    """A plain file name without ending for each image, each once, behind the prefix."""
     names, taken = [], set()
     for i in range(len(source)):
         stem = re.sub(r"[^\w.-]+", "_", source.annotation(i).image_id).strip("._") or "image"
@@ -98,7 +97,7 @@ def _names(source):
             number += 1
             name = f"{stem}-{number}"
         taken.add(name)
-        names.append(name)
+        names.append(prefix + name)
     return names
 
 
@@ -128,11 +127,11 @@ def _annotations(source):
     return [source.annotation(i) for i in range(len(source))]
 
 
-def _write_coco(source, split, folder, classes):
+def _write_coco(source, names, split, folder):
     (folder / "annotations").mkdir(exist_ok=True)
     (folder / split).mkdir()
     images, entries = [], []
-    for i, (one, name) in enumerate(zip(_annotations(source), _names(source))):
+    for i, (one, name) in enumerate(zip(_annotations(source), names)):
         file = _copy(source, i, folder / split / name)
         images.append({"id": i + 1, "file_name": file.name, "height": one.height, "width": one.width})
         for box, label, crowd, area in zip(_pixels(one), one.labels, one.is_crowd, one.area):
@@ -140,25 +139,20 @@ def _write_coco(source, split, folder, classes):
             xywh = [round(value, 3) for value in (xmin, ymin, xmax - xmin, ymax - ymin)]
             entry = {"id": len(entries) + 1, "image_id": i + 1, "category_id": int(label) + 1, "bbox": xywh}
             entries.append(entry | {"area": round(float(area), 3), "iscrowd": int(crowd)})
-    categories = [{"id": k + 1, "name": name} for k, name in enumerate(classes)]
+    categories = [{"id": k + 1, "name": name} for k, name in enumerate(source.classes)]
     text = json.dumps({"images": images, "annotations": entries, "categories": categories}, ensure_ascii=False)
     (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
     return _flags(source.name, "difficult", [one.difficult for one in _annotations(source)])
 
 
-def _read_coco(folder, split, classes):
-    return Coco(folder, split)
-
-
-def _write_voc(source, split, folder, classes):
+def _write_voc(source, names, split, folder):
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    names = [f"{split}_{name}" for name in _names(source)]  # splits share a folder
     for i, (one, name) in enumerate(zip(_annotations(source), names)):
         file = _copy(source, i, folder / "JPEGImages" / name)
         size = f"<size><width>{one.width}</width><height>{one.height}</height><depth>3</depth></size>"
         rows = zip(_pixels(one), one.labels, one.difficult)
-        objects = "".join(_voc_object(box, classes[label], difficult) for box, label, difficult in rows)
+        objects = "".join(_voc_object(box, source.classes[label], difficult) for box, label, difficult in rows)
         text = f"<annotation>\n<filename>{escape(file.name)}</filename>\n{size}\n{objects}</annotation>\n"
         (folder / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
     (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(
@@ -175,14 +169,10 @@ def _voc_object(box, name, difficult):
     return f"<object><name>{escape(name)}</name>{flag}<bndbox>{corners}</bndbox></object>\n"
 
 
-def _read_voc(folder, split, classes):
-    return Folder(folder, split, classes=classes)
-
-
-def _write_yolo(source, split, folder, classes):
+def _write_yolo(source, names, split, folder):
     for part in ("images", "labels"):
         (folder / part / split).mkdir(parents=True)
-    for i, (one, name) in enumerate(zip(_annotations(source), _names(source))):
+    for i, (one, name) in enumerate(zip(_annotations(source), names)):
         _copy(source, i, folder / "images" / split / name)
         low, high = one.boxes[:, :2].astype(np.float64), one.boxes[:, 2:].astype(np.float64)
         rows = zip(one.labels, (low + high) / 2, high - low)
@@ -191,23 +181,23 @@ def _write_yolo(source, split, folder, classes):
         )
         (folder / "labels" / split / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
     places = "".join(f"{path.name}: images/{path.name}\n" for path in sorted((folder / "images").iterdir()))
-    names = "".join(f"  {k}: {json.dumps(name, ensure_ascii=False)}\n" for k, name in enumerate(classes))
-    (folder / "data.yaml").write_text(f"{places}nc: {len(classes)}\nnames:\n{names}", encoding="utf-8")
+    classes = "".join(f"  {k}: {json.dumps(name, ensure_ascii=False)}\n" for k, name in enumerate(source.classes))
+    text = f"{places}nc: {len(source.classes)}\nnames:\n{classes}"
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
     lost = _flags(source.name, "difficult", [one.difficult for one in _annotations(source)])
     return lost + _flags(source.name, "crowd", [one.is_crowd for one in _annotations(source)])
 
 
-def _read_yolo(folder, split, classes):
-    return Yolo(folder, split)
+_READERS = {"coco": Coco, "yolo": Yolo}
 
 
-def _compare(source, again, split):
+def _compare(source, names, again, split):
     """Refuse where what was written reads otherwise."""
     if len(source) != len(again) or source.classes != again.classes:
         raise ValueError(f"{split}: {len(source)} images were written, {len(again)} with {again.classes} read again.")
-    places = {Path(again.path(i)).stem.removeprefix(f"{split}_"): i for i in range(len(again))}
-    for i, name in enumerate(_names(source)):
-        one, other = source.annotation(i), again.annotation(places[name.removeprefix(f"{split}_")])
+    places = {Path(again.path(i)).stem: i for i in range(len(again))}
+    for i, name in enumerate(names):
+        one, other = source.annotation(i), again.annotation(places[name])
         same = (one.height, one.width, one.labels.tolist()) == (other.height, other.width, other.labels.tolist())
         if not same or (np.abs(_pixels(one) - _pixels(other)) > MOST_OFF).any():
             raise ValueError(f"{split}: the image {name} has other objects when it is read again.")

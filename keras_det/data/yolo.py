@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 
 from keras_det.data.folder import image_ids, images_below
-from keras_det.data.image_files import stored_size
 from keras_det.data.numbers import real, whole
 from keras_det.data.source import (
+    AnnotatedFiles,
     Annotation,
     AnnotationIssue,
-    Frame,
-    ReadSource,
     check_missing,
-    unreadable,
-    upright_frame,
-    without_objects,
+    pixel_areas,
+    report_missing,
+    upright_size,
 )
 from keras_det.data.voc import decode
 from keras_det.suggestions import did_you_mean
@@ -32,7 +30,7 @@ SPLITS = ("train", "val", "test")
 NAMES = ("classes.txt", "obj.names", "names.txt", "_darknet.labels")  # where no other file gives the classes
 
 
-class Yolo(ReadSource):
+class Yolo(AnnotatedFiles):
     """Images with a text file each, as Ultralytics', Darknet's and Roboflow's tools write them.
 
     A line of the text is an object: the class's number, then center, width and height of its box relative to the
@@ -65,63 +63,37 @@ class Yolo(ReadSource):
         root = _root(config, root)
         images = _images(config, file, root, split)
         name = f"yolo {os.path.basename(root)}" + (f" {split}" if split else "")
-        present = [image for image in images if os.path.isfile(image)]
-        issues = [
-            AnnotationIssue(image, None, f"listed in {name}, but there is no such file", "skipped")
-            for image in images
-            if not os.path.isfile(image)
-        ]
-        if issues and missing == "error":
-            raise FileNotFoundError(
-                f"{name}: {len(issues)} of {len(images)} images have no file, the first is {issues[0].file}; "
-                "--missing skip, or missing='skip', leaves them out"
-            )
-        if not present:
+        if not images:
             raise ValueError(f"{name}: no images in {root}")
+        there = [os.path.isfile(image) for image in images]
+        issues = report_missing(name, images, there, missing)
+        present = [image for image, exists in zip(images, there) if exists]
         self._images, self._ids = tuple(present), image_ids(present, root)
-        self._unusable: dict[int, AnnotationIssue] = {}
         super().__init__(name, classes, issues)
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def path(self, i: int) -> str | None:
-        """The file of image `i`; None once its text was found to be unreadable."""
-        return None if i in self._unusable else self._images[self._check_index(i)]
-
-    def file_of(self, i: int) -> str:
-        """What image `i` is called in reports: the file that cannot be read, where that is its text."""
-        return self._unusable[i].file if i in self._unusable else self._images[self._check_index(i)]
-
-    def image(self, i: int) -> np.ndarray:
-        """As `Source.image`; an image whose text cannot be read is refused, too."""
-        self.annotation(i)
-        if i in self._unusable:
-            raise ValueError(f"{self._unusable[i].file}: {self._unusable[i].message}")
-        return super().image(i)
+    def _file(self, i: int) -> str:
+        return self._images[i]
 
     def _read(self, i: int) -> tuple[Annotation, list[AnnotationIssue]]:
         image = self._images[i]
-        file, issues, frame = label_file(image), [], Frame((0, 0), (0, 0))
-        try:
-            size, orientation = stored_size(image)
-            upright = upright_frame(size, orientation).size
-            frame = Frame(upright, upright)
-        except (OSError, ValueError) as error:
-            issues.append(unreadable(image, error))
+        file = label_file(image)
         try:
             numbers, labels, corners, of_lines = _read_labels(file, len(self.classes))
         except (OSError, ValueError) as error:
-            self._unusable[i] = unreadable(file, error)
-            return without_objects(self._ids[i], image)[0], [self._unusable[i]]
-        issues += of_lines
+            return self._leave_out(i, self._ids[i], file, error)
+        frame, issues = upright_size(image)
         height, width = frame.size
         if not height:
             numbers, labels, corners = numbers[:0], labels[:0], corners[:0]
         boxes, kept, of_boxes = frame.clean_boxes(corners * np.tile([height, width], 2), file, numbers)
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * height * width
+        area = pixel_areas(boxes, height, width)
         none = np.zeros(len(kept), bool)
-        return Annotation(self._ids[i], height, width, boxes, labels[kept], none, none, area), issues + of_boxes
+        return Annotation(
+            self._ids[i], height, width, boxes, labels[kept], none, none, area
+        ), issues + of_lines + of_boxes
 
 
 def config_file(path: str) -> str | None:

@@ -314,10 +314,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
     @functools.wraps(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As Keras's `fit`; datasets keep their order. Raises ValueError for `class_weight` and `sample_weight`."""
-        given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
-        for name in ("class_weight", "sample_weight"):
-            if given.get(name) is not None:
-                raise ValueError(_NO_WEIGHTS.format(f"`{name}`"))
+        given = _without_weights(keras.Model.fit, self, *args, **kwargs)
         if hasattr(given.get("x"), "element_spec") and "shuffle" not in given:  # else Keras warns that it cannot
             kwargs["shuffle"] = False
         return super().fit(*args, **kwargs)
@@ -325,10 +322,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """As Keras's `train_on_batch`. Raises ValueError for `class_weight` and `sample_weight`."""
-        given = inspect.signature(keras.Model.train_on_batch).bind(self, *args, **kwargs).arguments
-        for name in ("class_weight", "sample_weight"):
-            if given.get(name) is not None:
-                raise ValueError(_NO_WEIGHTS.format(f"`{name}`"))
+        _without_weights(keras.Model.train_on_batch, self, *args, **kwargs)
         return super().train_on_batch(*args, **kwargs)
 
     def _join_replicas(self):
@@ -483,6 +477,15 @@ class Network(_compat.OptimizerBuild, keras.Model):
 
 
 _NO_WEIGHTS = "{} is not taken: the objectives are normalized by the objects of a whole batch, as their papers have it."
+
+
+def _without_weights(method, *args, **kwargs):
+    """The arguments that a method of Keras's is called with, by name, refused where they weigh samples or classes."""
+    given = inspect.signature(method).bind(*args, **kwargs).arguments
+    for name in ("class_weight", "sample_weight"):
+        if given.get(name) is not None:
+            raise ValueError(_NO_WEIGHTS.format(f"`{name}`"))
+    return given
 
 
 def _unweighted(data):

@@ -68,7 +68,7 @@ def _found(model, frames, score_threshold, every, last):
     """The detections of some frames; `last` are those of the frame before them."""
     looked = iter(model.stream([image for number, _, image in frames if number % every == 0], score_threshold))
     for number, seconds, image in frames:
-        if number % every == 0 or last is None:
+        if number % every == 0:
             last = next(looked)
         shown = Detections(last.boxes, last.scores, last.labels, last.classes, image, f"frame {number}")
         yield VideoFrame(number, seconds, shown)
