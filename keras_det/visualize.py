@@ -212,19 +212,22 @@ def plot_curves(
     _save(figure, path)
 
 
-def plot_histograms(values: Mapping[str, np.ndarray], path: str | os.PathLike, xlabel: str = "") -> None:
-    """Write an image of histograms of fractions side by side.
+def plot_histograms(panels: Mapping[str, Mapping[str, np.ndarray]], path: str | os.PathLike) -> None:
+    """Write an image of histograms side by side.
 
     Args:
-        values: dict from a title to `[n]` numbers in 0 .. 1.
+        panels: dict from what the numbers of a panel are to a dict from a group's name to its `[n]` numbers; groups lie
+            over each other. No number is negative.
         path: PNG file to write.
-        xlabel: what the numbers are.
     """
-    figure, axes = _figure(len(values))
-    for axis, (title, each) in zip(axes, values.items()):
-        axis.hist(each, bins=40, range=(0, 1))
-        axis.set_title(title)
-        axis.set(xlabel=xlabel, ylabel="objects")
+    figure, axes = _figure(len(panels))
+    for axis, (label, groups) in zip(axes, panels.items()):
+        largest = max((float(each.max()) for each in groups.values() if len(each)), default=1.0)
+        bins = np.linspace(0, largest, 41)
+        for name, each in groups.items():
+            axis.hist(each, bins=bins, histtype="stepfilled", alpha=0.5, label=f"{name}: {len(each)}")
+        axis.set(xlabel=label, ylabel="count")
+        axis.legend(fontsize="small")
         axis.grid(alpha=0.3)
     _save(figure, path)
 

@@ -133,7 +133,7 @@ def _matched(name, source):
 def _write_pictures(sources, found, out):
     """A sheet of images with their boxes, histograms of sizes, and every issue."""
     from keras_det import visualize
-    from keras_det.data.inspection import object_sizes
+    from keras_det.data.inspection import image_sizes, object_sizes
     from keras_det.files import write_image, write_text
 
     out.mkdir(parents=True, exist_ok=True)
@@ -146,11 +146,15 @@ def _write_pictures(sources, found, out):
             drawn.append(visualize.draw_boxes(readable.image(i), one.boxes, **options))
     if drawn:
         write_image(out / "sheet.png", visualize.grid(drawn, columns=6))
-    visualize.plot_histograms(
-        {f"{name}: size of objects": object_sizes(source) for name, source in sources.items()},
-        out / "sizes.png",
-        xlabel="square root of the fraction of the image",
-    )
+    sizes = {name: image_sizes(source) for name, source in sources.items()}
+    panels = {
+        "object size: square root of its fraction of the image": {
+            name: object_sizes(source) for name, source in sources.items()
+        },
+        "image width, pixels": {name: each[:, 1] for name, each in sizes.items()},
+        "image height, pixels": {name: each[:, 0] for name, each in sizes.items()},
+    }
+    visualize.plot_histograms(panels, out / "sizes.png")
     issues = [issue for one in found["splits"].values() for issue in one["issues"]]
     write_text(out / "issues.txt", "".join(f"{issue}\n" for issue in issues))
 

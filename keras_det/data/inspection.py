@@ -28,7 +28,7 @@ def summarize(source: Source) -> dict[str, Any]:
     annotations = [source.annotation(i) for i in range(len(source))]
     labels = np.concatenate([one.labels for one in annotations] or [np.zeros(0, int)])
     counts = np.bincount(labels, minlength=len(source.classes))
-    known = [one for one in annotations if one.height]
+    sizes = image_sizes(source)
     return {
         "name": source.name,
         "images": len(source),
@@ -37,12 +37,18 @@ def summarize(source: Source) -> dict[str, Any]:
         "difficult": sum(int(one.difficult.sum()) for one in annotations),
         "crowds": sum(int(one.is_crowd.sum()) for one in annotations),
         "classes": dict(zip(source.classes, counts.tolist())),
-        "image_width": _quantiles([one.width for one in known]),
-        "image_height": _quantiles([one.height for one in known]),
+        "image_width": _quantiles(sizes[:, 1]),
+        "image_height": _quantiles(sizes[:, 0]),
         "object_size": _quantiles(object_sizes(source)),
         "repeated_boxes": [[source.file_of(i), *pair] for i, one in enumerate(annotations) for pair in _repeated(one)],
         "issues": [str(issue) for issue in source.issues],
     }
+
+
+def image_sizes(source: Source) -> np.ndarray:
+    """The height and width of each image whose size is known, `[n, 2]` int64, pixels."""
+    sizes = [(one.height, one.width) for one in map(source.annotation, range(len(source))) if one.height]
+    return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def object_sizes(source: Source) -> np.ndarray:

@@ -12,7 +12,8 @@ import numpy as np
 from keras_det.data.image_files import SIDEWAYS, read_image, stored_size, turn_boxes
 
 MAX_FAULTY = 0.1
-"""The fraction of objects, of those in the annotations, that may be dropped as faulty before a source is refused."""
+"""The fraction of objects that may be dropped as faulty, and of images that may be annotated at another size than they
+have, before a source is refused."""
 
 # COCO rounds coordinates to a hundredth of a pixel: leaving the image by less than this part of its side is no issue.
 _ROUNDING = 1e-4
@@ -29,7 +30,8 @@ class AnnotationIssue:
         message: What is wrong, in words.
         action: `"clipped"` (the box was cut at the image's border), `"dropped"` (the object is left out), `"skipped"`
             (the image is left out), `"corrected"` (the sensible value was taken), `"kept"` (boxes stay as they are),
-            `"rescaled"` (boxes were scaled to the image's size) or `"turned"` (boxes were turned upright with it).
+            `"mismatched"` (the same, though their size is not the image's), `"rescaled"` (boxes were scaled to the
+            image's size) or `"turned"` (boxes were turned upright with it).
 
     >>> print(AnnotationIssue("a.xml", 2, "the box is inverted", "dropped"))
     a.xml, object 2: the box is inverted (dropped)
@@ -144,18 +146,22 @@ class Source:
     def check(self) -> None:
         """Raises ValueError where too much is wrong; reads every annotation and every image's header.
 
-        That is more than one object, and over `MAX_FAULTY` of them, that had to be dropped, or more than one image, and
-        over `max_unreadable` of them, that cannot be read.
+        That is more than one object, and over `MAX_FAULTY` of them, that had to be dropped, as many of the images that
+        are annotated at another size than they have, or more than one image, and over `max_unreadable` of them, that
+        cannot be read.
         """
         self.check_unreadable([p for i in range(len(self)) for p in self._issues_of(i) if p.action == "skipped"])
-        dropped = [issue for issue in self.issues if issue.action == "dropped"]
-        if len(dropped) <= 1:
-            return
-        count = len(dropped) + sum(len(self.annotation(i)) for i in range(len(self)))
-        if len(dropped) > MAX_FAULTY * count:
+        self._check_faulty("mismatched", "images are annotated at another size than they have", len(self))
+        objects = sum(len(self.annotation(i)) for i in range(len(self)))
+        self._check_faulty("dropped", "objects are faulty", objects, left_out=True)
+
+    def _check_faulty(self, action: str, words: str, count: int, left_out: bool = False) -> None:
+        """Raises ValueError where too many issues ended in this action; `count` has those left out not."""
+        faulty = [issue for issue in self.issues if issue.action == action]
+        count += len(faulty) * left_out
+        if len(faulty) > max(1, MAX_FAULTY * count):
             raise ValueError(
-                f"{self.name}: {len(dropped)} of {count} objects are faulty, more than {MAX_FAULTY:.0%}; "
-                f"the first: {dropped[0]}"
+                f"{self.name}: {len(faulty)} of {count} {words}, more than {MAX_FAULTY:.0%}; the first: {faulty[0]}"
             )
 
     def __repr__(self) -> str:
@@ -461,7 +467,7 @@ def find_frame(
     if rescale:
         return Frame(size, said), [AnnotationIssue(file, None, words, "rescaled")]
     advice = "boxes are taken as pixels of the image as it is; --rescale-boxes, or rescale_boxes=True, scales them"
-    return Frame(size, size), [AnnotationIssue(file, None, f"{words}: {advice}", "kept")]
+    return Frame(size, size), [AnnotationIssue(file, None, f"{words}: {advice}", "mismatched")]
 
 
 def clean_boxes(

@@ -180,6 +180,19 @@ def test_a_source_is_refused_over_a_fraction_of_faulty_annotations(write):
         Coco(write(content)).check()
 
 
+def test_a_source_is_refused_over_a_fraction_of_sizes_that_are_not_the_images(write):
+    """As one published data set, whose XML speaks of 200 x 200 while its images are 416 x 416."""
+    content = instances()
+    content["images"][0] |= {"height": 20, "width": 30}
+    Coco(write(content)).check()  # one may always be
+    content["images"][1] |= {"height": 20, "width": 30}
+    root = write(content)
+    words = "2 of 3 images are annotated at another size than they have, more than 10%; the first: .*--rescale-boxes"
+    with pytest.raises(ValueError, match=words):
+        Coco(root).check()
+    Coco(root, rescale_boxes=True).check()
+
+
 def test_boxes_and_areas_are_rescaled_when_asked(write):
     content = instances()
     content["images"][0] |= {"height": 20, "width": 30}
@@ -259,7 +272,7 @@ def test_the_images_own_size_counts(write, size):
     assert (one.height, one.width) == (HEIGHT, WIDTH)
     np.testing.assert_allclose(one.boxes[1], [0.25, 0.25, 0.75, 0.75], atol=1e-7)
     (issue,) = source.issues
-    assert (issue.object, issue.action) == (None, "kept" if size.get("height") == 60 else "corrected")
+    assert (issue.object, issue.action) == (None, "mismatched" if size.get("height") == 60 else "corrected")
     assert "image 7 gives " + ("a size of 60 x 40" if size.get("height") == 60 else "no size") in issue.message
 
 

@@ -51,7 +51,7 @@ def test_splits_sizes_and_classes(folder):
     file = write(folder, header + "train,80,40,a.jpg,10,5,30,15,dog\nval,40,20,b.jpg,10,5,30,15,cat\n")
     assert [len(Csv(file, split)) for split in ("train", "val", None)] == [1, 1, 2]
     (issue,) = Csv(file, "train").issues
-    assert "gives a size of 40 x 80, but the image has 20 x 40" in issue.message and issue.action == "kept"
+    assert "gives a size of 40 x 80, but the image has 20 x 40" in issue.message and issue.action == "mismatched"
     scaled = Csv(file, "train", rescale_boxes=True).annotation(0)
     np.testing.assert_allclose(scaled.boxes, [[0.125, 0.125, 0.375, 0.375]])
     (issue,) = Csv(file, "val", classes=["dog"]).issues

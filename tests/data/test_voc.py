@@ -144,7 +144,7 @@ def test_a_list_may_be_hostile(tmp_path):
     ("size", "action"),
     [
         *((size, "corrected") for size in (None, (0, 0), (HEIGHT, 0), ("x", "y"), (-1, 5), ("nan", WIDTH))),
-        *((size, "kept") for size in ((WIDTH, HEIGHT), (400, 600))),
+        *((size, "mismatched") for size in ((WIDTH, HEIGHT), (400, 600))),
     ],
 )
 def test_the_images_own_size_counts(devkit, size, action):
@@ -156,7 +156,7 @@ def test_the_images_own_size_counts(devkit, size, action):
     (issue,) = source.issues
     assert (issue.object, issue.action) == (None, action)
     assert issue.file.endswith("a.xml") and "40 x 60" in issue.message
-    assert ("--rescale-boxes" in issue.message) == (action == "kept")
+    assert ("--rescale-boxes" in issue.message) == (action == "mismatched")
 
 
 def test_boxes_are_rescaled_from_the_annotated_size_when_asked(devkit):
