@@ -42,6 +42,7 @@ COCO_GROUPS = {
 _KIND_NAMES = ("Cor", "Loc", "Sim", "Oth", "BG")
 _KIND_COLORS = ("#ffffff", "#8db3dc", "#f2a65a", "#9ccc8f", "#b9a3d3")
 _RED, _BLUE, _GREY = "#c1121f", "#2563a8", "#667085"
+_WIDTH = 10.5  # inches, of every figure: the width of the report's page
 _CLASSES_A_ROW = 7
 _NUMBERED_CLASSES = 30
 _LONGEST_NAME = 24
@@ -70,8 +71,8 @@ def plot_false_positives(
 
     A column for all classes, and one for each group of similar classes. Top row: fractions of correct detections (Cor)
     and of false ones by localization (Loc), similar classes (Sim), others (Oth) and background (BG), as the number of
-    detections grows to multiples of the number of objects; recall at overlap 0.5 (red) and 0.1 (red, dashed). Bottom
-    row: kinds of the best scored false detections.
+    detections grows to multiples of the number of objects; recall at IoU 0.5 (red) and 0.1 (red, dashed). Bottom row:
+    kinds of the best scored false detections. Without groups the two lie side by side.
 
     Args:
         truth: The objects.
@@ -83,9 +84,16 @@ def plot_false_positives(
     if codes is None:
         codes = diagnosis.kinds(truth, results, diagnosis.similar_classes(truth.classes, groups))
     panels = _panels(truth.classes, groups)
+    if len(panels) == 1:
+        (name, labels), figure = panels[0], _figure(_WIDTH, 2.8)
+        left, right = figure.subplots(1, 2)
+        _draw_trend(left, name, truth, results, codes, labels)
+        _draw_top(right, results, codes, labels)
+        left.set_ylabel("fraction of each kind (%)", fontsize=8)
+        return in_their_scripts(figure)
     columns = min(len(panels), 4)
     blocks = -(-len(panels) // columns)
-    figure = _figure(2.75 * columns + 0.4, 5 * blocks)
+    figure = _figure(_WIDTH, 5 * blocks)
     axes = figure.subplots(2 * blocks, columns, squeeze=False)
     for place, (name, labels) in enumerate(panels):
         row, column = 2 * (place // columns), place % columns
@@ -122,7 +130,7 @@ def plot_sensitivity(
     names = diagnosis.SIZE_BINS if by == "size" else diagnosis.SHAPE_BINS
     labels = range(len(truth.classes)) if labels is None else labels
     rows = [labels[i : i + _CLASSES_A_ROW] for i in range(0, len(labels), _CLASSES_A_ROW)]
-    figure = _figure(11, 2.1 * len(rows))
+    figure = _figure(_WIDTH, 2.1 * len(rows))
     width = min(len(labels), _CLASSES_A_ROW)
     for axis, row in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows):
         for place, label in enumerate(row):
@@ -144,7 +152,7 @@ def plot_tide(truth: GroundTruth, results: Predictions, found: Tide | None = Non
         found: What `tide.tide` gave, where it is at hand.
     """
     found = tide(truth, results) if found is None else found
-    figure = _figure(8, 2.9)
+    figure = _figure(_WIDTH, 2.9)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1.4))
     top = max([*found.cost.values(), *found.special.values(), 0.01])
     for axis, names, values, color in (
@@ -167,7 +175,7 @@ def plot_precision_recall(
     labels: Sequence[int] | None = None,
     curves: Sequence[voc.Curve] | None = None,
 ) -> Figure:
-    """Precision against recall of each class at overlap 0.5, with the monotone curve of which VOC takes the area.
+    """Precision against recall of each class at IoU 0.5, with the monotone curve of which VOC takes the area.
 
     Args:
         truth: The objects.
@@ -179,7 +187,7 @@ def plot_precision_recall(
     labels = range(len(truth.classes)) if labels is None else labels
     rows = -(-len(labels) // 5)
     columns = -(-len(labels) // rows)
-    figure = _figure(2.15 * columns + 0.5, 2 * rows + 0.3)
+    figure = _figure(_WIDTH, 2 * rows + 0.3)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, label in zip(axes.flat, labels):
         _draw_curve(axis, _short(truth.classes[label]), curves[label])
@@ -197,7 +205,7 @@ def plot_confusion(
     labels: Sequence[int] | None = None,
     matrix: np.ndarray | None = None,
 ) -> Figure:
-    """Which class was detected where which object is; a row's colors are fractions of it, the numbers are counts.
+    """Which class was detected where which object is, counted; colors go by the root of the count.
 
     Args:
         truth: The objects.
@@ -206,30 +214,33 @@ def plot_confusion(
         labels: The classes to draw; all when left out.
         matrix: What `diagnosis.confusion_matrix` gave, where it is at hand.
     """
+    from matplotlib.colors import PowerNorm
+
     if matrix is None:
         matrix = diagnosis.confusion_matrix(truth, results, score_threshold)
     count = len(truth.classes)
     labels = list(range(count) if labels is None else labels)
-    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     shown = np.ix_([*labels, count], [*labels, count])
-    matrix, fractions = matrix[shown], fractions[shown]
-    side = 2.2 + 0.36 * len(labels) if len(labels) <= _NUMBERED_CLASSES else 2.2 + 0.14 * len(labels)
-    figure = _figure(max(side, 4.2) + 0.6, max(side, 4.2))
+    matrix = matrix[shown]
+    numbered = len(labels) <= _NUMBERED_CLASSES
+    size = 9 if numbered else 6
+    figure = _figure(_WIDTH, 1.6 + (0.3 if numbered else 0.14) * len(labels))
     axis = figure.subplots()
-    image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    largest = max(int(matrix.max()), 1)
+    image = axis.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, 0, largest), aspect="auto")
     names = [_short(truth.classes[label]) for label in labels]
-    size = 8 if len(labels) <= _NUMBERED_CLASSES else 6
     places = np.arange(len(labels) + 1)
-    axis.set_xticks(places, [*names, "missed"], rotation=90, fontsize=size, parse_math=False)
+    turned = len(labels) > 8
+    axis.set_xticks(places, [*names, "missed"], rotation=90 * turned, fontsize=size, parse_math=False)
     axis.set_yticks(places, [*names, "background"], fontsize=size, parse_math=False)
     axis.set_xlabel("detected as", fontsize=9)
     axis.set_ylabel("object", fontsize=9)
-    if len(labels) <= _NUMBERED_CLASSES:
+    if numbered:
         for row, column in np.argwhere(matrix):
-            color = "white" if fractions[row, column] > 0.55 else "black"
-            axis.text(column, row, matrix[row, column], ha="center", va="center", fontsize=6.5, color=color)
-    bar = figure.colorbar(image, ax=axis, shrink=0.6, pad=0.02)
-    bar.set_label("fraction of the row", fontsize=8)
+            color = "white" if matrix[row, column] > 0.3 * largest else "black"
+            axis.text(column, row, matrix[row, column], ha="center", va="center", fontsize=size, color=color)
+    bar = figure.colorbar(image, ax=axis, pad=0.01)
+    bar.set_label("count", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return in_their_scripts(figure)
 
