@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_det.backbones import tiny
+from keras_det.backbones import BACKBONES, fine_map, tiny
 from keras_det.backbones.alexnet_lcn import alexnet_lcn
 from keras_det.backbones.common import conv_bn
 from keras_det.layers import BoxGrid
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from keras_det.data.source import Source
     from keras_det.models.pretrained import Checkpoint
 
-BACKBONES = ("alexnet_lcn", "tiny")
-TINY_HIDDEN = 128  # channels of the tiny network's hidden layer
+HIDDEN = 128  # channels of the hidden layer on a map
 
 
 @register("class_generic", small={"backbone": "tiny", "image_size": 64, "grid_shape": (8, 8, 3, 2)})
@@ -50,16 +49,17 @@ class ClassGeneric(Detector):
     of an object's nearest cell overlaps it by 0.69 or more for the largest objects, 0.61 for those of a middle scale,
     and 0.38 for the smallest. Finer grids suit small objects; they have fewer images for each outcome.
 
-    `"tiny"`, for CPUs, works on the map of stride 8 of `keras_det.backbones.tiny`. Its dense layers share their weights
-    over the places of the map (a hidden layer of 3 x 3 cells and 128 channels, then the softmax layer): dense layers
-    proper, which the paper's network has, would hold most of the parameters and need far more images than a CPU can
-    go through.
+    Every other backbone, such as `"tiny"` for CPUs, gives a map of stride 8 (`keras_det.backbones.fine_map`). Its dense
+    layers share their weights over the places of the map (a hidden layer of 3 x 3 cells and 128 channels, then the
+    softmax layer): dense layers proper, which the paper's network has, would hold most of the parameters and need far
+    more images than a CPU can go through.
 
     Args:
         weights: `None`, a registered name, or a file saved by this package. Weights bring their own arguments.
         classes: Names of the recognition layer's classes, in label order. Others than those of `weights` keep
             everything but that layer. Detections have one class, "object", as has the detector's `classes`.
-        backbone: `"alexnet_lcn"`, the paper's five convolutions and two dense layers, or `"tiny"`.
+        backbone: `"alexnet_lcn"`, the paper's five convolutions and two dense layers, or one of
+            `keras_det.backbones.BACKBONES`.
         image_size: Side of the square input in pixels.
         width: Factor of the numbers of filters and units of alexnet_lcn.
         grid_shape: Cells `(Y, X, S, A)` over place, scale and aspect ratio, see `keras_det.layers.BoxGrid`.
@@ -74,6 +74,7 @@ class ClassGeneric(Detector):
         iou_threshold: Overlap that suppresses.
         max_candidates: Local maxima that enter suppression.
         max_detections: Detections of an image at most.
+        backbone_weights: `"imagenet"` starts the backbone from a network trained on ImageNet, where there is one of it.
 
     Call with `[B, H, W, 3]` RGB images in 0 .. 255 of the input size; `detect` takes images of any size.
 
@@ -90,7 +91,7 @@ class ClassGeneric(Detector):
     supervisions = ("both", "boxes", "classes")
     detect_threshold = 0.01  # the probabilities of all boxes of an image add up to 1
     loss_terms = ("localization", "recognition")
-    choices = {"backbone": BACKBONES}
+    choices = {"backbone": ("alexnet_lcn", *BACKBONES)}
     counts = ("image_size", "max_candidates", "max_detections")
     fractions = ("score_threshold", "iou_threshold")
 
@@ -111,6 +112,7 @@ class ClassGeneric(Detector):
         iou_threshold: float = 0.45,
         max_candidates: int = 200,
         max_detections: int = 100,
+        backbone_weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
@@ -120,11 +122,12 @@ class ClassGeneric(Detector):
         self.grid = BoxGrid(self.config.grid_shape, **grid, dtype="float32", name="grid")
         self.features = self._features()
         cells = self.grid.size
-        if self.config.backbone == "tiny":
+        if self.by_place:
             cells = self.grid.shape[2] * self.grid.shape[3]
         self.boxes = layers.Dense(cells, kernel_initializer="glorot_uniform", name="boxes")
         self.recognition = layers.Dense(len(self.class_names), name="recognition")
         self.build((None, *self.image_size, 3))
+        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:
@@ -146,12 +149,22 @@ class ClassGeneric(Detector):
 
     # Network, section 3.1
 
+    @property
+    def by_place(self) -> bool:
+        """Whether the features are a map, whose places share the last layers."""
+        return self.config.backbone != "alexnet_lcn"
+
     def _features(self):
-        """The network up to the features: `[B, 4096 width]`, of tiny a map `[B, Y, X, 128]`."""
-        if self.config.backbone == "alexnet_lcn":
+        """The network up to the features: `[B, 4096 width]`, of all but alexnet_lcn a map `[B, Y, X, 128]`."""
+        if not self.by_place:
             return alexnet_lcn(self.image_size, self.config.width)
-        network = tiny(self.image_size)
-        x = conv_bn(network.output["stage3"], TINY_HIDDEN, 3, "hidden")
+        if self.config.backbone == "tiny":
+            network = tiny(self.image_size)
+            fine = network.output["stage3"]
+        else:
+            network = fine_map(self.config.backbone, self.image_size)
+            fine = network.output
+        x = conv_bn(fine, HIDDEN, 3, "hidden")
         if x.shape[1:3] != self.grid.shape[:2]:
             x = layers.Resizing(*self.grid.shape[:2], name="to_grid")(x)
         return keras.Model(network.input, x, name="features")
@@ -173,9 +186,11 @@ class ClassGeneric(Detector):
         Returns:
             `{"boxes": [B, N], "classes": [B, C]}` float32 logits: of the grid's N cells in use and of `class_names`.
         """
-        by_place = self.config.backbone == "tiny"
-        x = ops.cast(images, "float32")
-        x = x / 127.5 - 1.0 if by_place else x - ops.convert_to_tensor(CAFFE_MEAN)
+        by_place, x = self.by_place, ops.cast(images, "float32")
+        if self.config.backbone == "tiny":
+            x = x / 127.5 - 1.0
+        elif not by_place:
+            x = x - ops.convert_to_tensor(CAFFE_MEAN)
         x = self.features(ops.cast(x, self.compute_dtype), training=training)
         boxes = self.boxes(x)
         boxes = self.grid.gather(boxes) if by_place else boxes

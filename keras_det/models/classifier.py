@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import layers, ops
 
-from keras_det.backbones import build_backbone
+from keras_det.backbones import VECTOR_BACKBONES, last_vector
 from keras_det.models.config import Config
 from keras_det.models.network import Network
 from keras_det.models.registry import register
@@ -35,10 +35,10 @@ class Classifier(Network):
         weights: `None`, a registered name, or a file saved by this package.
         classes: Names, without background.
         background: Whether there is a class 0 for crops without an object.
-        backbone: `"alexnet"`, `"efficientnet_lite0"`, with which `weights="imagenet"` names ImageNet's 1000 classes, or
-            `"tiny"` (for CPUs).
+        backbone: `"alexnet"`, or one of `keras_det.backbones.BACKBONES`: of `"efficientnet_lite0"` `weights="imagenet"`
+            names ImageNet's 1000 classes, `"tiny"` is for CPUs.
         image_size: Side of the square input in pixels; the paper of DeepMultiBox has 220.
-        width: Factor of the numbers of filters and units, see `keras_det.backbones.build_backbone`.
+        width: Factor of the numbers of filters and units, see `keras_det.backbones.last_vector`.
         crops: What training shows. `"boxes"` are moved boxes of objects, and of background, brought to the input's
             shape, as DetectorNet prunes; `"maximum"` and `"minimum"` the squares around such boxes, as
             `MultiBoxDetector` classifies; `"images"` random crops of whole images with the image's label and their
@@ -46,6 +46,7 @@ class Classifier(Network):
         positive_iou: A training crop with at least this overlap with some object has the class of the most similar one.
         negative_iou: One with at most this overlap with all objects is background.
         positive_fraction: Fraction of positive crops in training with background; DeepMultiBox has a third.
+        backbone_weights: `"imagenet"` starts the backbone from a network trained on ImageNet, where there is one of it.
 
     Raises:
         ValueError: another `crops`, or background with `"images"`, which have none.
@@ -59,7 +60,7 @@ class Classifier(Network):
 
     loss_terms = ("classification",)
     class_predictors = ("logits",)
-    choices = {"crops": CROPS}
+    choices = {"crops": CROPS, "backbone": VECTOR_BACKBONES}
 
     def __init__(
         self,
@@ -73,13 +74,15 @@ class Classifier(Network):
         positive_iou: float = 0.5,
         negative_iou: float = 0.2,
         positive_fraction: float = 1 / 3,
+        backbone_weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         self.background = self.config.background
-        self.features = build_backbone(self.config.backbone, self.image_size, self.config.width)
+        self.features = last_vector(self.config.backbone, self.image_size, self.config.width, pooled=True)
         self.head = layers.Dense(len(self.classes) + self.background, dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
+        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:

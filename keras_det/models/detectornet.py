@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from keras_det import boxes as box_ops
-from keras_det.backbones import VECTOR_BACKBONES, build_backbone, tiny
+from keras_det.backbones import VECTOR_BACKBONES, fine_map, last_vector
 from keras_det.boxes.integral import MASKS, STEPS, box_sizes, search
 from keras_det.layers import MaskRegression
 from keras_det.losses.mask import LAMBDA, mask_losses, mask_targets
@@ -65,7 +65,8 @@ class DetectorNet(Detector):
         mode: `"mask"`: a network for each class and mask type (section 5.1), `"class"`: one for the five masks of each
             class (its suggestion), `"all"`: one for all masks of all classes (its future work).
         d: cells on a side of a mask; the paper has 24.
-        backbone: `"alexnet"` (the paper's), or `"tiny"` (for CPUs), which regresses each cell from a feature map.
+        backbone: `"alexnet"` (the paper's), or one of `keras_det.backbones.BACKBONES`, such as `"tiny"` (for CPUs), which
+            regress each cell from a map of stride 8.
         image_size: side of the square input in pixels; the paper has 225.
         width: factor of AlexNet's numbers of filters and units.
         aspect_ratios: width over height, relative to the image, of the boxes that are searched: ten clusters of the
@@ -78,6 +79,7 @@ class DetectorNet(Detector):
             give the detector's class are dropped (section 5.2). `None` drops none.
         iou_threshold: overlap that suppresses, per class.
         max_detections: detections of an image at most.
+        backbone_weights: `"imagenet"` starts the backbone from a network trained on ImageNet, where there is one of it.
 
     Raises:
         ValueError: an argument is out of range.
@@ -114,6 +116,7 @@ class DetectorNet(Detector):
         classifier: Any = None,
         iou_threshold: float = 0.5,
         max_detections: int = 100,
+        backbone_weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
@@ -127,6 +130,8 @@ class DetectorNet(Detector):
         each = 5 * len(self.classes) // count
         self.regressions = [MaskRegression(each, self.d, name=f"masks{k or ''}") for k in range(count)]
         self.build((None, *self.image_size, 3))
+        for network in self.mask_backbones:
+            self.load_trained_backbone(network, config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:
@@ -144,13 +149,11 @@ class DetectorNet(Detector):
             super().start_from(checkpoint)
 
     def _backbone(self):
-        """A network up to what masks are regressed from: the last hidden layer, or tiny's finest map."""
+        """A network up to what masks are regressed from: the last hidden layer of AlexNet, of others a fine map."""
         if self.config.backbone == "alexnet":
-            network = build_backbone("alexnet", self.image_size, self.config.width)
+            network = last_vector("alexnet", self.image_size, self.config.width)
             return keras.Model(network.input, network.output["features"], name="backbone")
-        inputs, network = keras.Input((*self.image_size, 3)), tiny(self.image_size)
-        fine = keras.Model(network.input, network.output["stage3"], name="tiny")
-        return keras.Model(inputs, fine(layers.Rescaling(1 / 127.5, -1.0, name="to_one")(inputs)), name="backbone")
+        return fine_map(self.config.backbone, self.image_size)
 
     def _checked_classifier(self):
         """The classifier's arguments, if it can tell these classes from background."""
@@ -201,8 +204,8 @@ class DetectorNet(Detector):
     def load_backbone(self, classifier: Classifier) -> None:
         """Start from a network trained for classification: all its layers but the last (section 6).
 
-        A file of a `Classifier` as `weights` does the same. Of `"tiny"`, whose masks come from a finer map than its
-        classes, the layers up to the classifier's map are taken.
+        A file of a `Classifier` as `weights` does the same. Of all but AlexNet, whose masks come from a finer map than
+        the classes, the layers up to the classifier's map are taken.
 
         Args:
             classifier: a `Classifier` of the same backbone, image size and width.
@@ -216,7 +219,7 @@ class DetectorNet(Detector):
         )
         for network in self.mask_backbones if same else ():
             missing = copy_fitting(classifier.features, network)
-            same = same and (not missing or self.config.backbone == "tiny")
+            same = same and (not missing or self.config.backbone != "alexnet")
         if not same:
             raise ValueError("`classifier` must have this network's backbone, image_size and width.")
 

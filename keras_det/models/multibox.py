@@ -16,7 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_det import boxes as box_ops
-from keras_det.backbones import build_backbone
+from keras_det.backbones import VECTOR_BACKBONES, last_vector
 from keras_det.losses import MATCHING, match_objects, matching_losses
 from keras_det.models.classifier import RESIZED, Classifier
 from keras_det.models.detector import Detector
@@ -51,14 +51,15 @@ class MultiBox(Detector):
         matching: `"priors"` matches objects to the priors ("Training Details"), `"predictions"` to the predictions,
             by the loss itself (equation 3).
         alpha: weight of the matching loss; the paper has 0.3.
-        backbone: `"alexnet"` (the paper's) or `"tiny"` (for CPUs).
+        backbone: `"alexnet"` (the paper's), or one of `keras_det.backbones.BACKBONES`, such as `"tiny"` (for CPUs).
         image_size: side of the square input in pixels.
-        width: factor of the numbers of filters and units, see `keras_det.backbones.build_backbone`.
+        width: factor of the numbers of filters and units, see `keras_det.backbones.last_vector`.
         scales: of the windows that `serve` looks at: 1 is the max-center square crop, 2 adds 3 x 3 windows of 60 % of
             the image's shorter side, 3 adds 3 x 3 of 36 % (Figure 1), larger where these would leave gaps, see
             `square_windows`.
         iou_threshold: overlap that suppresses; the paper has 0.5 for VOC and 0.4 for ILSVRC.
         max_detections: boxes of an image at most.
+        backbone_weights: `"imagenet"` starts the backbone from a network trained on ImageNet, where there is one of it.
 
     Raises:
         ValueError: an argument is out of range, or `priors` are not K boxes.
@@ -72,7 +73,7 @@ class MultiBox(Detector):
 
     loss_terms = ("matching", "confidence")
     class_agnostic = True
-    choices = {"matching": MATCHING, "scales": (1, 2, 3)}
+    choices = {"matching": MATCHING, "scales": (1, 2, 3), "backbone": VECTOR_BACKBONES}
     counts = ("boxes", "max_detections")
     fractions = ("iou_threshold",)
 
@@ -90,6 +91,7 @@ class MultiBox(Detector):
         iou_threshold: float = 0.5,
         max_detections: int = 100,
         classes: Sequence[str] | None = None,  # every detector takes them; here they are "object"
+        backbone_weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
@@ -97,7 +99,7 @@ class MultiBox(Detector):
         priors = _as_priors(config.priors, config.boxes)
         self.priors = priors.astype("float32")
         self.config = dataclasses.replace(config, priors=priors, classes=None)
-        self.features = build_backbone(config.backbone, self.image_size, config.width)
+        self.features = last_vector(config.backbone, self.image_size, config.width)
         k, small = config.boxes, keras.initializers.RandomNormal(stddev=0.01)
         self.locations = layers.Dense(4 * k, kernel_initializer=small, dtype="float32", name="locations")
         rare = keras.initializers.Constant(_RARE)
@@ -105,6 +107,7 @@ class MultiBox(Detector):
             k, kernel_initializer=small, bias_initializer=rare, dtype="float32", name="confidences"
         )
         self.build((None, *self.image_size, 3))
+        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -243,7 +246,7 @@ class OneBoxPerClass(Detector):
     of the crop's, and starts from a classification network, whose layers are those of `Classifier`.
 
     Args:
-        weights, backbone, image_size, width: as of `MultiBox`; a `Classifier`'s weights give all layers but the boxes'.
+        weights, backbone, image_size, width, backbone_weights: as of `MultiBox`; a `Classifier`'s weights give all layers but the boxes'.
         classes: names, in label order.
         alpha: weight of the boxes' loss.
         iou_threshold: overlap that suppresses, whatever the class (Figure 5, footnote 2); 1 suppresses nothing, as
@@ -257,6 +260,7 @@ class OneBoxPerClass(Detector):
     loss_terms = ("matching", "classification")
     class_predictors = ("locations", "logits")
     starts_from_classifier = True
+    choices = {"backbone": VECTOR_BACKBONES}
     fractions = ("iou_threshold",)
 
     def __init__(
@@ -268,14 +272,16 @@ class OneBoxPerClass(Detector):
         image_size: int = 220,
         width: float = 1.0,
         iou_threshold: float = 0.5,
+        backbone_weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(weights, **kwargs)
         config = self.config
-        self.features = build_backbone(config.backbone, self.image_size, config.width)
+        self.features = last_vector(config.backbone, self.image_size, config.width)
         self.locations = layers.Dense(4 * len(self.classes), dtype="float32", name="locations")
         self.head = layers.Dense(len(self.classes), dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
+        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

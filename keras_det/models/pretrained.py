@@ -288,16 +288,17 @@ def load_trained_backbone(features: keras.Model, backbone: str, weights: str, **
 
     Args:
         features: Keras model that holds the backbone's layers.
-        backbone: a name of `keras_det.backbones.BACKBONES`.
+        backbone: its name.
         weights: must be `"imagenet"`.
         **options: of the backbone's parameters, such as VGG16's `atrous`.
 
     Raises:
         ValueError: other weights, or a backbone that has none.
     """
-    entry = BACKBONES[backbone]
-    if weights != "imagenet" or entry.imagenet is None:
-        raise ValueError(f"`backbone_weights` must be None or 'imagenet', and not with 'tiny'; got {weights!r}.")
+    entry = BACKBONES.get(backbone)
+    if weights != "imagenet" or entry is None or entry.imagenet is None:
+        known = "None or 'imagenet'" if entry and entry.imagenet else f"None with `backbone` {backbone!r}"
+        raise ValueError(f"`backbone_weights` must be {known}; got {weights!r}.")
     load_backbone(features, entry.imagenet(**options))
 
 

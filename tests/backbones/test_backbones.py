@@ -8,9 +8,9 @@ import pytest
 
 from keras_det.backbones import (
     BACKBONES,
-    VECTOR_BACKBONES,
     alexnet,
-    build_backbone,
+    fine_map,
+    last_vector,
     mobilenet_v2,
     mobilenet_v3_large,
     tiny,
@@ -219,16 +219,25 @@ def test_alexnet_is_krizhevskys_network_in_one_column():
     assert sizes(alexnet((67, 67), width=0.1))["pool5"][:2] == (1, 1)
 
 
-@pytest.mark.parametrize("name", VECTOR_BACKBONES)
+@pytest.mark.parametrize("name", ["alexnet", "efficientnet_lite0", "tiny", "vgg16"])
 def test_a_backbone_holds_its_preprocessing(name):
-    model = build_backbone(name, (96, 96), width=0.25)
-    mean = {"alexnet": [123.0, 117.0, 104.0], "efficientnet_lite0": 127.0, "tiny": 127.5}[name]
+    model = last_vector(name, (96, 96), width=0.25)
+    caffe = [123.0, 117.0, 104.0]
+    mean = {"alexnet": caffe, "vgg16": caffe, "efficientnet_lite0": 127.0, "tiny": 127.5}[name]
     gray = np.full((1, 96, 96, 3), mean, "float32")
 
     first = keras.Model(model.input, model.layers[1].output)
-    np.testing.assert_allclose(first(gray), 0.0, atol=1e-6)
-    units = {"alexnet": 1024, "efficientnet_lite0": 1280, "tiny": 6 * 6 * 4}[name]
+    np.testing.assert_allclose(first(gray), 0.0, atol=1e-5)
+    units = {"alexnet": 1024, "efficientnet_lite0": 3 * 3 * 16, "tiny": 6 * 6 * 4, "vgg16": 6 * 6 * 16}[name]
     assert model.output["features"].shape == (None, units)
     for wrong in ({"name": "resnet"}, {"width": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong)).replace("name", "backbone")):
-            build_backbone(**{"name": name, "image_size": (96, 96)} | wrong)
+            last_vector(**{"name": name, "image_size": (96, 96)} | wrong)
+
+
+@pytest.mark.parametrize("size", [(100, 72), (97, 101)])
+def test_a_fine_map_adds_coarser_ones_of_any_size(size):
+    model = fine_map("mobilenet_v2", size)
+    assert model.output.shape == (None, math.ceil(size[0] / 8), math.ceil(size[1] / 8), 128)
+    seen = {layer.name for layer in model.layers if layer.name.endswith("_sum")}
+    assert seen == {"block_6_expand_relu_sum", "block_13_expand_relu_sum"}
