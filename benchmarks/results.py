@@ -51,9 +51,9 @@ def of_training(model, recipe, minutes, weights):
 
 
 def write_weights(model, name):
-    """Write a model's weights, compressed, to the package's embedded files; the path."""
+    """Write a model's weights in float16, compressed, to the package's embedded files; the path."""
     path = EMBEDDED_FOLDER / f"{name}.weights.h5"
-    model.save_weights(path, optimizer=False)
+    model.save_weights(path, optimizer=False, dtype="float16")
     with whole(path) as compact, h5py.File(path) as source, h5py.File(compact, "w") as target:
 
         def copy(place, item):

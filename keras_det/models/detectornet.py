@@ -65,8 +65,8 @@ class DetectorNet(Detector):
         mode: `"mask"`: a network for each class and mask type (section 5.1), `"class"`: one for the five masks of each
             class (its suggestion), `"all"`: one for all masks of all classes (its future work).
         d: cells on a side of a mask; the paper has 24.
-        backbone: `"alexnet"` (the paper's), or one of `keras_det.backbones.BACKBONES`, such as `"tiny"` (for CPUs), which
-            regress each cell from a map of stride 8.
+        backbone: `"alexnet"` (the paper's), or one of `keras_det.backbones.BACKBONES`, such as `"tiny"` (for CPUs),
+            which regress each cell from a map of stride 8.
         image_size: side of the square input in pixels; the paper has 225.
         width: factor of AlexNet's numbers of filters and units.
         aspect_ratios: width over height, relative to the image, of the boxes that are searched: ten clusters of the

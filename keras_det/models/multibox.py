@@ -246,7 +246,8 @@ class OneBoxPerClass(Detector):
     of the crop's, and starts from a classification network, whose layers are those of `Classifier`.
 
     Args:
-        weights, backbone, image_size, width, backbone_weights: as of `MultiBox`; a `Classifier`'s weights give all layers but the boxes'.
+        weights, backbone, image_size, width, backbone_weights: as of `MultiBox`; a `Classifier`'s weights give all layers
+            but the boxes'.
         classes: names, in label order.
         alpha: weight of the boxes' loss.
         iou_threshold: overlap that suppresses, whatever the class (Figure 5, footnote 2); 1 suppresses nothing, as

@@ -449,20 +449,24 @@ class Network(_compat.OptimizerBuild, keras.Model):
             raise ValueError(f"`batch_size` must be a multiple of the {replicas} replicas; got {batch_size}.")
         return {"shard": (index, workers)} if workers > 1 else {}
 
-    def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True, optimizer: bool = True) -> None:
+    def save_weights(
+        self, filepath: str | os.PathLike, overwrite: bool = True, optimizer: bool = True, dtype: str = "float32"
+    ) -> None:
         """As Keras's, and the file remembers the model's constructor arguments; it appears whole or not at all.
 
         Args:
             filepath: a path that ends in `.weights.h5` or `.safetensors`.
             overwrite: replace an existing file.
             optimizer: whether the optimizer's state goes along, as Keras has it; it makes a file three times as large.
+            dtype: of the numbers in the file, `"float32"`, or `"float16"` for half the bytes; networks load either.
 
         Raises:
             FileExistsError: the file exists and `overwrite` is false.
+            ValueError: another `dtype`, or a weight that float16 cannot hold.
         """
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(f"{filepath} exists; pass `overwrite=True` to replace it.")
-        save_weights(self, filepath, optimizer)
+        save_weights(self, filepath, optimizer, dtype=dtype)
 
     def load_weights(self, filepath: str | os.PathLike, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """As Keras's. Raises ValueError for a file that claims arrays which no variable is for, before any is read."""

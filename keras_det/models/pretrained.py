@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FORMATS = (*zoo.FILE_ENDINGS, ".keras")
+DTYPES = ("float32", "float16")  # of the numbers in a file
 _WEIGHTS = "model.weights.h5"  # in a .keras file
 
 
@@ -140,7 +141,9 @@ def holds_classifier(weights: str | os.PathLike) -> bool:
     return path.is_file() and path.name.endswith(FORMATS) and (read_metadata(path) or {}).get("model") == "Classifier"
 
 
-def save_weights(model: Network, path: str | os.PathLike, optimizer: bool = True, training: Any = None) -> None:
+def save_weights(
+    model: Network, path: str | os.PathLike, optimizer: bool = True, training: Any = None, dtype: str = "float32"
+) -> None:
     """Write weights with the model's name and arguments inside; the file appears whole or not at all.
 
     Args:
@@ -148,22 +151,54 @@ def save_weights(model: Network, path: str | os.PathLike, optimizer: bool = True
         path: where to; ends in `.weights.h5` or `.safetensors`.
         optimizer: whether the optimizer's state goes along, as a resumed training needs; not in `.safetensors`.
         training: JSON values to remember with it, such as the epoch.
+        dtype: of the numbers in the file: `"float32"` or `"float16"`.
 
     Raises:
-        ValueError: another ending.
+        ValueError: another ending; another `dtype`, or a weight that float16 cannot hold.
         OSError: the file cannot be written, for want of space or of permission; one of this name stays as it was.
     """
     path = Path(path)
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     metadata = {"model": type(model).__name__, "config": model.config.to_dict(), "training": training}
     if path.suffix == ".safetensors":
-        zoo.write_safetensors(path, zoo.parameters(model), metadata)
+        parameters = zoo.parameters(model)
+        if dtype == "float16":
+            parameters = {name: _halved(name, value) for name, value in parameters.items()}
+        zoo.write_safetensors(path, parameters, metadata)
     elif path.name.endswith(".weights.h5"):
-        _save_h5(model, path, optimizer, metadata)
+        _save_h5(model, path, optimizer, metadata, dtype == "float16")
     else:
         raise ValueError(f"weights are saved to .weights.h5 or .safetensors, not to {path.name!r}.")
 
 
-def _save_h5(model, path, optimizer, metadata):
+def _halved(name, value):
+    """A float32 array as float16; any other as it is."""
+    if value.dtype != np.float32:
+        return value
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    if not np.isfinite(half).all() and np.isfinite(value).all():
+        raise ValueError(f"`dtype` must be float32: {name} has numbers that float16 cannot hold.")
+    return half
+
+
+def _halve_h5(path):
+    """Write a file's float32 arrays as float16: into the file anew, since HDF5 gives no space back."""
+    items = {}
+
+    def keep(name, item):
+        items[name] = _halved(name, item[()]) if isinstance(item, h5py.Dataset) else None, dict(item.attrs)
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    with h5py.File(path, "w") as file:
+        for name, (value, attributes) in items.items():
+            item = file.require_group(name) if value is None else file.create_dataset(name, data=value)
+            item.attrs.update(attributes)
+
+
+def _save_h5(model, path, optimizer, metadata, half):
     """Keras's format with the metadata as an attribute, first in a temporary file."""
     state = getattr(model, "optimizer", None)
     written = model.weights + (state.variables if optimizer and state is not None else [])
@@ -173,6 +208,8 @@ def _save_h5(model, path, optimizer, metadata):
         with whole(path) as temporary:
             try:
                 keras.saving.save_weights(model, temporary, objects_to_skip=() if optimizer else (state,))
+                if half:
+                    _halve_h5(temporary)
                 with h5py.File(temporary, "a") as file:
                     file.attrs[ATTRIBUTE] = json.dumps(metadata)
             except RuntimeError:  # in closing a file HDF5 has no kinds of errors; the disk itself knows if it is full

@@ -172,6 +172,28 @@ def test_other_classes_keep_everything_but_the_predictors(ssd, tmp_path, caplog)
     assert len(mine) - len(same) == 2 * len(other.sources)  # kernel and bias of each class predictor
 
 
+@pytest.mark.parametrize("ending", [".weights.h5", ".safetensors"])
+def test_weights_in_float16_take_half_the_bytes_and_are_loaded_as_float32(ssd, tmp_path, ending):
+    whole, half = tmp_path / f"whole{ending}", tmp_path / f"half{ending}"
+    ssd.save_weights(whole, optimizer=False)
+    ssd.save_weights(half, optimizer=False, dtype="float16")
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded = models.SSD300(weights=half)
+    assert loaded.config == ssd.config and loaded.weights[0].dtype == "float32"
+    for own, given in zip(values(loaded), values(ssd), strict=True):
+        np.testing.assert_array_equal(own, given.astype("float16").astype("float32"))
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    model = build("ssd300")
+    model.weights[0].assign(keras.ops.full(model.weights[0].shape, 7e4))
+    with pytest.raises(ValueError, match="`dtype` must be float32: .* has numbers that float16 cannot hold"):
+        model.save_weights(tmp_path / "half.weights.h5", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="`dtype` must be one of float32, float16; got 'int8'"):
+        model.save_weights(tmp_path / "half.weights.h5", dtype="int8")
+
+
 def test_a_damaged_weights_file_is_one_clear_error(ssd, tmp_path):
     for ending in (".weights.h5", ".keras", ".safetensors"):
         whole, cut = tmp_path / f"whole{ending}", tmp_path / f"cut{ending}"
