@@ -31,7 +31,7 @@ def objects(count=5, seed=0):
 
 
 def measure(shape, rounds, seed=0):
-    """Figures of one grid."""
+    """Metrics of one grid."""
     keras.utils.set_random_seed(seed)
     parts = -(-int(np.prod(shape)) // LARGEST_LAYER)
     model = ClassGeneric(grid_shape=shape if parts == 1 else GRIDS[0])

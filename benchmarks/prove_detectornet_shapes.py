@@ -62,7 +62,7 @@ def main():
 
 
 def first_stage(model, source):
-    """Figures and detections without refinement."""
+    """Metrics and detections without refinement."""
     evaluator = evaluator_of(model, source)
     collect(model, source, evaluator, 4, detections=model.first_stage_detections)
     return evaluator.result(("area",)), evaluator.results()

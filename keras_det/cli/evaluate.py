@@ -182,7 +182,7 @@ def _check_results_options(model, weights, data, images):
 
 
 def _evaluate_results(path, source):
-    """Figures of results files on a source, the objects and the detections."""
+    """Metrics of results files on a source, the objects and the detections."""
     from keras_det.metrics import GroundTruth, coco, voc
     from keras_det.metrics.report import evaluate as evaluate_whole
 
@@ -193,7 +193,7 @@ def _evaluate_results(path, source):
 
 
 def _print_metrics(metrics, source, classes):
-    table = Table("figure", "value", title=f"{escape(source.name)}, {len(source)} images")
+    table = Table("metric", "value", title=f"{escape(source.name)}, {len(source)} images")
     for name, value in metrics.items():
         if "/" not in name:
             table.add_row(name, f"{value:.4f}")

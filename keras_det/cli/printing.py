@@ -1,4 +1,4 @@
-"""What the commands print: figures and JSON on stdout, all else on stderr."""
+"""What the commands print: metrics and JSON on stdout, all else on stderr."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _finite(value):
 def print_rows(
     title: str, rows: Mapping[str, Mapping[str, float]], as_json: bool, more: dict[str, str] | None = None
 ) -> None:
-    """Figures in rows, as a table or as JSON."""
+    """Metrics in rows, as a table or as JSON."""
     if as_json:
         print_json({"rows": rows} | (more or {}))
         return

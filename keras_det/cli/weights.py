@@ -63,7 +63,7 @@ def _print_entry(entry):
     console = Console(highlight=False)
     console.print(f"[bold]{_options(entry)}[/bold]")
     console.print(f"  {len(entry.classes)} classes, {entry.parameters:,} parameters, {entry.gflops:.3g} GFLOPs")
-    by = "measured by this project" if entry.source.startswith("embedded:") else "publisher's figure"
+    by = "measured by this project" if entry.source.startswith("embedded:") else "measured by the publisher"
     console.print(f"  {entry.reported.value:.3f} {entry.reported.metric} on {entry.reported.dataset} ({by})")
     console.print(f"  trained on {entry.trained_on}; {entry.license}; {entry.source}", soft_wrap=True)
 

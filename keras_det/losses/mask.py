@@ -31,7 +31,7 @@ def mask_boxes(boxes: Tensor) -> Tensor:
 def mask_targets(boxes: Tensor, valid: Tensor, d: int) -> Tensor:
     """Equation 1: the fraction of each output cell that bb(h) covers, the maximum over the objects.
 
-    A cell's share is the product of the fractions of its rows and of its columns, so nothing is rasterized; only
+    A cell's fraction is the product of the fractions of its rows and of its columns, so nothing is rasterized; only
     `[B, M, 5, d, d]` products of two vectors each are compared.
 
     Args:

@@ -36,9 +36,9 @@ def coco_metrics(truth: GroundTruth, results: Predictions, engine: str | None = 
             the same numbers.
 
     Returns:
-        The twelve of `SUMMARY` under COCO's names: AP is the mean over overlaps 0.50 to 0.95; s, m, l are objects
+        The twelve of `SUMMARY` under COCO's names: AP is the mean over IoU 0.50 to 0.95; s, m, l are objects
         under 32 squared, up to 96 squared and over that in pixels; AR1, AR10, AR100 are mean recalls with that many
-        detections per image and class. Then for each class `AP/<class>` and `AP50/<class>`. A figure
+        detections per image and class. Then for each class `AP/<class>` and `AP50/<class>`. A metric
         is -1 where there is no object to find, as COCO's tools have it.
 
     Raises:

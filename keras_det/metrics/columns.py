@@ -246,7 +246,7 @@ def restore_hundredths(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Undo float32 rounding: a pixel coordinate within that rounding of a hundredth becomes that hundredth.
 
     Data sets record whole pixels (VOC) or hundredths (COCO). A coordinate that came back from float32 `rel_yxyx` a hair
-    off would flip overlaps that lie exactly on a threshold, and the official tools would give another figure.
+    off would flip overlaps that lie exactly on a threshold, and the official tools would give another metric.
     """
     hundredths = np.round(boxes, 2)
     rounding = np.asarray(sizes)[:, [1, 0, 1, 0]] * np.finfo(np.float32).eps

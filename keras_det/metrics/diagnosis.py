@@ -46,10 +46,10 @@ class Trend:
 
     Attributes:
         multiples: `[M]`, detections looked at as multiples of the number of objects, class by class.
-        shares: `[M, 5]`, fractions of correct, localization, similar, other, background; rows sum to 1, or are NaN
+        fractions: `[M, 5]`, of correct, localization, similar, other, background; rows sum to 1, or are NaN
             without detections.
-        strong_recall: `[M]`, fraction of objects found at overlap 0.5.
-        weak_recall: `[M]`, at overlap 0.1.
+        strong_recall: `[M]`, fraction of objects found at IoU 0.5.
+        weak_recall: `[M]`, at IoU 0.1.
     """
 
     multiples: np.ndarray
@@ -165,7 +165,7 @@ def top_false_positives(
 
     Returns:
         The numbers of false positives looked at, those of `FALSE_POSITIVE_COUNTS` that there are, or all where there
-        are fewer; and shares `[., 4]` of localization, similar, other, background.
+        are fewer; and fractions `[., 4]` of localization, similar, other, background.
     """
     false = np.flatnonzero(np.isin(results.labels, labels) & (codes > CORRECT) & (codes < IGNORED))
     false = false[np.argsort(-results.scores[false], kind="stable")]

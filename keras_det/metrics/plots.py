@@ -117,7 +117,7 @@ def plot_sensitivity(
     """Normalized average precision of each class by its objects' size or shape (SSD Figures 4 and 6).
 
     Points are bins with one standard error up and down, the dashed line is the class as a whole; the lowest and the
-    highest bin carry their figures.
+    highest bin carry their values.
 
     Args:
         truth: The objects.

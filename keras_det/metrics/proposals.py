@@ -19,7 +19,7 @@ _Rows = TypeVar("_Rows", GroundTruth, Predictions)
 
 
 def best_ious(truth: GroundTruth, results: Predictions, budgets: Sequence[int]) -> np.ndarray:
-    """For each object, its greatest overlap with any of the best scored boxes of its image.
+    """For each object, its greatest IoU with any of the best scored boxes of its image.
 
     Args:
         truth: The objects; difficult ones and crowds are left out.
@@ -52,7 +52,7 @@ def best_ious(truth: GroundTruth, results: Predictions, budgets: Sequence[int]) 
 
 
 def detection_rate(best: np.ndarray, iou_threshold: float = 0.5) -> np.ndarray:
-    """Fraction of the objects found, as DeepMultiBox's Figure 1 counts them: an overlap greater than the threshold.
+    """Fraction of the objects found, as DeepMultiBox's Figure 1 counts them: an IoU greater than the threshold.
 
     Args:
         best: `[..., N]`, of `best_ious`.
@@ -65,7 +65,7 @@ def detection_rate(best: np.ndarray, iou_threshold: float = 0.5) -> np.ndarray:
 
 
 def average_recall(best: np.ndarray) -> np.ndarray:
-    """Recall averaged over overlaps 0.5 to 1 (Hosang et al. 2015, section 4.2): twice the mean of best - 0.5, not < 0.
+    """Recall averaged over IoU 0.5 to 1 (Hosang et al. 2015, section 4.2): twice the mean of best - 0.5, not < 0.
 
     Args:
         best: `[..., N]`, of `best_ious`.
@@ -80,7 +80,7 @@ def average_recall(best: np.ndarray) -> np.ndarray:
 
 
 def recall_curve(best: np.ndarray, iou_thresholds: Sequence[float]) -> np.ndarray:
-    """Detection rate at each overlap: `[..., N]` and T thresholds give `[..., T]`."""
+    """Detection rate at each IoU: `[..., N]` and T thresholds give `[..., T]`."""
     return np.stack([detection_rate(best, threshold) for threshold in iou_thresholds], axis=-1)
 
 

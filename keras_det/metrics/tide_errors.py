@@ -23,7 +23,7 @@ class Tide:
     """The errors of a set of detections.
 
     Attributes:
-        ap: Average precision at overlap 0.5, COCO's 101 recalls, mean over the classes with objects; in 0 .. 1.
+        ap: Average precision at IoU 0.5, COCO's 101 recalls, mean over the classes with objects; in 0 .. 1.
         cost: AP gained were only the errors of this kind put right, by name of `ERRORS`.
         special: AP gained without false positives (`"FP"`), and without false negatives (`"FN"`).
         counts: Number of errors of each kind.
@@ -38,7 +38,7 @@ class Tide:
 def tide(truth: GroundTruth, results: Predictions, foreground: float = 0.5, background: float = 0.1) -> Tide:
     """Sort false detections and missed objects into TIDE's six errors, and say what each kind costs.
 
-    A false detection's error is the first that fits of: Loc, it overlaps an object of its class by `background` to
+    A false detection's error is the first that fits of: Loc, its IoU with an object of its class is `background` to
     `foreground`; Cls, it overlaps one of another class by `foreground`; Dupe, it overlaps by `foreground` an object of
     its class that a better detection has; Bkg, it overlaps nothing by more than `background`; else Both. Miss is an
     object that is neither found nor overlapped by a Loc or Cls error. Put right, the best scored Loc or Cls error
@@ -140,7 +140,7 @@ def _sort_errors(objects: GroundTruth, results: Predictions, pair_columns, taken
 
 
 def _greatest(d, t, values, mask, count):
-    """Greatest overlap of each detection among the masked pairs, and its object; 0 and -1 where there is none."""
+    """Greatest IoU of each detection among the masked pairs, and its object; 0 and -1 where there is none."""
     d, t, values = d[mask], t[mask], values[mask]
     order = np.lexsort((-values, d))
     rows, first = np.unique(d[order], return_index=True)

@@ -1,7 +1,7 @@
 """VOC's average precision, in both forms, and its results files.
 
-`voc2007_11point` is the challenge's measure until 2009, `area` the one from 2010 on. Figures equal py-faster-rcnn's
-`voc_eval`, by which the papers report: a detection counts when its overlap with the best object of its class is
+`voc2007_11point` is the challenge's measure until 2009, `area` the one from 2010 on. Metrics equal py-faster-rcnn's
+`voc_eval`, by which the papers report: a detection counts when its IoU with the best object of its class is
 greater than the threshold (the devkit in MATLAB takes equality too), difficult objects and crowds count neither way,
 and further detections of a found object are false.
 
@@ -36,7 +36,7 @@ class Matches:
     Attributes:
         outcome: `[D]` int8: `TRUE`, `FALSE` or `IGNORED` (its object is difficult or a crowd).
         object: `[D]` int64, the object of its image and class that it overlaps most, -1 where there is none.
-        overlap: `[D]` float64, the overlap with that object, 0 where there is none.
+        overlap: `[D]` float64, the IoU with that object, 0 where there is none.
     """
 
     outcome: np.ndarray
@@ -67,7 +67,7 @@ def match(truth: GroundTruth, results: Predictions, iou_threshold: float = 0.5) 
     Args:
         truth: The objects.
         results: The detections.
-        iou_threshold: An overlap must be greater than this, in `[0, 1)`.
+        iou_threshold: An IoU must be greater than this, in `[0, 1)`.
 
     Raises:
         ValueError: `results` names images or classes that `truth` does not have.

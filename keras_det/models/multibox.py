@@ -246,8 +246,8 @@ class OneBoxPerClass(Detector):
     of the crop's, and starts from a classification network, whose layers are those of `Classifier`.
 
     Args:
-        weights, backbone, image_size, width, backbone_weights: as of `MultiBox`; a `Classifier`'s weights give all layers
-            but the boxes'.
+        weights, backbone, image_size, width, backbone_weights: as of `MultiBox`; a `Classifier`'s weights give all
+            layers but the boxes'.
         classes: names, in label order.
         alpha: weight of the boxes' loss.
         iou_threshold: overlap that suppresses, whatever the class (Figure 5, footnote 2); 1 suppresses nothing, as
@@ -311,8 +311,8 @@ class OneBoxPerClass(Detector):
             labels: padded labels dict; boxes may leave 0 .. 1, and crowd regions are no objects.
 
         Returns:
-            `{"fractions": [B, C], "boxes": [B, C, 4], "seen": [B, C] bool}`; shares are 0 in an image without objects,
-            and a class none of whose objects the crop shows has no box.
+            `{"fractions": [B, C], "boxes": [B, C, 4], "seen": [B, C] bool}`; fractions are 0 in an image without
+            objects, and a class none of whose objects the crop shows has no box.
         """
         objects, classes, valid = objects_of(labels)
         objects = ops.clip(objects, 0.0, 1.0)

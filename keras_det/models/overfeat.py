@@ -92,9 +92,9 @@ class OverFeat(Detector):
         negative_choice: `"offending"` takes those with the highest loss, `"random"` any.
         smallest_object: for detection alone, longer side of an object relative to the window. An object of less than
             0.8 of it is background, to be found at a larger scale; windows with one between are not trained.
-        largest_offset: for detection alone, distance of an object's center from the window's along each axis, in shares
-            of the window. An object more than 0.1 farther off is background, to be found by another window; the
-            classifier is not trained on windows with one between. The paper has no such limit, which 0.5 is.
+        largest_offset: for detection alone, distance of an object's center from the window's along each axis,
+            relative to the window. An object more than 0.1 farther off is background, to be found by another window;
+            the classifier is not trained on windows with one between. The paper has no such limit, which 0.5 is.
         border: pixels of the mean put around images at every scale, so that objects at the rim can be in the middle
             of a window; none in the paper.
         around: fraction of training samples that are crops around an object, at a scale that suits its size; the others

@@ -59,7 +59,7 @@ def train(
     """Train a detector by a recipe and keep everything worth keeping in a folder.
 
     The folder gets `args.json`, `results.csv` (a row for each epoch), `curves.png`, `samples.png` (a training batch as
-    the network sees it), `detections.png` (found beside true), `best.weights.h5` (of the highest figure of the recipe's
+    the network sees it), `detections.png` (found beside true), `best.weights.h5` (of the highest value of the recipe's
     first metric, or of the lowest loss without `val_source`, or the last ones where the recipe's `keep` says so; the
     averages of the weights where it has `ema`), `last.weights.h5` (all that is needed to resume) and `tensorboard`.
     After a crash, Ctrl-C or SIGTERM, `resume` continues at the step after the last one saved, with the data, the random
@@ -231,7 +231,7 @@ class RunFolder(keras.callbacks.Callback):
                 self._complete(last)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Go on with the clock and the means where a checkpoint was saved in the middle of this epoch."""
+        """Resume the clock and the means where a checkpoint was saved in the middle of this epoch."""
         self.start = time.perf_counter() - self.progress.seconds
         if self.means is not None:
             if self.progress.step % self.plan["steps_per_epoch"]:
@@ -484,7 +484,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal meaning, dicts, as CSV; a figure that an epoch lacks is left empty."""
+    """Write rows of equal meaning, dicts, as CSV; a metric that an epoch lacks is left empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

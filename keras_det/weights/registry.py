@@ -93,7 +93,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Reported:
-    """A figure that the publisher, not this project, measured.
+    """A metric that the publisher, not this project, measured.
 
     Attributes:
         value: in 0 .. 1.

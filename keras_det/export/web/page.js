@@ -8,7 +8,7 @@ const context = canvas.getContext("2d", { willReadFrequently: true });
 
 let network = null;
 let shown = { objects: [], milliseconds: 0 };
-let picture = null; // the image or video frame under the boxes, as ImageData
+let frame = null; // the image or video frame under the boxes, as ImageData
 let stream = null;
 
 const color = (label) => `hsl(${(label * 137.5) % 360} 80% 45%)`;
@@ -20,8 +20,8 @@ function chosen(one) {
 }
 
 function draw() {
-  if (!picture) return;
-  context.putImageData(picture, 0, 0);
+  if (!frame) return;
+  context.putImageData(frame, 0, 0);
   const size = Math.max(12, Math.round(canvas.width / 45));
   context.font = `${size}px sans-serif`;
   context.lineWidth = Math.max(2, canvas.width / 300);
@@ -48,8 +48,8 @@ async function look(source, width, height) {
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
   context.drawImage(source, 0, 0, canvas.width, canvas.height);
-  picture = context.getImageData(0, 0, canvas.width, canvas.height);
-  shown = await detect(network, picture);
+  frame = context.getImageData(0, 0, canvas.width, canvas.height);
+  shown = await detect(network, frame);
   draw();
   say(`${shown.milliseconds.toFixed(0)} ms, ${canvas.width} x ${canvas.height} pixels`);
 }
