@@ -36,7 +36,7 @@ class Matches:
     Attributes:
         outcome: `[D]` int8: `TRUE`, `FALSE` or `IGNORED` (its object is difficult or a crowd).
         object: `[D]` int64, the object of its image and class that it overlaps most, -1 where there is none.
-        overlap: `[D]` float64, the IoU with that object, 0 where there is none.
+        paired_iou: `[D]` float64, the IoU with that object, 0 where there is none.
     """
 
     outcome: np.ndarray
