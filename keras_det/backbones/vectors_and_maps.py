@@ -1,5 +1,7 @@
 """Backbones as the detectors from before feature pyramids take them: one vector for an image, or one fine map."""
 
+from collections import ChainMap
+
 import keras
 from keras import layers
 
@@ -9,7 +11,7 @@ from keras_det.backbones.table import BACKBONES
 from keras_det.backbones.tiny_net import tiny
 from keras_det.weights.registry import CAFFE_MEAN
 
-VECTOR_BACKBONES = ("alexnet", *BACKBONES)
+VECTOR_BACKBONES = ChainMap({"alexnet": None}, BACKBONES)  # with those that are added later
 SQUEEZED, SQUEEZED_TINY = 64, 14  # channels to which a map is brought whose cells are the vector
 MERGED = 128  # channels of the fine map
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ class ClassGeneric(Detector):
     supervisions = ("both", "boxes", "classes")
     detect_threshold = 0.01  # the probabilities of all boxes of an image add up to 1
     loss_terms = ("localization", "recognition")
-    choices = {"backbone": ("alexnet_lcn", *BACKBONES)}
+    choices = {"backbone": ChainMap({"alexnet_lcn": None}, BACKBONES)}
     counts = ("image_size", "max_candidates", "max_detections")
     fractions = ("score_threshold", "iou_threshold")
 
