@@ -222,7 +222,8 @@ def train(
     from keras_det.training import detectornet, mining, strategies
 
     keras.utils.set_random_seed(seed)
-    options_of = {name: f"--set {name}" for name in own_settings} | {"backbone_weights": "--backbone-weights"}
+    options_of = {name: f"--set {name}" for name in own_settings}
+    options_of |= {"backbone": "--backbone", "backbone_weights": "--backbone-weights"}
     with plan.policy(), strategies.scope(strategy), naming(**options_of):
         arguments = plan.config if weights is None or plan.init_from else {}
         if weights is not None or backbone == "tiny":  # which has none

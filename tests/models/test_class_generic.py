@@ -185,7 +185,7 @@ def test_a_source_of_other_classes_trains_boxes_alone(model):
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"backbone": "vgg16"}, "`backbone`"),
+        ({"backbone": "alexnet"}, "`backbone`"),
         ({"widths": (1, 1, 1)}, "`widths`"),
         ({"widths": (1, 1, 0, 1)}, "`widths`"),
         ({"iou_threshold": 2}, "`iou_threshold`"),

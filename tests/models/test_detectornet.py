@@ -279,7 +279,7 @@ def test_aspect_ratios_are_clusters_of_the_datas():
     [
         ({"mode": "one"}, "`mode`"),
         ({"d": 0}, "`d`"),
-        ({"backbone": "vgg16"}, "`backbone`"),
+        ({"backbone": "resnet"}, "`backbone`"),
         ({"mask_weight": 0}, "`mask_weight`"),
         ({"negative_fraction": 2}, "`negative_fraction`"),
         ({"aspect_ratios": []}, "`aspect_ratios`"),
