@@ -85,7 +85,7 @@ def test_the_plan_says_where_it_starts(folder):
     [
         (("--weights", "shapes", "--backbone-weights", "imagenet"), "--backbone-weights starts a network"),
         (("--model", "overfeat", "--backbone-weights", "imagenet"), "overfeat has no backbone"),
-        (("--backbone", "tiny", "--backbone-weights", "imagenet"), "--backbone-weights must be None with --backbone 'tiny'"),
+        (("--backbone", "tiny", "--backbone-weights", "imagenet"), "must be None with --backbone 'tiny'"),
         (("--epochs", 2, "--steps", 2), "--epochs and --steps"),
         (("--validation-fraction", 0), "--validation-fraction must be between 0 and 1; got 0"),
         (("--model", "multibox", "--augment", "ssd", "--backbone", "tiny"), "must be none for MultiBox"),
