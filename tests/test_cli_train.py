@@ -87,6 +87,8 @@ def test_the_plan_says_where_it_starts(folder):
         (("--model", "overfeat", "--backbone-weights", "imagenet"), "overfeat has no backbone"),
         (("--backbone", "tiny", "--backbone-weights", "imagenet"), "must be None with --backbone 'tiny'"),
         (("--epochs", 2, "--steps", 2), "--epochs and --steps"),
+        (("--recipe", "detectornet-voc12", "--resume"), "starts from a trained network: .* --weights"),
+        (("--recipe", "sliding-windows-voc12", "--resume"), "starts from a trained network: .* --weights"),
         (("--validation-fraction", 0), "--validation-fraction must be between 0 and 1; got 0"),
         (("--model", "multibox", "--augment", "ssd", "--backbone", "tiny"), "must be none for MultiBox"),
     ],

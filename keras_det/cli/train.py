@@ -179,7 +179,8 @@ def train(
         raise ValueError(f"--by-class trains detectornet, whose classes have networks of their own; not {plan.model}.")
     if plan.mining_rounds and plan.model != "sliding_windows":
         raise ValueError(f"--mining-rounds trains the classifier of sliding_windows; not {plan.model}.")
-    if plan.init_from and weights is None and not resume:
+    several = plan.by_class or plan.mining_rounds  # trainings, of which those to come start from it, too
+    if plan.init_from and weights is None and (several or not resume):
         raise ValueError(f"--recipe {recipe} starts from a trained network: {plan.command(recipe)}")
     check_network(plan.model, weights)
     if backbone is not None and backbone not in zoo.BACKBONES:
@@ -226,6 +227,11 @@ def train(
     options_of |= {"backbone": "--backbone", "backbone_weights": "--backbone-weights"}
     with plan.policy(), strategies.scope(strategy), naming(**options_of):
         arguments = plan.config if weights is None or plan.init_from else {}
+        if left_out := plan.config.keys() - arguments.keys() - {"backbone", "backbone_weights"}:
+            error_console.print(
+                f"--weights bring their own arguments; of the recipe's {', '.join(sorted(left_out))} are left out",
+                highlight=False,
+            )
         if weights is not None or backbone == "tiny":  # which has none
             arguments = {name: value for name, value in arguments.items() if name != "backbone_weights"}
         if backbone is not None:
@@ -256,7 +262,7 @@ def train(
         print_json({"out": str(out), "epochs": rows})
     elif plan.by_class:
         Console(soft_wrap=True).print(
-            f"Trained {len(rows)} classes. `keras-det detectornet assemble {out}` joins them."
+            f"Trained {len(rows)} classes. `keras-det detectornet assemble {out} --out {out}.weights.h5` joins them."
         )
     elif plan.mining_rounds:
         Console(soft_wrap=True).print(f"Each round is a run in [bold]{out}[/bold], beside the windows that were mined.")

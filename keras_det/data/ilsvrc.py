@@ -18,6 +18,7 @@ MAX_LIST_BYTES = 256 * 2**20
 _PART = re.compile(r"(DET|CLS-LOC)/((train|val|test)[\w.-]*)")
 _PATH = re.compile(r"(?:[\w-][\w.-]*/)*[\w-][\w.-]*")  # no part of it begins with a dot, so it leads nowhere else
 _WNID = re.compile(r"n\d{8}")
+_EXTRA = re.compile(r"ILSVRC\d+_train_extra\d+/")  # DET's images that show none of its classes
 _NAMES = {"DET": ("devkit/data/map_det.txt", "map_det.txt"), "CLS-LOC": ("LOC_synset_mapping.txt",)}
 
 
@@ -27,12 +28,13 @@ class Ilsvrc(VocFiles):
     The folder holds `Data/TASK/SET/PATH.JPEG`, `Annotations/TASK/SET/PATH.xml` and `ImageSets/TASK/LIST.txt`; a folder
     that holds it as `ILSVRC` is taken, too. Classes are in the order of the file that names them
     (`LOC_synset_mapping.txt` for CLS-LOC, the development kit's `devkit/data/map_det.txt` for DET), each by its first
-    name, with its id behind it where two share one. DET without that file has the ids of its training folders as names.
+    name, with its id behind it where two share one.
 
     Boxes are edges in pixels from 0 to the image's sides, as TensorFlow's preparation of ImageNet takes them; see
     `clean_boxes` for those that leave the image. A training image of CLS-LOC without a file of boxes, of which
     `train_cls` has half a million, has one object of its folder's class: the whole image. `train_loc` lists those with
-    boxes alone. Images of the test sets have no annotations.
+    boxes alone. DET's training images of the folders `ILSVRC2013_train_extra0` to `10`, which show no object of its
+    classes, need no such file. Images of the test sets have no annotations.
 
     Args:
         root: The folder.
@@ -107,7 +109,9 @@ def _item(folder, task, part, path, listing):
     image = os.path.join(folder, "Data", task, part, f"{path}.JPEG")
     xml = os.path.join(folder, "Annotations", task, part, f"{path}.xml")
     named = task == "CLS-LOC" and part == "train" and _folder_of(image)
-    return VocItem(os.path.basename(path), image if part == "test" or (named and xml not in listing) else xml, image)
+    negative = task == "DET" and part == "train" and _EXTRA.match(path)
+    unboxed = part == "test" or ((named or negative) and xml not in listing)
+    return VocItem(os.path.basename(path), image if unboxed else xml, image)
 
 
 def _folder_of(image: str) -> str | None:
@@ -171,11 +175,6 @@ def _read_classes(folder: str, task: str) -> tuple[dict[str, int], list[str]]:
         os.path.join(base, name) for base in (folder, os.path.dirname(os.path.abspath(folder))) for name in _NAMES[task]
     ]
     file = next(filter(os.path.isfile, places), None)
-    if file is None and task == "DET":
-        train = os.path.join(folder, "Annotations", "DET", "train", "ILSVRC2013_train")
-        wnids = sorted(filter(_WNID.fullmatch, os.listdir(train))) if os.path.isdir(train) else []
-        if wnids:
-            return {wnid: label for label, wnid in enumerate(wnids)}, wnids
     if file is None:
         raise FileNotFoundError(f"there is no {places[0]}, which names the classes of {task}")
     rows = []

@@ -146,7 +146,7 @@ class ClassGeneric(Detector):
             return
         donor = type(self)(**self.get_config() | {"classes": names})
         weights.load_into(donor)
-        carry_over(donor, self, names, self.class_names)
+        weights.report_classes(names, self.class_names, carry_over(donor, self, names, self.class_names))
 
     # Network, section 3.1
 

@@ -21,7 +21,7 @@ from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import Checkpoint, copy_fitting
+from keras_det.models.pretrained import Checkpoint, carry_predictors, copy_fitting
 from keras_det.models.registry import register
 from keras_det.types import Tensor
 from keras_det.weights import assign
@@ -366,11 +366,12 @@ class OverFeat(Detector):
 
     def _take_from(self, donor):
         """Copy the layers of another form that fit; with context the lower scale counts for nothing yet."""
-        missing = copy_fitting(donor, self)
+        missing, kept = copy_fitting(donor, self, self.class_predictors), carry_predictors(donor, self)
         if self.config.context and not donor.config.context:
             missing = [name for name in missing if not self._extend(name, donor)]
         if missing:
-            logger.warning(f"for {self.task}, {', '.join(missing)} start from random values.")
+            but = f", but for the class predictors of {', '.join(kept[:5])}" if kept else ""
+            logger.warning(f"for {self.task}, {', '.join(missing)} start from random values{but}.")
 
     def _extend(self, name, donor):
         """Take a dense layer whose inputs the donor has half of; whether it is one."""

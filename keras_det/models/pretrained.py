@@ -78,9 +78,13 @@ class Checkpoint:
         donor = type(model)(**model.get_config() | {"classes": classes})
         self._load(donor)
         kept = carry_over(donor, model, classes, model.classes)
-        new = [name for name in model.classes if name not in kept]
+        self.report_classes(classes, model.classes, kept)
+
+    def report_classes(self, donor_classes: Sequence[str], classes: Sequence[str], kept: Sequence[str]) -> None:
+        """Say of which classes the predictors were carried over."""
+        new = [name for name in classes if name not in kept]
         logger.warning(
-            f"Weights {self.name}: the classes differ ({len(classes)} there, {len(model.classes)} here). "
+            f"Weights {self.name}: the classes differ ({len(donor_classes)} there, {len(classes)} here). "
             f"Class predictors start from {f'those of {_some(kept)}' if kept else 'random values'}"
             f"{f' and from random values for {_some(new)}' if kept and new else ''}; everything else is loaded."
         )
@@ -90,9 +94,11 @@ class Checkpoint:
         from keras_det.models.classifier import Classifier
 
         donor = Classifier(weights=self.path)
-        own = () if donor.classes == model.classes else model.class_predictors
-        missing = copy_fitting(donor, model, own)
-        logger.warning(f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values.")
+        missing = copy_fitting(donor, model, model.class_predictors)
+        kept = carry_predictors(donor, model)
+        logger.warning(
+            f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values{_but(kept)}."
+        )
 
     def _load(self, model):
         if self.found is not None:
@@ -275,10 +281,7 @@ def carry_over(donor: Network, model: Network, donor_classes: Sequence[str], cla
     Returns:
         The names of `classes` whose predictors were carried over.
     """
-    index = {}
-    for k, name in enumerate(donor_classes):
-        index.setdefault(same_class(name), k)
-    pairs = [(index[same_class(name)], k) for k, name in enumerate(classes) if same_class(name) in index]
+    pairs = _equal_classes(donor_classes, classes)
     kept = [classes[here] for _, here in pairs]
     if model.class_networks():  # nothing is shared between the classes
         for there, here in pairs:
@@ -288,31 +291,73 @@ def carry_over(donor: Network, model: Network, donor_classes: Sequence[str], cla
     for variable, value in zip(model.weights, donor.weights, strict=True):
         layer = variable.path.split("/")[-2]
         if layer in model.class_predictors:
-            counts = len(classes), len(donor_classes)
-            value = _of_classes(variable, value, counts, *model.class_entries(layer), pairs)
+            entries = model.class_entries(layer)
+            value = _of_classes(variable, value, (len(classes), len(donor_classes)), (entries, entries), pairs)
         variable.assign(value)
     return kept
 
 
-def _of_classes(variable, value, counts, background, each, pairs):
+def carry_predictors(donor: Network, model: Network) -> list[str]:
+    """Copy from a model of another form what its class predictors know of the classes that both have.
+
+    Layers are told by their names. Background is carried over, too, where both have it.
+
+    Args:
+        donor: the model with the weights.
+        model: the model that gets them.
+
+    Returns:
+        The names of the model's classes that were carried over; none where no predictor fits.
+    """
+    pairs, fitted = _equal_classes(donor.classes, model.classes), False
+    theirs = {place(v): v for v in donor.weights}
+    for variable in model.weights:
+        layer, value = place(variable).split("/")[0], theirs.get(place(variable))
+        if value is None or not {layer} <= {*model.class_predictors} & {*donor.class_predictors}:
+            continue
+        entries = model.class_entries(layer), donor.class_entries(layer)
+        shapes = [(*v.shape[:-1], of[1]) for v, of in zip((variable, value), entries)]
+        if pairs and shapes[0] == shapes[1]:
+            counts = len(model.classes), len(donor.classes)
+            variable.assign(_of_classes(variable, value, counts, entries, pairs))
+            fitted = True
+    return [model.classes[here] for _, here in pairs] if fitted else []
+
+
+def _equal_classes(donor_classes, classes):
+    """Numbers of the classes that both have, there and here; of two of one name there the first."""
+    index = {}
+    for k, name in enumerate(donor_classes):
+        index.setdefault(same_class(name), k)
+    return [(index[same_class(name)], k) for k, name in enumerate(classes) if same_class(name) in index]
+
+
+def _of_classes(variable, value, counts, entries, pairs):
     """A class predictor's values: those of another for the same classes and for background, else its own.
 
     Args:
         variable: its last axis counts groups, such as default boxes, then background and classes, then their values.
         value: the other's variable.
         counts: numbers of classes of both.
-        background: entries before the classes; they come along with any class.
-        each: values of an entry.
+        entries: of both, entries of background before the classes, and values of an entry. Background comes along with
+            any class.
         pairs: numbers of equal classes, there and here.
     """
     here, there = (
         np.array(keras.ops.convert_to_numpy(v)).reshape(*v.shape[:-1], -1, background + count, each)
-        for v, count in zip((variable, value), counts)
+        for v, count, (background, each) in zip((variable, value), counts, entries)
     )
+    (background, _), (background_there, _) = entries
+    both = min(background, background_there) if pairs else 0
+    here[..., :both, :] = there[..., :both, :]
     for old, new in pairs:
-        here[..., background + new, :] = there[..., background + old, :]
-        here[..., :background, :] = there[..., :background, :]
+        here[..., background + new, :] = there[..., background_there + old, :]
     return here.reshape(variable.shape)
+
+
+def _but(kept):
+    """What of the class predictors does not start from random values."""
+    return f", but for the class predictors of {_some(kept)}" if kept else ""
 
 
 def _some(names, most=5):

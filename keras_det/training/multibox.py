@@ -165,14 +165,19 @@ def table_2(
 
 
 def classify_objects(
-    classifier: Classifier, source: Source, region: str = "maximum", one_per_image: bool = False, batch_size: int = 16
+    classifier: Classifier,
+    source: Source,
+    region: str | None = None,
+    one_per_image: bool = False,
+    batch_size: int = 16,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Classify the ground-truth boxes, the baseline without a localizer (Table 2).
 
     Args:
         classifier: a `Classifier` with the source's classes.
         source: a `keras_det.data.Source`; crowds and difficult objects are left out.
-        region: the square around a box, see `MultiBoxDetector`.
+        region: the square around a box, see `MultiBoxDetector`, or `"boxes"` for the box itself; `None` is what the
+            classifier's crops are, `"maximum"` where it was trained on whole images.
         one_per_image: the largest object of each image alone, so that rows are images.
         batch_size: crops sent through the network together.
 
@@ -185,10 +190,14 @@ def classify_objects(
     if tuple(source.classes) != classifier.classes:
         raise ValueError(f"the source's classes {source.classes} are not the classifier's {classifier.classes}.")
 
+    crops_of = classifier.config.crops
+    region = region or ("maximum" if crops_of == "images" else crops_of)
+
     @tf.function(reduce_retracing=True)
     def probabilities(image, boxes):
-        squares = square_regions(boxes, tf.shape(image)[0], tf.shape(image)[1], region)
-        crops = box_ops.crop_and_resize(image[None], squares[None], classifier.image_size)[0]
+        if region != "boxes":
+            boxes = square_regions(boxes, tf.shape(image)[0], tf.shape(image)[1], region)
+        crops = box_ops.crop_and_resize(image[None], boxes[None], classifier.image_size)[0]
         return classifier.probabilities(crops)
 
     labels, found = [], []

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_det import visualize
+from keras_det.data.by_class import images_without
 from keras_det.data.source import AnnotationIssue, Source
 from keras_det.files import remove_leftovers, write_image, write_text
 from keras_det.models import pretrained
@@ -68,8 +69,9 @@ def train(
 
     Args:
         model: a `Detector` with the source's classes, not compiled, built with the recipe's `precision`.
-        recipe: a `Recipe`.
-        source: data to train on.
+        recipe: a `Recipe`; of it `by_class` and `mining_rounds` are those of `detectornet.train_by_class` and
+            `mining.train_in_rounds`.
+        source: data to train on, of which the images of the recipe's `without_classes` are left out.
         folder: where to; made if it is missing.
         val_source: data to evaluate on during training.
         seed: seed of order and augmentation.
@@ -94,6 +96,9 @@ def train(
         SystemExit: with code 143 after SIGTERM, in the same way.
     """
     folder = folder_of(model, folder)
+    if recipe.without_classes:
+        kept = images_without(source, recipe.without_classes)
+        source = source if len(kept) == len(source) else kept
     if model.dtype_policy.name != recipe.precision:
         raise ValueError(f"the model was built with {model.dtype_policy.name}, the recipe has {recipe.precision}.")
     per_epoch = recipe.steps_per_epoch or max(len(source) // recipe.batch_size, 1)

@@ -17,7 +17,7 @@ from keras_det.backbones import (
     vgg16,
 )
 from keras_det.backbones.common import subsample
-from keras_det.backbones.mobilenet import v2_from_application, v3_from_application
+from keras_det.backbones.mobilenet import v1_from_application, v2_from_application, v3_from_application
 from keras_det.backbones.vgg import from_application
 from keras_det.models.pretrained import load_backbone
 
@@ -177,9 +177,11 @@ def test_vgg16_sees_what_keras_own_vgg16_sees():
         assert_alike(ours[mine], theirs[other], 0.02)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large"])
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"])
 def test_mobilenets_see_what_keras_own_see(name):
+    image = IMAGE[:64, :96] if name == "mobilenet_v1" else IMAGE  # at odd sides Keras's maps are one cell larger
     application, preprocess, convert = {
+        "mobilenet_v1": ("MobileNet", keras.applications.mobilenet.preprocess_input, v1_from_application),
         "mobilenet_v2": ("MobileNetV2", keras.applications.mobilenet_v2.preprocess_input, v2_from_application),
         "mobilenet_v3_large": (
             "MobileNetV3Large",
@@ -188,16 +190,16 @@ def test_mobilenets_see_what_keras_own_see(name):
         ),
     }[name]
     build = getattr(keras.applications, application)
-    network = filled(build(include_top=False, weights=None, input_shape=IMAGE.shape))
-    theirs = published_features(network, preprocess, IMAGE)
+    network = filled(build(include_top=False, weights=None, input_shape=image.shape))
+    theirs = published_features(network, preprocess, image)
     made = [layer.name for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     mine = [
         layer.name
-        for layer in BACKBONES[name].build(IMAGE.shape[:2]).layers
+        for layer in BACKBONES[name].build(image.shape[:2]).layers
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     assert len(made) == len(mine)
-    ours = our_features(name, convert(network), IMAGE, mine)
+    ours = our_features(name, convert(network), image, mine)
     for a, b in zip(mine, made):
         assert_alike(ours[a], theirs[b], 1e-4)
 

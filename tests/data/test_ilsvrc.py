@@ -58,8 +58,9 @@ def root(tmp_path_factory):
     put(root, "DET", "train/ILSVRC2014_train_0000/ILSVRC2014_train_00000001", [("n02691156", 1, 1, 9, 9)])
     put(root, "DET", "val/ILSVRC2012_val_00000004", [])
     put_list(root, "DET", "train_1", ["ILSVRC2013_train/n02672831/n02672831_9 1"])
+    put(root, "DET", "train/ILSVRC2013_train_extra0/ILSVRC2013_train_00000001")
     more = ["ILSVRC2014_train_0000/ILSVRC2014_train_00000001 1", "ILSVRC2013_train/n02672831/n02672831_9 -1"]
-    put_list(root, "DET", "train_2", more)
+    put_list(root, "DET", "train_2", [*more, "ILSVRC2013_train_extra0/ILSVRC2013_train_00000001 -1"])
     put_list(root, "DET", "val1", ["ILSVRC2012_val_00000004 1"])
     return outer
 
@@ -88,14 +89,25 @@ def test_validation_and_test(root):
 
 def test_detection_data_is_the_union_of_the_classes_lists(root):
     source = load(f"ilsvrc:{root}", "DET/train+DET/val1")
-    assert source.classes == ("accordion", "airplane") and len(source) == 3 and source.issues == []
-    assert [source.annotation(i).labels.tolist() for i in range(3)] == [[0], [1], []]
+    assert source.classes == ("accordion", "airplane") and len(source) == 4 and source.issues == []
+    assert [source.annotation(i).labels.tolist() for i in range(4)] == [[0], [1], [], []]
+    assert source.path(2).endswith("extra0/ILSVRC2013_train_00000001.JPEG")  # which has no file of boxes
 
 
-def test_detection_without_the_development_kit_has_ids_for_names(root, tmp_path):
+def test_only_images_of_none_of_the_classes_need_no_boxes(root, tmp_path):
+    put(tmp_path, "DET", "train/ILSVRC2013_train/n02672831/n02672831_9")
+    put_list(tmp_path, "DET", "train_1", ["ILSVRC2013_train/n02672831/n02672831_9 1"])
+    (tmp_path / "map_det.txt").write_text("n02672831 1 accordion\n")
+    with pytest.raises(FileNotFoundError, match="1 of 1 images have no file or annotation"):
+        load(f"ilsvrc:{tmp_path}", "DET/train")
+
+
+def test_detection_needs_the_development_kits_names(root, tmp_path):
+    """Folders of training images are of more ids than there are classes."""
     put(tmp_path, "DET", "train/ILSVRC2013_train/n02672831/n02672831_9", [("n02672831", 0, 0, 25, 40)])
     put_list(tmp_path, "DET", "train_1", ["ILSVRC2013_train/n02672831/n02672831_9 1"])
-    assert load(f"ilsvrc:{tmp_path}", "DET/train").classes == ("n02672831",)
+    with pytest.raises(FileNotFoundError, match="no .*map_det.txt, which names the classes of DET"):
+        load(f"ilsvrc:{tmp_path}", "DET/train")
 
 
 def test_every_recipe_finds_its_data(root):

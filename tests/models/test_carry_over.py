@@ -70,3 +70,38 @@ def test_without_equal_classes_predictors_start_anew(tmp_path, caplog):
     models.SSD300(classes=["a"], backbone="tiny").save_weights(tmp_path / "a.weights.h5")
     models.SSD300(weights=tmp_path / "a.weights.h5", classes=["b"])
     assert "Class predictors start from random values; everything else is loaded" in caplog.text
+
+
+@pytest.mark.parametrize("task", ["localization", "detection"])
+@pytest.mark.parametrize("classes", [["dog", "cat"], ["cat", "owl"], ["owl"]])
+def test_overfeat_of_another_task_keeps_what_it_knows_of_equal_classes(task, classes, tmp_path, caplog):
+    """Classes in another order and new ones; detection has background besides, which classification never saw."""
+    there = small_models.build("overfeat", task="classification", classes=["cat", "dog"])
+    there.save_weights(tmp_path / "there.weights.h5", optimizer=False)
+    options = {"scales": ((247, 247),), "image_size": (247, 247)}
+    here = models.OverFeat(weights=tmp_path / "there.weights.h5", task=task, classes=classes, **options)
+    first = int(task == "detection")
+    mine, theirs = (m.classifier.get_layer("classifier_output").get_weights() for m in (here, there))
+    for k, name in enumerate(classes):
+        for own, other in zip(mine, theirs):
+            same = [np.array_equal(own[..., first + k], other[..., j]) for j in range(2)]
+            assert same == [name == known for known in there.classes] or own.ndim == 1 and not own.any()
+    if first:
+        assert not any(np.array_equal(mine[0][..., 0], theirs[0][..., j]) for j in range(2))
+    assert ("class predictors of" in caplog.text) == (classes != ["owl"])
+
+
+def test_class_generic_says_what_it_keeps(tmp_path, caplog):
+    small_models.build("class_generic", classes=THERE).save_weights(tmp_path / "there.weights.h5", optimizer=False)
+    small_models.build("class_generic", weights=tmp_path / "there.weights.h5", classes=HERE)
+    assert "those of aeroplane, cat and from random values for dog" in caplog.text
+
+
+def test_a_detector_keeps_of_a_classifier_what_both_know(tmp_path, caplog):
+    there = small_models.build("classifier", classes=THERE)  # with background, which the other lacks
+    there.save_weights(tmp_path / "there.weights.h5", optimizer=False)
+    here = small_models.build("one_box_per_class", weights=tmp_path / "there.weights.h5", classes=HERE)
+    mine, theirs = here.head.get_weights()[0], there.head.get_weights()[0]
+    np.testing.assert_array_equal(mine[:, [0, 2]], theirs[:, [3, 2]])
+    assert not any(np.array_equal(mine[:, 1], column) for column in theirs.T)
+    assert "but for the class predictors of aeroplane, cat" in caplog.text

@@ -71,6 +71,18 @@ def test_classifying_the_true_boxes_ranks_all_classes(scenes):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("crops", "region"), [("boxes", None), ("maximum", "maximum"), ("minimum", "minimum"), ("images", "maximum")]
+)
+def test_a_classifier_is_shown_what_it_was_trained_on(scenes, crops, region, monkeypatch):
+    seen = []
+    squares = multibox.square_regions
+    monkeypatch.setattr(multibox, "square_regions", lambda *args: seen.append(args[-1]) or squares(*args))
+    classifier = Classifier(classes=scenes.classes, backbone="tiny", image_size=32, crops=crops)
+    multibox.classify_objects(classifier, scenes.take(1))
+    assert {*seen} == ({region} if region else set())
+
+
 def test_table_2_has_the_papers_rows(networks, scenes):
     keras.utils.set_random_seed(0)
     baseline = OneBoxPerClass(classes=scenes.classes, **OPTIONS)

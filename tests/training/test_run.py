@@ -138,6 +138,20 @@ def train_with(model, recipe, source, folder, callback):
     return train(model, recipe, source, folder, val_source=source.take(4), verbose=0)
 
 
+def test_images_of_the_recipes_held_out_classes_are_not_trained_on(scenes, tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def stop(source):
+        raise Seen(*{label for i in range(len(source)) for label in source.annotation(i).labels.tolist()})
+
+    monkeypatch.setattr("keras_det.training.run.fingerprint", stop)
+    recipe = dataclasses.replace(RECIPE, without_classes=(scenes.classes[0],))
+    with pytest.raises(Seen) as seen:
+        train(new_model(scenes.classes), recipe, scenes, tmp_path)
+    assert seen.value.args and 0 not in seen.value.args
+
+
 def test_a_folder_with_a_run_is_not_overwritten(whole_run, scenes):
     folder, model, _ = whole_run
     with pytest.raises(FileExistsError, match="--resume"):
