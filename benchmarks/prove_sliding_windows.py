@@ -2,9 +2,9 @@
 
 The classifier is trained from scratch on crops of the scenes that DetectorNet's embedded weights were trained on, then
 in two rounds on hard negatives too. Both detectors run on the same scenes never trained on, images of 300 pixels. There
-boxes 16 pixels apart, 8,567 of them, overlap every object by more than a half, as the paper's 5 pixels do; the result
-says so for several distances: a perfect classifier reaches no more objects than the grid does. Cost: about 25 minutes
-on 2 free cores. Writes `results/sliding_windows.json`.
+boxes 16 pixels apart, 8,554 of them, overlap every object by more than a half, as the paper's 5 pixels do; the result
+says so for several distances: a perfect classifier reaches no more objects than the grid does. Cost: about an hour
+on 2 cores, half of it training. Writes `results/sliding_windows.json`.
 
     python benchmarks/prove_sliding_windows.py
 """
