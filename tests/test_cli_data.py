@@ -67,3 +67,20 @@ def test_another_form(yolo, tmp_path):
     )
     with pytest.raises(ValueError, match="--convert needs --out"):
         call("data", f"yolo:{yolo}", "--convert", "voc")
+
+
+def test_what_training_would_refuse_is_said(yolo):
+    for file in (yolo / "labels" / "val").iterdir():
+        file.write_text("7 0.5 0.5 0.5 0.5\n9 0.5 0.5 0.2 0.9\n")
+    result = call("data", f"yolo:{yolo}", "--split", "val")
+    assert "training would refuse this:" in result.stderr and "4 of 4 objects are faulty" in result.stderr
+    found = json.loads(call("data", f"yolo:{yolo}", "--split", "val", "--split", "train", "--json").stdout)["splits"]
+    assert "4 of 4 objects are faulty" in found["val"]["refused"] and found["train"]["refused"] is None
+
+
+def test_a_sheet_is_drawn_of_what_can_be_read(yolo, tmp_path):
+    (yolo / "images" / "train" / "0.png").write_bytes(b"no image")
+    (yolo / "images" / "val" / "0.png").write_bytes(b"no image")
+    call("data", f"yolo:{yolo}", "--split", "train", "--split", "val", "--out", tmp_path / "look")
+    assert len((tmp_path / "look" / "issues.txt").read_text().splitlines()) == 4
+    assert (tmp_path / "look" / "sheet.png").exists()

@@ -88,7 +88,7 @@ def check_folder(path: Path, option: str = "--out") -> None:
 
 def check_file(path: Path, endings: str | tuple[str, ...] | None = None, option: str = "--out") -> None:
     """Refuse a file that cannot be written, or that ends otherwise."""
-    if endings and not path.name.endswith(endings):
+    if endings and not path.name.lower().endswith(endings):
         raise ValueError(f"{option} must end in {' or '.join(endings)}; got {path.name!r}.")
     if path.is_dir():
         raise IsADirectoryError(f"{option} must be a file; {path} is a folder.")

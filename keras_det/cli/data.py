@@ -1,5 +1,6 @@
 """`keras-det data`: what --data takes, and a look at one's data before training."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,8 @@ def data(
     if model is not None:
         for name, source in sources.items():
             found["splits"][name]["matched_per_object"] = _matched(model, source)
+    for name, source in sources.items():
+        found["splits"][name]["refused"] = _refusal(source)
     if out is not None:
         _write_pictures(sources, found, out)
     if as_json:
@@ -84,6 +87,8 @@ def data(
     for name, source in sources.items():
         print_issues(source)
         _print_summary(name, found["splits"][name])
+        if refused := found["splits"][name]["refused"]:
+            error_console.print(f"[bold red]training would refuse this:[/bold red] {escape(refused)}", highlight=False)
     for files in found["shared_images"]:
         error_console.print(f"[yellow]in two splits:[/yellow] {escape(', '.join(files))}", highlight=False)
     if out is not None:
@@ -111,7 +116,17 @@ def _convert(sources, format, out, as_json):
         print_json({"out": str(out), "format": format, **found})
     else:
         counts = ", ".join(f"{count} images of {name}" for name, count in found["images"].items())
-        Console(soft_wrap=True).print(escape(f"{format}: {counts}, written and read again: {out}"))
+        lost = f"; {len(found['left_out'])} images or objects were left out" if found["left_out"] else ""
+        Console(soft_wrap=True).print(escape(f"{format}: {counts}, written and read again: {out}{lost}"))
+
+
+def _refusal(source):
+    """Why training would refuse the source; None where it would not."""
+    try:
+        source.check()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _matched(name, source):
@@ -139,11 +154,14 @@ def _write_pictures(sources, found, out):
     out.mkdir(parents=True, exist_ok=True)
     drawn = []
     for source in sources.values():
-        readable = source.readable()
-        for i in range(min(len(readable), SHEET_IMAGES // len(sources))):
-            one = readable.annotation(i)
-            options = {"labels": one.labels, "names": source.classes, "longest": visualize.TILE}
-            drawn.append(visualize.draw_boxes(readable.image(i), one.boxes, **options))
+        most = len(drawn) + SHEET_IMAGES // len(sources)
+        for i in range(len(source)):
+            if len(drawn) == most:
+                break
+            with contextlib.suppress(OSError, ValueError):  # what cannot be read is among the issues
+                image, one = source.image(i), source.annotation(i)
+                options = {"labels": one.labels, "names": source.classes, "longest": visualize.TILE}
+                drawn.append(visualize.draw_boxes(image, one.boxes, **options))
     if drawn:
         write_image(out / "sheet.png", visualize.grid(drawn, columns=6))
     sizes = {name: image_sizes(source) for name, source in sources.items()}

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -79,12 +80,14 @@ def detect(
 
 def _detect_video(images, model, weights, out, score_threshold, every, as_json):
     """What is in each frame, a line for each, or a video with boxes; both with --json and --out."""
-    from keras_det.data.video import SUFFIXES, Reader, Writer
+    from keras_det.data.video import WRITTEN, Reader, Writer
 
     if len(images) != 1:
         raise ValueError("a video is detected in by itself: name one, and no images beside it.")
     if out is not None:
-        check_file(out, SUFFIXES)
+        check_file(out, WRITTEN)
+        if out.exists() and os.path.exists(images[0]) and out.samefile(images[0]):
+            raise ValueError(f"--out must not be the video itself; got {str(out)!r}.")
     reader = Reader(images[0])
     with contextlib.ExitStack() as files:
         files.callback(reader.close)
@@ -104,6 +107,8 @@ def _detect_video(images, model, weights, out, score_threshold, every, as_json):
             elif out is None:
                 found = ", ".join(f"{o['name']} {o['score']:.2f}" for o in frame.to_dict()["objects"])
                 print(f"frame {frame.number}  {frame.seconds:.2f} s  {found or 'nothing found'}", flush=True)
+        if not count:
+            raise ValueError(f"{images[0]}: no frame of it can be read.")
     rate = count / max(time.perf_counter() - start, 1e-9)
     where = f": {out}" if out is not None else ""
     error_console.print(escape(f"{count} frames, {rate:.1f} a second, the first compiled{where}"), highlight=False)

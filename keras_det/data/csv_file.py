@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -88,7 +89,11 @@ class Csv(ReadSource):
         for number, row in rows:
             self._rows.setdefault(row["path"], []).append((number, row))
         folder = os.path.dirname(os.path.abspath(file))
-        folders = [os.path.join(folder, part) for part in ("", "images", *([split] if split else []))]
+        begin = re.match(
+            r"(train|validation|test)[-_]", os.path.basename(file)
+        )  # Open Images' file names say the split
+        parts = ("", "images", *([split] if split else []), *([begin[1]] if begin else []))
+        folders = [os.path.join(folder, part) for part in parts]
         found = {written: _find(written, folders) for written in self._rows}
         issues = report_missing(name, [*found], [image is not None for image in found.values()], missing)
         self._images = [(written, image) for written, image in found.items() if image is not None]
@@ -202,6 +207,8 @@ def _of_split(file: str, rows: list, split: str | None) -> list:
     """The rows of a split."""
     if not split:
         return rows
+    if not any("split" in row for _, row in rows):
+        raise ValueError(f"`split` means nothing for {file}, which has no column split; got {split!r}.")
     found: Mapping[str, None] = dict.fromkeys(row.get("split", "") for _, row in rows)
     if split not in found:
         known = ", ".join(name for name in found if name)

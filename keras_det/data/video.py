@@ -39,6 +39,7 @@ SUFFIXES = (
 
 STREAMS = re.compile(r"(rtsp|rtmp|rtsps|srt|udp|tcp)://")
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
+WRITTEN = (".mp4", ".mkv", ".mov", ".avi")  # forms that take the codecs
 CODECS = ("libx264", "libopenh264", "mpeg4")  # the first that PyAV was built with
 FRAMES_PER_SECOND = fractions.Fraction(25)  # where a source does not say
 
@@ -117,13 +118,13 @@ class Writer:
         rate: frames per second.
 
     Raises:
-        ValueError: an ending that is no video's.
+        ValueError: an ending of a form that is not written.
     """
 
     def __init__(self, path: str | os.PathLike, rate: fractions.Fraction):
         self.path, self.rate = Path(path), fractions.Fraction(rate).limit_denominator(65_535)
-        if not self.path.name.lower().endswith(SUFFIXES):
-            raise ValueError(f"a video must end in {', '.join(SUFFIXES)}; got {self.path.name!r}.")
+        if not self.path.name.lower().endswith(WRITTEN):
+            raise ValueError(f"a video must end in {', '.join(WRITTEN)}; got {self.path.name!r}.")
         self._stream: Any = None
 
     def __enter__(self):

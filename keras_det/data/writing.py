@@ -51,7 +51,11 @@ def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike)
         raise ValueError(f"`format` must be one of {', '.join(FORMATS)}; got {format!r}.")
     if folder.exists():
         raise FileExistsError(f"{folder} exists; name another folder.")
+    if format == "yolo":
+        sources = {"val" if split in ("valid", "validation") else split: source for split, source in sources.items()}
     classes = next(iter(sources.values())).classes
+    if not classes:
+        raise ValueError(f"{next(iter(sources.values())).name} has no classes, so there is nothing to convert.")
     for split, source in sources.items():
         if source.classes != classes:
             raise ValueError(f"the split {split} has other classes than the first one.")
@@ -72,6 +76,8 @@ def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike)
         for split, source in kept.items():
             again = Folder(temporary, split, classes=classes) if prefixed else _READERS[format](temporary, split)
             _compare(source, names[split], again, split)
+    if prefixed:
+        flags += _other_classes(kept.values(), classes)
     return {"images": {split: len(source) for split, source in kept.items()}, "left_out": left_out, "flags": flags}
 
 
@@ -79,6 +85,18 @@ def _readable(source):
     """The images that can be read."""
     skipped = {issue.file for issue in source.issues if issue.action == "skipped"}
     return source.subset([i for i in range(len(source)) if source.file_of(i) not in skipped])
+
+
+def _other_classes(sources, classes):
+    """The sentence on classes that VOC's XML, which lists none, gives otherwise."""
+    found = {classes[label] for source in sources for one in _annotations(source) for label in one.labels}
+    read = tuple(sorted(found))
+    if read == classes:
+        return []
+    return [
+        f"VOC's XML has no list of classes: they are read as {', '.join(read) or 'none'}, not as {', '.join(classes)}; "
+        "Folder(..., classes=[...]) gives their order"
+    ]
 
 
 def _left_out(source):
@@ -91,7 +109,9 @@ def _names(source, prefix):
     """A plain file name without ending for each image, each once, behind the prefix."""
     names, taken = [], set()
     for i in range(len(source)):
-        stem = re.sub(r"[^\w.-]+", "_", source.annotation(i).image_id).strip("._") or "image"
+        path = source.path(i)
+        own = os.path.splitext(os.path.basename(path))[0] if path else source.annotation(i).image_id
+        stem = re.sub(r"[^\w.-]+", "_", own).strip("._") or "image"
         name, number = stem, 1
         while name in taken:
             number += 1

@@ -179,7 +179,8 @@ def _class_names(config: Mapping[str, Any], file: str | None, root: str) -> tupl
             raise FileNotFoundError(f"{where}: there is no file of class names {names}")
         where, names = found, _lines(found, MAX_CONFIG_BYTES)
     if names is None:
-        found = next(filter(os.path.isfile, (os.path.join(root, name) for name in NAMES)), None)
+        places = (os.path.join(root, folder, name) for folder in ("", "labels") for name in NAMES)  # LabelImg's: labels
+        found = next(filter(os.path.isfile, places), None)
         if found is None:
             raise FileNotFoundError(f"{where} names no classes: data.yaml with 'names', or {NAMES[0]}, is needed")
         where, names = found, _lines(found, MAX_CONFIG_BYTES)
@@ -239,9 +240,12 @@ def _of_place(place: Any, root: str, where: str) -> Iterable[str]:
     """The images of a folder or of a list file, which are named relative to the root."""
     if not isinstance(place, str):
         raise ValueError(f"{where}: expected folders or list files of images, got {str(place)[:80]!r}")
+    plain = place.replace("\\", "/")
     # Roboflow writes ../train/images for folders that lie beside its file.
-    tries = [os.path.normpath(os.path.join(root, path)) for path in (place, re.sub(r"^(\.\./)+", "", place))]
+    tries = [os.path.normpath(os.path.join(root, path)) for path in (place, plain, re.sub(r"^(\.\./)+", "", plain))]
     found = next(filter(os.path.exists, tries), None)
+    if found is None and plain.endswith(".txt"):
+        found = _somewhere(plain, [root])
     if found is None:
         raise FileNotFoundError(f"{where} names {place}, but there is no {tries[0]}")
     if os.path.isdir(found):
@@ -254,7 +258,15 @@ def _of_place(place: Any, root: str, where: str) -> Iterable[str]:
 def _existing(line, folders):
     """The path of an image that a list names, under the first folder where it is."""
     paths = [os.path.normpath(os.path.join(folder, line)) for folder in folders]
-    return next(filter(os.path.isfile, paths), paths[0])
+    found = next(filter(os.path.isfile, paths), None)
+    return found or _somewhere(line.replace("\\", "/"), folders) or paths[0]
+
+
+def _somewhere(path, folders):
+    """A file by a path that begins elsewhere: Darknet's are relative to the program's folder, or another machine's."""
+    parts = path.split("/")
+    tries = (os.path.join(folder, *parts[first:]) for first in range(len(parts)) for folder in folders)
+    return next(filter(os.path.isfile, map(os.path.normpath, tries)), None)
 
 
 def _lines(file: str, most: int) -> list[str]:

@@ -138,3 +138,18 @@ def test_images_alone(folder):
         load(f"images:{folder}", annotated=True)
     (folder / "d.jpg").symlink_to(folder / "absent.jpg")
     assert [issue.action for issue in load(f"images:{folder}").issues] == ["skipped"]
+
+
+def test_open_images_file_names_say_the_split(folder):
+    (folder / "train").mkdir()
+    (folder / "images" / "c.png").rename(folder / "train" / "0000.png")
+    table = (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsGroupOf\n0000,x,/m/01,1,0,0.5,0,1,0,0\n"
+    )
+    file = folder / "train-annotations-bbox.csv"
+    file.write_text(table)
+    assert Csv(file).path(0) == str(folder / "train" / "0000.png")
+    with pytest.raises(
+        ValueError, match="`split` means nothing for .*bbox.csv, which has no column split; got 'train'"
+    ):
+        Csv(file, "train")

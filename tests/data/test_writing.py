@@ -77,7 +77,7 @@ def test_what_is_written_is_read_again_and_what_is_lost_is_said(format, few, tmp
 
 def test_nothing_is_left_of_what_reads_otherwise(few, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "MOST_OFF", -1.0)
-    with pytest.raises(ValueError, match="the image a_b_0 has other objects when it is read again"):
+    with pytest.raises(ValueError, match="the image 0 has other objects when it is read again"):
         write({"train": few}, "yolo", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few"]
 
@@ -117,3 +117,23 @@ def test_images_of_two_splits_are_found_by_their_content(few, tmp_path):
     shared = shared_images({"train": few, "val": val})
     assert [sorted(files) for files in shared] == [sorted([few.path(0), val.path(0), val.path(1)])]
     assert shared_images({"val": val}) == []  # twice in one split
+
+
+def test_vocs_order_of_classes_is_said_where_it_is_another(few, tmp_path):
+    sources = {"train": few}
+    assert not [flag for flag in write(sources, "coco", tmp_path / "coco")["flags"] if "classes" in flag]
+    few.classes = ("хвост", "cat & dog")
+    (sentence,) = [flag for flag in write(sources, "voc", tmp_path / "voc")["flags"] if "classes" in flag]
+    assert "read as cat & dog, хвост, not as хвост, cat & dog" in sentence
+    assert Folder(tmp_path / "voc", "train").classes == ("cat & dog", "хвост")
+
+
+def test_files_keep_their_names_and_roboflows_valid_is_val(few, tmp_path):
+    write({"train": few, "valid": few}, "yolo", tmp_path / "yolo")
+    assert sorted(path.name for path in (tmp_path / "yolo" / "images" / "val").iterdir()) == ["0.jpg", "1.jpg"]
+
+
+def test_images_without_classes_are_not_converted(few, tmp_path):
+    few.classes = ()
+    with pytest.raises(ValueError, match="few has no classes, so there is nothing to convert"):
+        write({"train": few}, "coco", tmp_path / "coco")

@@ -80,11 +80,14 @@ def test_darknets_layout(tmp_path):
     text(tmp_path / "train.txt", "data/obj/a.png\nobj/a.png\n")
     text(tmp_path / "obj.names", "cell\n")
     text(tmp_path / "obj.data", "classes = 1\ntrain = data/train.txt\n# valid = x\nnames = data/obj.names\n")
-    with pytest.raises(FileNotFoundError, match="names data/train.txt"):
-        Yolo(tmp_path, "train")
+    assert boxes(Yolo(tmp_path, "train")) == [[0, 0, 1, 0.5]]  # paths are relative to the program's folder
     text(tmp_path / "obj.data", "classes = 1\ntrain = train.txt\nvalid = train.txt\nnames = data/obj.names\n")
+    text(tmp_path / "train.txt", "D:\\x\\data\\obj\\a.png\nobj/b.png\n")
     source = Yolo(tmp_path / "obj.data", "val", missing="skip")
     assert (len(source), source.classes, boxes(source)) == (1, ("cell",), [[0, 0, 1, 0.5]])
+    text(tmp_path / "obj.data", "classes = 1\ntrain = data/other.txt\nnames = data/obj.names\n")
+    with pytest.raises(FileNotFoundError, match="names data/other.txt"):
+        Yolo(tmp_path, "train")
 
 
 def test_images_and_labels_side_by_side(tmp_path):
@@ -95,6 +98,9 @@ def test_images_and_labels_side_by_side(tmp_path):
     text(tmp_path / "classes.txt", "cat\ndog\n")
     source = Yolo(tmp_path)
     assert (len(source), len(source.annotation(0)), source.issues) == (1, 0, [])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "classes.txt").rename(tmp_path / "labels" / "classes.txt")  # where LabelImg writes it
+    assert Yolo(tmp_path).classes == ("cat", "dog")
     with pytest.raises(ValueError, match="`split` means nothing"):
         Yolo(tmp_path, "train")
 

@@ -107,14 +107,24 @@ def test_the_command_writes_a_video_and_lines(clip, model, tmp_path, monkeypatch
     assert f"{FRAMES} frames" in result.stderr and len(frames(tmp_path / "found.mp4")) == FRAMES
     result = CliRunner().invoke(cli.app, [*call, "--every", "3"], catch_exceptions=False)
     assert [line.split("  ")[0] for line in result.stdout.splitlines()] == [f"frame {i}" for i in range(FRAMES)]
+    with Writer(tmp_path / "whole.mkv", fractions.Fraction(10)) as writer:
+        writer.add(Image.new("RGB", (64, 64)))
+    (tmp_path / "cut.mkv").write_bytes((tmp_path / "whole.mkv").read_bytes()[:700])
     for wrong, named in (
         ([*call, "--out", str(tmp_path / "a.png")], "--out must end in .mp4"),
+        ([*call, "--out", str(tmp_path / "a.webm")], "--out must end in .mp4"),  # a form that lacks the codec
+        ([*call, "--out", str(clip)], "--out must not be the video itself"),
+        (
+            ["detect", str(tmp_path / "cut.mkv"), *call[2:], "--out", str(tmp_path / "b.MP4")],
+            "no frame of it can be read",
+        ),
         (["detect", str(clip), str(clip)], "by itself"),
         (["detect", str(tmp_path / "absent.mp4")], "there is no video"),
         (["detect", str(tmp_path), "--every", "2"], "--every is for a video"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=named):
             CliRunner().invoke(cli.app, wrong, catch_exceptions=False)
+    assert not (tmp_path / "b.MP4").exists()
 
 
 @pytest.mark.needs("av")
