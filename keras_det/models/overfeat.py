@@ -366,7 +366,8 @@ class OverFeat(Detector):
 
     def _take_from(self, donor):
         """Copy the layers of another form that fit; with context the lower scale counts for nothing yet."""
-        missing, kept = copy_fitting(donor, self, self.class_predictors), carry_predictors(donor, self)
+        kept, all_of = carry_predictors(donor, self)
+        missing = [name for name in copy_fitting(donor, self, self.class_predictors) if name not in all_of]
         if self.config.context and not donor.config.context:
             missing = [name for name in missing if not self._extend(name, donor)]
         if missing:

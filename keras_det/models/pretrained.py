@@ -94,8 +94,8 @@ class Checkpoint:
         from keras_det.models.classifier import Classifier
 
         donor = Classifier(weights=self.path)
-        missing = copy_fitting(donor, model, model.class_predictors)
-        kept = carry_predictors(donor, model)
+        kept, all_of = carry_predictors(donor, model)
+        missing = [name for name in copy_fitting(donor, model, model.class_predictors) if name not in all_of]
         logger.warning(
             f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values{_but(kept)}."
         )
@@ -297,7 +297,7 @@ def carry_over(donor: Network, model: Network, donor_classes: Sequence[str], cla
     return kept
 
 
-def carry_predictors(donor: Network, model: Network) -> list[str]:
+def carry_predictors(donor: Network, model: Network) -> tuple[list[str], set[str]]:
     """Copy from a model of another form what its class predictors know of the classes that both have.
 
     Layers are told by their names. Background is carried over, too, where both have it.
@@ -307,9 +307,9 @@ def carry_predictors(donor: Network, model: Network) -> list[str]:
         model: the model that gets them.
 
     Returns:
-        The names of the model's classes that were carried over; none where no predictor fits.
+        The model's classes of which some layer was carried over in part, and the layers that were as a whole.
     """
-    pairs, fitted = _equal_classes(donor.classes, model.classes), False
+    pairs, parts, all_of = _equal_classes(donor.classes, model.classes), set(), set()
     theirs = {place(v): v for v in donor.weights}
     for variable in model.weights:
         layer, value = place(variable).split("/")[0], theirs.get(place(variable))
@@ -320,8 +320,9 @@ def carry_predictors(donor: Network, model: Network) -> list[str]:
         if pairs and shapes[0] == shapes[1]:
             counts = len(model.classes), len(donor.classes)
             variable.assign(_of_classes(variable, value, counts, entries, pairs))
-            fitted = True
-    return [model.classes[here] for _, here in pairs] if fitted else []
+            known = len(pairs) == len(model.classes) and entries[0][0] <= entries[1][0]
+            (all_of if known else parts).add(layer)
+    return [model.classes[here] for _, here in pairs] if parts else [], all_of
 
 
 def _equal_classes(donor_classes, classes):
