@@ -151,14 +151,15 @@ class Source:
         cannot be read.
         """
         self.check_unreadable([p for i in range(len(self)) for p in self._issues_of(i) if p.action == "skipped"])
-        self._check_faulty("mismatched", "images are annotated at another size than they have", len(self))
-        objects = sum(len(self.annotation(i)) for i in range(len(self)))
-        self._check_faulty("dropped", "objects are faulty", objects, left_out=True)
+        issues = self.issues
+        mismatched, dropped = ([p for p in issues if p.action == action] for action in ("mismatched", "dropped"))
+        self._check_faulty(mismatched, len(self), "images are annotated at another size than they have")
+        if dropped:
+            objects = len(dropped) + sum(len(self.annotation(i)) for i in range(len(self)))
+            self._check_faulty(dropped, objects, "objects are faulty")
 
-    def _check_faulty(self, action: str, words: str, count: int, left_out: bool = False) -> None:
-        """Raises ValueError where too many issues ended in this action; `count` has those left out not."""
-        faulty = [issue for issue in self.issues if issue.action == action]
-        count += len(faulty) * left_out
+    def _check_faulty(self, faulty: Sequence[AnnotationIssue], count: int, words: str) -> None:
+        """Raises ValueError where more than one of `count` images or objects, and over `MAX_FAULTY`, are faulty."""
         if len(faulty) > max(1, MAX_FAULTY * count):
             raise ValueError(
                 f"{self.name}: {len(faulty)} of {count} {words}, more than {MAX_FAULTY:.0%}; the first: {faulty[0]}"

@@ -52,7 +52,10 @@ def write(sources: Mapping[str, Source], format: str, folder: str | os.PathLike)
     if folder.exists():
         raise FileExistsError(f"{folder} exists; name another folder.")
     if format == "yolo":
-        sources = {"val" if split in ("valid", "validation") else split: source for split, source in sources.items()}
+        renamed = {"val" if split in ("valid", "validation") else split: source for split, source in sources.items()}
+        if len(renamed) < len(sources):
+            raise ValueError(f"two of the splits {', '.join(sources)} are YOLO's val; convert one of them.")
+        sources = renamed
     classes = next(iter(sources.values())).classes
     if not classes:
         raise ValueError(f"{next(iter(sources.values())).name} has no classes, so there is nothing to convert.")

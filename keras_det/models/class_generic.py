@@ -128,7 +128,7 @@ class ClassGeneric(Detector):
         self.boxes = layers.Dense(cells, kernel_initializer="glorot_uniform", name="boxes")
         self.recognition = layers.Dense(len(self.class_names), name="recognition")
         self.build((None, *self.image_size, 3))
-        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
+        self.load_trained_backbone([self.features], self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:

@@ -82,7 +82,7 @@ class Classifier(Network):
         self.features = last_vector(self.config.backbone, self.image_size, self.config.width, pooled=True)
         self.head = layers.Dense(len(self.classes) + self.background, dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
-        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
+        self.load_trained_backbone([self.features], self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:

@@ -130,8 +130,7 @@ class DetectorNet(Detector):
         each = 5 * len(self.classes) // count
         self.regressions = [MaskRegression(each, self.d, name=f"masks{k or ''}") for k in range(count)]
         self.build((None, *self.image_size, 3))
-        for network in self.mask_backbones:
-            self.load_trained_backbone(network, config.backbone, backbone_weights)
+        self.load_trained_backbone(self.mask_backbones, config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:

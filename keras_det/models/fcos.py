@@ -93,7 +93,7 @@ class FCOS(Detector):
         self.box_head = self._head("box", 5, "zeros")  # four distances and center-ness
         self.scales = [self.add_weight(name=f"scale_P{k}", initializer="ones") for k in range(3, 8)]
         self.build((None, *self.image_size, 3))
-        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
+        self.load_trained_backbone([self.features], self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def check_config(self, config: Config) -> None:

@@ -107,7 +107,7 @@ class MultiBox(Detector):
             k, kernel_initializer=small, bias_initializer=rare, dtype="float32", name="confidences"
         )
         self.build((None, *self.image_size, 3))
-        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
+        self.load_trained_backbone([self.features], self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -282,7 +282,7 @@ class OneBoxPerClass(Detector):
         self.locations = layers.Dense(4 * len(self.classes), dtype="float32", name="locations")
         self.head = layers.Dense(len(self.classes), dtype="float32", name="logits")
         self.build((None, *self.image_size, 3))
-        self.load_trained_backbone(self.features, self.config.backbone, backbone_weights)
+        self.load_trained_backbone([self.features], self.config.backbone, backbone_weights)
         self.load_checkpoint()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

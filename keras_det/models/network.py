@@ -114,11 +114,13 @@ class Network(_compat.OptimizerBuild, keras.Model):
         """Height and width of the input of `call`."""
         return self.config.image_size, self.config.image_size
 
-    def load_trained_backbone(self, features: keras.Model, backbone: str, weights: str | None, **options: Any) -> None:
+    def load_trained_backbone(
+        self, networks: Sequence[keras.Model], backbone: str, weights: str | None, **options: Any
+    ) -> None:
         """Start the backbone from a network trained on ImageNet, where `weights` asks for it.
 
         Args:
-            features: Keras model that holds the backbone's layers.
+            networks: Keras models that hold the backbone's layers, each its own.
             backbone: a name of `keras_det.backbones.BACKBONES`.
             weights: `"imagenet"` or `None`.
             **options: of the backbone's parameters, such as VGG16's `atrous`.
@@ -127,7 +129,7 @@ class Network(_compat.OptimizerBuild, keras.Model):
             ValueError: other weights, or a backbone that has none.
         """
         if weights is not None:
-            load_trained_backbone(features, backbone, weights, **options)
+            load_trained_backbone(networks, backbone, weights, **options)
             self.starts_from = f"backbone {backbone} trained on ImageNet, the rest random"
 
     def load_checkpoint(self) -> None:

@@ -21,7 +21,7 @@ from keras_det.backbones import overfeat as networks
 from keras_det.losses import overfeat as losses
 from keras_det.models.detector import Detector, compiled
 from keras_det.models.network import objects_of
-from keras_det.models.pretrained import Checkpoint, carry_predictors, copy_fitting
+from keras_det.models.pretrained import Checkpoint, but_for, carry_predictors, copy_fitting
 from keras_det.models.registry import register
 from keras_det.types import Tensor
 from keras_det.weights import assign
@@ -371,8 +371,7 @@ class OverFeat(Detector):
         if self.config.context and not donor.config.context:
             missing = [name for name in missing if not self._extend(name, donor)]
         if missing:
-            but = f", but for the class predictors of {', '.join(kept[:5])}" if kept else ""
-            logger.warning(f"for {self.task}, {', '.join(missing)} start from random values{but}.")
+            logger.warning(f"for {self.task}, {', '.join(missing)} start from random values{but_for(kept)}.")
 
     def _extend(self, name, donor):
         """Take a dense layer whose inputs the donor has half of; whether it is one."""

@@ -97,7 +97,7 @@ class Checkpoint:
         kept, all_of = carry_predictors(donor, model)
         missing = [name for name in copy_fitting(donor, model, model.class_predictors) if name not in all_of]
         logger.warning(
-            f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values{_but(kept)}."
+            f"Weights {self.name} of a classifier: {', '.join(missing)} start from random values{but_for(kept)}."
         )
 
     def _load(self, model):
@@ -356,8 +356,8 @@ def _of_classes(variable, value, counts, entries, pairs):
     return here.reshape(variable.shape)
 
 
-def _but(kept):
-    """What of the class predictors does not start from random values."""
+def but_for(kept: Sequence[str]) -> str:
+    """What of the class predictors does not start from random values, to end a sentence on what does."""
     return f", but for the class predictors of {_some(kept)}" if kept else ""
 
 
@@ -366,11 +366,11 @@ def _some(names, most=5):
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def load_trained_backbone(features: keras.Model, backbone: str, weights: str, **options: Any) -> None:
+def load_trained_backbone(networks: Sequence[keras.Model], backbone: str, weights: str, **options: Any) -> None:
     """Start a detector's backbone from a network trained on ImageNet.
 
     Args:
-        features: Keras model that holds the backbone's layers.
+        networks: Keras models that hold the backbone's layers, each its own.
         backbone: its name.
         weights: must be `"imagenet"`.
         **options: of the backbone's parameters, such as VGG16's `atrous`.
@@ -382,7 +382,9 @@ def load_trained_backbone(features: keras.Model, backbone: str, weights: str, **
     if weights != "imagenet" or entry is None or entry.imagenet is None:
         known = "None or 'imagenet'" if entry and entry.imagenet else f"None with `backbone` {backbone!r}"
         raise ValueError(f"`backbone_weights` must be {known}; got {weights!r}.")
-    load_backbone(features, entry.imagenet(**options))
+    parameters = entry.imagenet(**options)
+    for network in networks:
+        load_backbone(network, parameters)
 
 
 def load_backbone(features: keras.Model, parameters: Mapping[str, np.ndarray]) -> None:

@@ -208,7 +208,7 @@ class SSD(Detector):
         self.default_boxes = np.concatenate([prior.boxes(*shape) for prior, shape in zip(self.priors, maps)])
         self.build((None, *self.image_size, 3))
         options = {"atrous": self.config.atrous} if self.backbone_name == "vgg16" else {}
-        self.load_trained_backbone(self.features, self.backbone_name, backbone_weights, **options)
+        self.load_trained_backbone([self.features], self.backbone_name, backbone_weights, **options)
         self.load_checkpoint()
         self._freeze(self.config.freeze)
 

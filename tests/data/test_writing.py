@@ -131,6 +131,8 @@ def test_vocs_order_of_classes_is_said_where_it_is_another(few, tmp_path):
 def test_files_keep_their_names_and_roboflows_valid_is_val(few, tmp_path):
     write({"train": few, "valid": few}, "yolo", tmp_path / "yolo")
     assert sorted(path.name for path in (tmp_path / "yolo" / "images" / "val").iterdir()) == ["0.jpg", "1.jpg"]
+    with pytest.raises(ValueError, match="two of the splits val, valid are YOLO's val"):
+        write({"val": few, "valid": few}, "yolo", tmp_path / "both")
 
 
 def test_images_without_classes_are_not_converted(few, tmp_path):
